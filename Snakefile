@@ -1,0 +1,64 @@
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "rules/common.smk"
+include: "rules/collection.smk"
+include: "rules/bm25.smk"
+include: "rules/train.smk"
+include: "rules/encode.smk"
+include: "rules/search.smk"
+include: "rules/adore.smk"
+include: "rules/evaluate.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.write_report.output,
+
+
+rule bm25:
+    input:
+        PLAN.targets("bm25"),
+
+
+rule warmup:
+    input:
+        PLAN.targets("warmup"),
+
+
+rule encode:
+    input:
+        PLAN.targets("encode"),
+
+
+rule mine:
+    input:
+        PLAN.targets("mine"),
+
+
+rule star:
+    input:
+        PLAN.targets("star"),
+
+
+rule index:
+    input:
+        PLAN.targets("index"),
+
+
+rule adore:
+    input:
+        PLAN.targets("adore"),
+
+
+rule evaluate:
+    input:
+        rules.summarise_measures.output,
+
+
+rule report:
+    input:
+        rules.write_report.output,

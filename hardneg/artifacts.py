@@ -1,0 +1,295 @@
+"""Stage folders: one writer, atomic files, a sealed manifest, a check before anything is trusted.
+
+A stage's folder is `artifacts/<dataset>/<kind>/<label>-<version>/`. Its writer holds a file lock, writes every file
+under a temporary name and renames it, and last of all writes `manifest.json`. The manifest is deterministic: the same
+stage on the same machine gives the same bytes. What varies between runs (seconds, device, host) goes to `cost.json`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import re
+import resource
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
+
+import filelock
+
+from hardneg.errors import HardnegError
+
+MANIFEST = "manifest.json"
+COST = "cost.json"
+CHECKPOINTS = "checkpoints"
+LOCK = ".writer.lock"
+PROGRESS = "progress.jsonl"
+FINISHED = ".finished.json"
+SHARD_MARKER = re.compile(r"shard-\d{4}-of-\d{4}\.json")
+
+RECORDED_LIBRARIES = ("torch", "transformers", "tokenizers", "faiss-cpu", "faiss-gpu", "numpy", "pyarrow", "pyserini")
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spare white space: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def cached_digest(path: Path, cache: Path) -> str:
+    """SHA-256 of a file, read again only when its size or modification time changed since `cache` was written."""
+    facts = path.stat()
+    key, seen = str(path.resolve()), [facts.st_size, facts.st_mtime_ns]
+    try:
+        known = json.loads(cache.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        known = {}
+    if key not in known or known[key][:2] != seen:
+        known[key] = [*seen, file_digest(path)]
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        write_json(cache, known)
+    digest: str = known[key][2]
+    return digest
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, flushed to disk and renamed to it if the block ends well, removed if not."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as fault:
+        if fault.filename is None or str(fault.filename).startswith(str(path.parent)):
+            raise HardnegError(
+                f"Could not write a file: {fault.strerror or fault}.",
+                where=str(path),
+                remedy="free space or mend the permissions there, then run the same command: it goes on where it was.",
+            ) from fault
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically: two-space indent, sorted keys, a final newline."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A sealed stage folder, checked.
+
+    Attributes:
+        folder: where its files lie.
+        manifest: the parsed manifest: stage, label, version, settings, parents, files, facts.
+    """
+
+    folder: Path
+    manifest: dict[str, Any]
+
+    @classmethod
+    def open(cls, manifest: Path | str) -> Self:
+        """Read a manifest and check every file it lists (presence, size, SHA-256).
+
+        Raises:
+            HardnegError: the manifest is missing or unreadable, or a file differs from what was sealed.
+        """
+        path = Path(manifest)
+        remedy = f"delete {path} and run the workflow again: it makes that stage anew."
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            files = content["files"]
+        except FileNotFoundError:
+            raise HardnegError("A stage's manifest is missing.", where=str(path), remedy="run the workflow; it makes that stage first.") from None
+        except (ValueError, KeyError, TypeError):
+            raise HardnegError("A stage's manifest is not readable.", where=str(path), remedy=remedy) from None
+        for name, facts in files.items():
+            file = path.parent / name
+            size = file.stat().st_size if file.is_file() else None
+            if size != facts["bytes"]:
+                found = "no such file" if size is None else f"{size:,} bytes"
+                raise HardnegError(
+                    "A sealed file is not as it was sealed.",
+                    where=str(file), found=found, expected=f"{facts['bytes']:,} bytes", remedy=remedy,
+                )
+            if (digest := file_digest(file)) != facts["sha256"]:
+                raise HardnegError(
+                    "A sealed file is not as it was sealed.",
+                    where=str(file), found=f"SHA-256 {digest}", expected=f"SHA-256 {facts['sha256']}", remedy=remedy,
+                )
+        return cls(path.parent, content)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The scientific settings the stage was made with."""
+        return self.manifest["settings"]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the stage recorded about its result: counts, widths, dtypes."""
+        return self.manifest["facts"]
+
+    def path(self, name: str) -> Path:
+        """The path of one of its files.
+
+        Raises:
+            HardnegError: the manifest lists no such file.
+        """
+        if name not in self.manifest["files"]:
+            raise HardnegError(
+                "A stage lacks a file that the next one needs.",
+                where=str(self.folder / MANIFEST), found=", ".join(sorted(self.manifest["files"])), expected=name,
+            )
+        return self.folder / name
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide numbers, for the manifest."""
+    versions = {"python": platform.python_version()}
+    for name in RECORDED_LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
+
+
+@dataclass
+class StageFolder:
+    """A stage being written.
+
+    Attributes:
+        folder: where its files go.
+        record: the plan's record of the stage: dataset, kind, label, version, settings, parents' versions, revision.
+        parents: the stages it reads, checked, by role.
+        facts: what the manifest will say about the result.
+        cost: what `cost.json` will say besides seconds and memory.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    parents: dict[str, Artifact]
+    facts: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The scientific settings of this stage."""
+        return self.record["settings"]
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where training keeps its checkpoints until the stage is sealed."""
+        path = self.folder / CHECKPOINTS
+        path.mkdir(exist_ok=True)
+        return path
+
+    def seal(self, output: Path, files: list[str]) -> None:
+        """Write `cost.json`, then the manifest, and remove what the manifest does not name (checkpoints, leftovers).
+
+        Args:
+            output: the manifest to write, or the marker of a shard, which removes nothing.
+            files: names, relative to the folder, of what the stage made.
+        """
+        manifest = {
+            **self.record,
+            "files": {
+                name: {"bytes": (self.folder / name).stat().st_size, "sha256": file_digest(self.folder / name)}
+                for name in sorted(files)
+            },
+            "facts": self.facts,
+            "libraries": library_versions(),
+        }
+        usage = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        self.cost |= {
+            "seconds": round(time.monotonic() - self.started, 3),
+            "peak_memory_mib": round(usage / 1024, 1),
+            "host": socket.gethostname(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        write_json(cost_of(output), self.cost)
+        if output.name == MANIFEST:
+            write_json(self.folder / FINISHED, {"manifest": manifest, "parents": self._parent_digests()})
+            self._tidy(manifest["files"])
+        write_json(output, manifest)
+
+    def restore(self, output: Path) -> bool:
+        """Put back the manifest of a stage that was finished, from the same parents, and lost only its manifest.
+
+        Snakemake deletes the outputs of jobs that it did not see end, such as one that outlived it.
+        """
+        try:
+            finished = json.loads((self.folder / FINISHED).read_text(encoding="utf-8"))
+            manifest = finished["manifest"]
+            whole = all(file_digest(self.folder / name) == facts["sha256"] for name, facts in manifest["files"].items())
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        if not whole or finished["parents"] != self._parent_digests() or any(manifest.get(k) != v for k, v in self.record.items()):
+            return False
+        write_json(output, manifest)
+        return True
+
+    def _parent_digests(self) -> dict[str, str]:
+        return {role: file_digest(parent.folder / MANIFEST) for role, parent in self.parents.items()}
+
+    def _tidy(self, named: Mapping[str, Any]) -> None:
+        kept = {*named, FINISHED, MANIFEST, PROGRESS}
+        for path in sorted(self.folder.rglob("*"), reverse=True):
+            name = path.relative_to(self.folder).as_posix()
+            if path.is_dir():
+                with contextlib.suppress(OSError):  # not empty: it holds what the manifest names
+                    path.rmdir()
+            elif name not in kept and not path.name.endswith((COST, LOCK, f"{LOCK}.owner")) and not SHARD_MARKER.fullmatch(name):
+                path.unlink()
+
+
+def cost_of(output: Path) -> Path:
+    """Where the cost of a stage, or of one of its shards, is written."""
+    return output.with_name(COST if output.name == MANIFEST else f"{output.stem}.{COST}")
+
+
+@contextlib.contextmanager
+def writer_lock(folder: Path, name: str = LOCK, patience: float = 3600.0) -> Iterator[None]:
+    """Hold a folder's writer lock; a second writer waits, saying who holds it.
+
+    Raises:
+        HardnegError: the other writer did not finish within `patience` seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    owner = folder / f"{name}.owner"
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        holder = owner.read_text(encoding="utf-8").strip() if owner.exists() else "another process"
+        print(f"waiting: {folder} is being written by {holder}", flush=True)
+        try:
+            lock.acquire(timeout=patience)
+        except filelock.Timeout:
+            raise HardnegError(
+                "A stage's folder is still being written by another process.",
+                where=str(folder), found=holder, remedy="wait for that process or stop it, then run the same command.",
+            ) from None
+    try:
+        owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()

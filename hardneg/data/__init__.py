@@ -1,0 +1,1 @@
+"""Collection formats: each module reads one of them behind `CollectionReader`."""

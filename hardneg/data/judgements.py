@@ -1,0 +1,61 @@
+"""Judged passages of a split, ready for masks and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import pyarrow.parquet as pq
+
+
+class Judgements:
+    """Positive judgements (grade above 0) as sorted keys and as lists a query.
+
+    Args:
+        query: int64 [m], query positions.
+        passage: int64 [m], passage positions.
+        grade: int64 [m]; entries of grade 0 or less are left out.
+        queries: number of queries of the split.
+        passages: number of passages of the collection.
+    """
+
+    def __init__(self, query: np.ndarray, passage: np.ndarray, grade: np.ndarray, queries: int, passages: int) -> None:
+        keep = grade > 0
+        keys = query[keep].astype(np.int64) * passages + passage[keep]
+        self.keys, first = np.unique(keys, return_index=True)
+        self.grades = grade[keep][first].astype(np.int64)
+        self.passages = passages
+        self.offsets = np.searchsorted(self.keys, np.arange(queries + 1, dtype=np.int64) * passages)
+
+    @classmethod
+    def read(cls, qrels: Path, queries: int, passages: int) -> Self:
+        """Read `qrels.<split>.parquet`."""
+        table = pq.read_table(qrels, columns=["query", "passage", "grade"])
+        query, passage, grade = (table.column(name).to_numpy() for name in ("query", "passage", "grade"))
+        return cls(query, passage, grade, queries, passages)
+
+    def contains(self, query: np.ndarray, passage: np.ndarray) -> np.ndarray:
+        """Which (query, passage) pairs are judged relevant: bool, of the shape both arguments broadcast to."""
+        wanted = query.astype(np.int64) * self.passages + passage
+        if not len(self.keys):
+            return np.zeros(wanted.shape, dtype=bool)
+        found = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.asarray(self.keys[found] == wanted)
+
+    def of(self, query: int) -> tuple[np.ndarray, np.ndarray]:
+        """Passage positions int64 [p] in ascending order, and their grades int64 [p]."""
+        rows = slice(self.offsets[query], self.offsets[query + 1])
+        return self.keys[rows] - query * self.passages, self.grades[rows]
+
+    def with_positives(self) -> np.ndarray:
+        """Positions of the queries that have a positive: int64, ascending."""
+        return np.flatnonzero(np.diff(self.offsets) > 0)
+
+    def draw(self, queries: Sequence[int] | np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One positive a query, uniformly: int64 [len(queries)]. Every query must have one."""
+        chosen = np.asarray(queries)
+        counts = self.offsets[chosen + 1] - self.offsets[chosen]
+        at = self.offsets[chosen] + (rng.random(len(chosen)) * counts).astype(np.int64)
+        return np.asarray(self.keys[at] - chosen * self.passages)

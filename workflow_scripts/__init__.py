@@ -1,0 +1,1 @@
+"""One command-line module a rule: read files, call hardneg, write files."""

@@ -1,0 +1,109 @@
+"""What all the commands share: arguments, the writer's lock, the check of inputs, devices, sealing, and readable errors."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hardneg.artifacts import Artifact, StageFolder, writer_lock
+from hardneg.devices import describe, lease, set_arithmetic_threads
+from hardneg.errors import HardnegError
+
+Run = Callable[[StageFolder, dict[str, Any], Sequence[str]], list[str]]
+
+
+def stage_command(
+    run: Run,
+    description: str | None,
+    inputs: Mapping[str, str],
+    options: Mapping[str, str] | None = None,
+    lists: Mapping[str, str] | None = None,
+) -> None:
+    """Run one stage from the command line and exit.
+
+    Args:
+        run: given the stage to write, the runtime settings (with `options` and `lists` under their names) and the
+            granted devices, it writes the stage's files and returns their names.
+        description: the command's help.
+        inputs: the stages it reads, name and help; each is given as the path of a manifest.
+        options: further whole-number arguments, name and help.
+        lists: further lists of paths, name and help.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--record", required=True, type=json.loads, help="the stage's record, JSON (`hardneg plan --json` prints it)")
+    parser.add_argument("--runtime", default={}, type=json.loads, help="runtime settings, JSON")
+    parser.add_argument("--output", required=True, type=Path, help="the manifest to write; its files go beside it")
+    parser.add_argument("--gpus", default=0, type=int, help="how many GPUs were granted")
+    parser.add_argument("--force", action="store_true", help="make it again although it is finished")
+    for name, text in inputs.items():
+        parser.add_argument(f"--{name}", nargs="?", type=Path, help=text)
+    for name, text in (lists or {}).items():
+        parser.add_argument(f"--{name}", nargs="*", default=[], type=Path, help=text)
+    for name, text in (options or {}).items():
+        parser.add_argument(f"--{name}", required=True, type=int, help=text)
+    given = parser.parse_args()
+    with readable_errors():
+        _make(run, given, list(inputs), {name: getattr(given, name) for name in (*(options or {}), *(lists or {}))})
+
+
+def _make(run: Run, given: argparse.Namespace, inputs: list[str], extra: dict[str, Any]) -> None:
+    record, output = given.record, given.output
+    lock = ".writer.lock" if output.name == "manifest.json" else f".{output.stem}.writer.lock"
+    with writer_lock(output.parent, lock):
+        if output.exists() and not given.force:
+            print(f"{output} was finished by another process.", flush=True)
+            return
+        parents = _open_parents(given, inputs, record)
+        stage = StageFolder(output.parent, record, parents)
+        if not given.force and stage.restore(output):
+            print(f"{output} was finished before; nothing of it had changed.", flush=True)
+            return
+        threads = record["settings"].get("threads")
+        with lease(given.gpus, given.runtime.get("device", "auto")) as granted:
+            if threads is not None:
+                set_arithmetic_threads(threads)
+            stage.cost |= {"device": describe(granted.devices), "devices": len(granted.devices)}
+            stage.seal(output, run(stage, {**given.runtime, **extra}, granted.devices))
+
+
+def _open_parents(given: argparse.Namespace, inputs: list[str], record: Mapping[str, Any]) -> dict[str, Artifact]:
+    parents = {}
+    for role in inputs:
+        if (path := getattr(given, role)) is not None:
+            parent = Artifact.open(path)
+            if role in record["parents"] and parent.manifest["version"] != record["parents"][role]:
+                raise HardnegError(
+                    "An input is of another version than the plan asks for.", where=str(path), found=parent.manifest["version"],
+                    expected=record["parents"][role], remedy="run the workflow again; it makes the right version.",
+                )
+            parents[role] = parent
+    return parents
+
+
+@contextlib.contextmanager
+def readable_errors() -> Iterator[None]:
+    """Turn faults that the user can mend into one message on the standard error and exit status 1."""
+    try:
+        yield
+    except HardnegError as fault:
+        sys.exit(f"error: {fault}")
+    except OSError as fault:
+        if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.exit(f"error: {HardnegError('The disk is full.', where=str(fault.filename or os.getcwd()), remedy='free space, then run the same command: it goes on where it was.')}")
+    except MemoryError:
+        sys.exit("error: " + str(HardnegError("There is not enough memory.", remedy="lower train.batch_size, or give the job more memory.")))
+    except RuntimeError as fault:
+        if "out of memory" not in str(fault).lower():
+            raise
+        sys.exit("error: " + str(HardnegError(
+            "The device has not enough memory.", found=str(fault).splitlines()[0],
+            remedy="lower train.batch_size, encoder.passage_length or train.rows_per_forward.",
+        )))

@@ -1,0 +1,25 @@
+"""Build the Lucene index of all passages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hardneg.artifacts import PROGRESS, StageFolder
+from hardneg.lexical import build_index
+from hardneg.tokens import passage_texts
+from workflow_scripts.command import stage_command
+
+
+def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
+    """Build it."""
+    collection, index = stage.parents["collection"], stage.folder / "lucene"
+    stage.facts |= build_index(
+        passage_texts(collection), index, heap_mib=runtime["java_heap_mib"], total=collection.facts["passages"],
+        progress_file=stage.folder / PROGRESS,
+    )
+    return [f"lucene/{path.name}" for path in index.iterdir()]
+
+
+if __name__ == "__main__":
+    stage_command(run, __doc__, {"collection": "the prepared collection"})

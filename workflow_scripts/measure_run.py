@@ -1,0 +1,35 @@
+"""Score a system's runs query by query, and write them as TREC files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hardneg.artifacts import StageFolder, atomic_path
+from hardneg.measures import evaluate, parse_measures
+from hardneg.runs import read_run, write_trec
+from workflow_scripts.command import stage_command
+
+
+def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
+    """Score them."""
+    collection, ranked, settings = stage.parents["collection"], stage.parents["run"], stage.settings
+    measures, names = parse_measures(settings["measures"]), []
+    passage_ids = pq.read_table(collection.path("passages.parquet"), columns=["passage_id"]).column(0)
+    for split in ranked.settings["splits"]:
+        ranking = read_run(ranked.path(f"run.{split}.parquet"))
+        query_ids = pq.read_table(collection.path(f"queries.{split}.parquet"), columns=["query_id"]).column(0)
+        qrels = pq.read_table(collection.path(f"qrels.{split}.parquet"), columns=["query", "passage", "grade"])
+        scores = evaluate(ranking, qrels, query_ids.to_pylist(), measures, settings["relevant_grade"])
+        names += [f"{split}.trec", f"measures.{split}.parquet"]
+        write_trec(stage.folder / names[-2], ranking, query_ids, passage_ids, stage.record["label"])
+        with atomic_path(stage.folder / names[-1]) as temporary:
+            pq.write_table(pa.Table.from_pandas(scores, preserve_index=False), temporary, compression="zstd")
+    return names
+
+
+if __name__ == "__main__":
+    stage_command(run, __doc__, {"collection": "the prepared collection", "run": "the system's runs"})

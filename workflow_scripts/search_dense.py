@@ -1,0 +1,35 @@
+"""Rank passages for the queries of some splits: exactly over the vectors, or with the index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from hardneg.artifacts import PROGRESS, StageFolder
+from hardneg.runs import write_run
+from hardneg.search.retrieve import open_searcher, retrieve
+from workflow_scripts.command import stage_command
+
+
+def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
+    """Rank."""
+    searcher = open_searcher(
+        stage.parents.get("passages"), stage.parents.get("index"), [torch.device(name) for name in devices]
+    )
+    names = []
+    for split in stage.settings["splits"]:
+        ranking = retrieve(
+            searcher, stage.parents["queries"].path(f"queries.{split}.npy"), stage.settings["depth"],
+            f"search {stage.record['label']} {split}", stage.folder / PROGRESS,
+        )
+        names.append(f"run.{split}.parquet")
+        write_run(stage.folder / names[-1], *ranking)
+    return names
+
+
+if __name__ == "__main__":
+    stage_command(
+        run, __doc__, {"passages": "the passage vectors, for exact search", "index": "the index", "queries": "the query vectors"}
+    )
