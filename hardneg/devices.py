@@ -91,7 +91,7 @@ def lease(count: int, request: str = "auto") -> Iterator[Granted]:
         given = VISIBLE in os.environ and len(choice) <= wanted
         visible = tuple(choice.values() if given else _take(choice, min(wanted, len(choice)), held))
         held.enter_context(_visible(",".join(visible)))
-        on_cpu = not visible or PRETEND in os.environ
+        on_cpu = not visible or bool(os.environ.get(PRETEND))
         yield Granted(tuple("cpu" if on_cpu else f"cuda:{number}" for number in range(len(visible) or 1)), visible)
 
 
@@ -131,8 +131,9 @@ def set_arithmetic_threads(n: int) -> None:
 
 def describe(devices: Sequence[str]) -> str:
     """Names for cost records: "NVIDIA H200", "4 x NVIDIA H200", or the processor's model for the CPU."""
-    counts = Counter(_cpu_name() if device == "cpu" else _cuda_name(device) for device in devices)
-    return ", ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items())
+    counts = Counter(_cuda_name(device) for device in devices if device != "cpu")
+    names = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
+    return ", ".join([*names, _cpu_name()] if "cpu" in devices else names)
 
 
 def _cuda_name(device: str) -> str:
@@ -150,9 +151,9 @@ def _cpu_name() -> str:
 
 
 def _choice() -> dict[str, str]:
-    """The devices this process may choose from, in order: how CUDA_VISIBLE_DEVICES is to name each, by its UUID.
+    """The devices this process may choose from, in order: from each one's UUID to its name in CUDA_VISIBLE_DEVICES.
 
-    A UUID is the same inside a container or a Slurm job, where numbers begin at 0 again.
+    Locks go by UUID: it is the same inside a container or a Slurm job, where numbers begin at 0 again.
     """
     if VISIBLE not in os.environ:
         return {uuid: uuid for number, uuid in _present() if number}
@@ -161,14 +162,14 @@ def _choice() -> dict[str, str]:
     present = _present() if entries else []
     choice: dict[str, str] = {}
     for entry in entries:
-        # CUDA takes numbers and the beginnings of UUIDs.
-        uuids = [uuid for number, uuid in present if entry == number or (entry[:1].isalpha() and uuid.startswith(entry))]
+        by_uuid = not entry.isdecimal()  # CUDA takes numbers and the beginnings of UUIDs
+        uuids = [uuid for number, uuid in present if entry == number or (by_uuid and uuid.startswith(entry))]
         if not uuids:
             raise HardnegError(
                 f"{VISIBLE} names a device that is not there.",
                 where=f"{VISIBLE}={os.environ[VISIBLE]}",
                 found=entry,
-                expected=", ".join(number or uuid for number, uuid in present) or "nothing: there is no CUDA device here",
+                expected=", ".join(number or uuid for number, uuid in present) or "nothing: no CUDA device is here",
                 remedy=f"unset {VISIBLE}, or name devices that nvidia-smi -L lists.",
             )
         choice[uuids[0]] = entry
@@ -181,6 +182,8 @@ def _present() -> list[tuple[str, str]]:
     Asked of the driver in another process, since this one must not touch CUDA before its devices are chosen.
     """
     if pretended := os.environ.get(PRETEND):
+        if not pretended.isdecimal():
+            raise HardnegError("Not a number of devices.", where=PRETEND, found=pretended, expected="such as 4")
         return [(str(number), str(number)) for number in range(int(pretended))]
     if tool := shutil.which("nvidia-smi"):
         command = [tool, "-L"]
@@ -208,7 +211,8 @@ def _take(choice: dict[str, str], count: int, held: contextlib.ExitStack) -> lis
     if count == 0:
         return []
     folder = _lease_folder()
-    for attempt in itertools.count():
+    told = False
+    while True:
         # One job looks at a time, and keeps all or nothing: two jobs never hold halves of what both wait for.
         with filelock.FileLock(folder / "looking.lock"), contextlib.ExitStack() as locks:
             taken: list[str] = []
@@ -220,14 +224,14 @@ def _take(choice: dict[str, str], count: int, held: contextlib.ExitStack) -> lis
             if len(taken) == count:
                 held.push(locks.pop_all())
                 return taken
-        if attempt == 0:
+        if not told:
             print(f"waiting: {count} of {len(choice)} devices needed, {len(taken)} free (leases: {folder})", flush=True)
+            told = True
         time.sleep(POLL_SECONDS)
-    raise AssertionError("unreachable")
 
 
 def _lease_folder() -> Path:
-    """The folder of the locks; the default one belongs to this user alone, so that nobody else can hold a lock in it."""
+    """The folder of the locks. The default one must be this user's alone, or others could hold locks in it."""
     given = os.environ.get(FOLDER)
     folder = Path(given or f"{tempfile.gettempdir()}/hardneg-leases-{os.getuid()}")
     try:
@@ -260,6 +264,6 @@ def _visible(setting: str) -> Iterator[None]:
         yield
     finally:
         if before is None:
-            del os.environ[VISIBLE]
+            os.environ.pop(VISIBLE, None)
         else:
             os.environ[VISIBLE] = before

@@ -324,6 +324,7 @@ class _Package:
 
         Args:
             user: the module that holds the reference.
+            reference: what to follow.
             seen: references followed so far; re-exports may run in a circle.
         """
         seen = set() if seen is None else seen

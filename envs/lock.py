@@ -1,0 +1,70 @@
+"""Rewrite requirements.lock and the conda environments from the pins in pyproject.toml: `make lock`.
+
+pip resolves, without installing, the direct dependencies to complete sets of pins: one for the workflow, and one with
+the tools of development on top. The lock is for pip and the CPU, `gpu.yaml` differs from `cpu.yaml` in FAISS alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# torch's CUDA build pins these itself, its CPU build lacks them: the same lock serves both.
+LEFT_TO_TORCH = re.compile(r"(nvidia|cuda)-.*|triton")
+HEADER = "# Written by `make lock` from the pins in pyproject.toml.\n"
+ENVIRONMENT = """\
+name: hardneg-{device}
+channels:
+  - conda-forge
+  - nodefaults
+dependencies:
+  - python=3.11
+  - pip
+  - pip:
+{pins}
+"""
+
+
+def resolve(requirements: Iterable[str]) -> list[str]:
+    """Exact pins, `name==version` in alphabetical order, of the requirements and of all they need.
+
+    Raises:
+        subprocess.CalledProcessError: pip found no such set; it has said why.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        options = ["--dry-run", "--ignore-installed", "--quiet", "--report", str(report)]
+        subprocess.run([sys.executable, "-m", "pip", "install", *options, *requirements], check=True)
+        found = [item["metadata"] for item in json.loads(report.read_text(encoding="utf-8"))["install"]]
+    # What follows a plus, such as torch's `+cpu`, says who built it and is known to no registry.
+    pins = [f"{item['name']}=={item['version'].partition('+')[0]}" for item in found]
+    return sorted((pin for pin in pins if not LEFT_TO_TORCH.match(pin)), key=str.lower)
+
+
+def environment(device: str, pins: Iterable[str]) -> str:
+    """A conda environment for `cpu` or `gpu`."""
+    return HEADER + ENVIRONMENT.format(device=device, pins="\n".join(f"      - {pin}" for pin in pins))
+
+
+def main() -> None:
+    """Write the three files."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    runtime = resolve([*project["dependencies"], *extras["cpu"]])
+    everything = resolve([*runtime, *extras["dev"]])
+    (cpu,), (gpu,) = extras["cpu"], extras["gpu"]
+    (ROOT / "requirements.lock").write_text(HEADER + "".join(f"{pin}\n" for pin in everything), encoding="utf-8")
+    for device, faiss in {"cpu": cpu, "gpu": gpu}.items():
+        pins = [faiss if pin == cpu else pin for pin in runtime]
+        (ROOT / "envs" / f"{device}.yaml").write_text(environment(device, pins), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
