@@ -60,6 +60,7 @@ class Tiny(Model):
     heads: int = Field(2, ge=1)
     feed_forward: int = Field(512, ge=8)
     dropout: float = Field(0.1, ge=0, lt=1)
+    attention_dropout: float = Field(0.0, ge=0, lt=1)
     lower_case: bool = True
 
 

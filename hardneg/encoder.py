@@ -93,7 +93,7 @@ def _tiny(size: dict[str, Any], vocabulary: int, pad: int, longest: int) -> nn.M
 
     config = BertConfig(
         vocab_size=vocabulary, hidden_size=size["hidden"], num_hidden_layers=size["layers"], num_attention_heads=size["heads"],
-        intermediate_size=size["feed_forward"], hidden_dropout_prob=size["dropout"], attention_probs_dropout_prob=size["dropout"],
+        intermediate_size=size["feed_forward"], hidden_dropout_prob=size["dropout"], attention_probs_dropout_prob=size["attention_dropout"],
         max_position_embeddings=max(longest, 512), pad_token_id=pad,
     )
     return BertModel(config, add_pooling_layer=False)

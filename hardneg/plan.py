@@ -25,21 +25,26 @@ from hardneg.revision import code_revision
 ARTIFACTS = Path("artifacts")
 RESULTS = Path("results")
 
+ARITHMETIC = "hardneg.devices:set_arithmetic_threads"
+TEXT_TO_VECTOR = ("hardneg.encoder:Encoder", "hardneg.tokens:TokenStore")
+
 # What each kind of stage runs. The answers of a system's axes come on top.
 ROOTS: dict[str, tuple[str, ...]] = {
     "collection": ("hardneg.data.prepare:prepare",),
     "tokenizer": ("hardneg.tokens:make_tokenizer",),
     "tokens": ("hardneg.tokens:tokenize",),
-    "bm25_index": ("hardneg.lexical:build_index",),
-    "bm25_run": ("hardneg.lexical:search", "hardneg.runs:write_run"),
-    "mine": ("hardneg.negatives.mine:mine",),
-    "train": ("hardneg.training.dual_encoder:train",),
-    "passages": ("hardneg.embedding:encode_passages",),
-    "queries": ("hardneg.embedding:encode_queries",),
-    "index": ("hardneg.search.index:build_index",),
-    "run": ("hardneg.search.retrieve:retrieve", "hardneg.runs:write_run"),
-    "adore": ("hardneg.training.query_encoder:train",),
-    "measure": ("hardneg.measures:evaluate", "hardneg.runs:write_trec"),
+    "bm25_index": ("hardneg.lexical:build_index", "hardneg.tokens:passage_texts"),
+    "bm25_run": ("hardneg.lexical:search", "hardneg.tokens:query_texts", "hardneg.runs:write_run"),
+    "mine": ("hardneg.negatives.mine:mine", "hardneg.data.judgements:Judgements"),
+    "train": ("hardneg.training.dual_encoder:train", ARITHMETIC),
+    "passages": ("hardneg.embedding:encode_passages", "hardneg.embedding:shard_rows", *TEXT_TO_VECTOR, ARITHMETIC),
+    "queries": ("hardneg.embedding:encode_queries", *TEXT_TO_VECTOR, ARITHMETIC),
+    "index": ("hardneg.search.index:build_index", "hardneg.search.retrieve:vectors_of"),
+    "run": ("hardneg.search.retrieve:retrieve", "hardneg.search.retrieve:open_searcher", "hardneg.runs:write_run", ARITHMETIC),
+    "adore": ("hardneg.training.query_encoder:train", ARITHMETIC),
+    "measure": (
+        "hardneg.measures:evaluate", "hardneg.measures:parse_measures", "hardneg.runs:read_run", "hardneg.runs:write_trec",
+    ),
 }
 READERS = {"pydocs": "hardneg.data.pydocs:PyDocs", "beir": "hardneg.data.beir:Beir"}
 
@@ -227,9 +232,9 @@ class Plan:
 
             settings |= {"python": platform.python_version(), "distributions": dict(DISTRIBUTIONS)}
         else:
-            from hardneg.data.beir import BeirFolder
+            from hardneg.data.beir import Beir
 
-            files = BeirFolder(collection.path, wanted).files()
+            files = Beir(collection.path).files(wanted)
             settings["files"] = {name: cached_digest(path, self._digests) for name, path in files.items()}
         return self._add("collection", collection.name, settings, {}, [READERS[collection.format]])
 

@@ -11,7 +11,7 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -170,6 +170,21 @@ class Beir:
     def splits(self) -> tuple[str, ...]:
         """The names of the files in qrels/: train, dev, test first, then others alphabetically."""
         return tuple(self._qrels)
+
+    def files(self, splits: Iterable[str]) -> dict[str, Path]:
+        """The files that some splits are read from, by name relative to the folder.
+
+        Raises:
+            HardnegError: a split has no qrels.
+        """
+        for split in splits:
+            if split not in self._qrels:
+                raise HardnegError(
+                    "The collection has no such split.", where="splits", found=split, expected=", ".join(self._qrels),
+                    remedy=f"add {self.folder}/qrels/{split}.tsv, or name other splits under `splits`.",
+                )
+        paths = [self._corpus, self._queries, *(self._qrels[split] for split in splits)]
+        return {path.relative_to(self.folder).as_posix(): path for path in paths}
 
     def passages(self) -> Iterator[Passage]:
         """Every passage, in the order of the corpus.

@@ -1,0 +1,164 @@
+"""A small real project for the tests that run the workflow: synthetic text in BEIR layout, a very small encoder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import filelock
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+TOPICS, PASSAGES_EACH = 24, 12
+
+
+def words(rng: Random, count: int) -> list[str]:
+    """Made-up words."""
+    return ["".join(rng.choice("aeioubcdfglmnprst") for _ in range(rng.randint(3, 8))) for _ in range(count)]
+
+
+def write_collection(folder: Path, seed: int = 0) -> None:
+    """288 passages of 3 to 300 words on 24 topics; 96 train, 24 dev and 24 test queries, each with one positive."""
+    rng = Random(seed)
+    common, topics = words(rng, 60), [words(rng, 14) for _ in range(TOPICS)]
+    (folder / "qrels").mkdir(parents=True)
+    corpus, queries, qrels = [], [], {"train": [], "dev": [], "test": []}
+    for topic, own in enumerate(topics):
+        for number in range(PASSAGES_EACH):
+            length = rng.choice([3, 8, 20, 40, 300])
+            special = words(rng, 3)
+            text = [*special, *(rng.choice(own if rng.random() < 0.6 else common) for _ in range(length))]
+            rng.shuffle(text)
+            corpus.append({"_id": f"p{topic}-{number}", "title": rng.choice(own), "text": " ".join(text)})
+            if number < 6:
+                split = "train" if number < 4 else ("dev", "test")[number - 4]
+                asked = [*rng.sample(special, 2), *rng.sample(own, 2)]
+                queries.append({"_id": f"q{topic}-{number}", "text": " ".join(asked)})
+                qrels[split].append(f"q{topic}-{number}\tp{topic}-{number}\t1")
+    for name, rows in (("corpus", corpus), ("queries", queries)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for split, rows in qrels.items():
+        lines = ["query-id\tcorpus-id\tscore", *rows]
+        (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def small_config() -> dict:
+    """Every kind of stage, in seconds."""
+    train = {"steps": 8, "batch_size": 8, "lr": 1e-3, "log_every": 2, "rows_per_forward": 8}
+    return {
+        "collection": {"format": "beir", "name": "small", "path": "data"},
+        "seed": 3,
+        "encoder": {
+            "backbone": "builtin:tiny", "pooling": "mean", "normalize": True, "temperature": 0.05, "query_length": 16,
+            "passage_length": 48,
+            "tiny": {"vocabulary": 600, "hidden": 16, "layers": 1, "heads": 2, "feed_forward": 16},
+        },
+        "systems": {
+            "bm25": {"preset": "bm25"},
+            "inbatch": {"preset": "inbatch", "train": train},
+            "bm25neg": {"preset": "bm25neg", "from": "inbatch", "train": train},
+            "bm25neg_longer": {"preset": "bm25neg", "from": "bm25neg", "train": train},
+            "star": {"preset": "star", "from": "bm25neg", "source": {"depth": 40}, "sampler": {"k": 40}, "train": train},
+            "adore_star": {
+                "preset": "adore", "from": "star", "source": {"depth": 50},
+                "train": {**train, "steps": 12, "log_retrieved_every": 4},
+            },
+        },
+        "evaluation": {"depth": 100, "measures": ["MRR@10", "nDCG@10", "R@100"], "main_measure": "MRR@10"},
+        "arithmetic": {"training_threads": 2, "encoding_threads": 1},
+        "runtime": {"shards": 2, "java_heap_mib": 512},
+    }
+
+
+@dataclass
+class Project:
+    """A folder in which the workflow runs."""
+
+    folder: Path
+
+    @property
+    def config(self) -> dict:
+        """The configuration file's content."""
+        return yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+
+    def write_config(self, config: dict) -> None:
+        """Replace the configuration file."""
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+    def command(self, *arguments: str) -> list[str]:
+        """A snakemake command line on this folder."""
+        return [
+            sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder),
+            "--configfile", str(self.folder / "config.yaml"), *arguments,
+        ]
+
+    @staticmethod
+    def environment(**extra: str) -> dict[str, str]:
+        """The environment of such a command."""
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **extra}
+
+    def snakemake(self, *arguments: str, cores: int = 2, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run snakemake to its end; its standard output and error come together as `stdout`."""
+        done = subprocess.run(
+            self.command("--cores", str(cores), *arguments), cwd=self.folder, env=self.environment(**environment), text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
+        )
+        assert not check or done.returncode == 0, done.stdout
+        return done
+
+    def jobs(self, *arguments: str) -> dict[str, int]:
+        """The rules that a dry run would run, with their number of jobs (`all` left out)."""
+        lines = self.snakemake("-n", "--quiet", "rules", *arguments).stdout.splitlines()
+        counts = {}
+        for line in lines:
+            parts = line.split()
+            if len(parts) == 2 and parts[1].isdigit() and parts[0] not in ("all", "total"):
+                counts[parts[0]] = int(parts[1])
+        return counts
+
+    def measures(self) -> bytes:
+        """`measures.csv`."""
+        return (self.folder / "results" / "small" / "measures.csv").read_bytes()
+
+
+def new_project(folder: Path) -> Project:
+    """A project that has run nothing yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_collection(folder / "data")
+    project = Project(folder)
+    project.write_config(small_config())
+    return project
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all workers of a test run."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+
+
+@pytest.fixture(scope="session")
+def finished(shared_folder: Path) -> Project:
+    """A project whose workflow ran to its end, made once. Not to be written to: see `project`."""
+    folder = shared_folder / "finished"
+    with filelock.FileLock(shared_folder / "finished.lock"):
+        project = Project(folder)
+        if not (folder / "results").exists():
+            project = new_project(folder)
+            project.snakemake()
+    return project
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    """A copy of the finished project, to change and run again."""
+    shutil.copytree(finished.folder, tmp_path / "project", symlinks=True)
+    return Project(tmp_path / "project")

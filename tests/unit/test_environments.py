@@ -1,0 +1,104 @@
+"""The lock, the conda environments, pyproject.toml and the embedded collection name the same versions."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from hardneg.data.pydocs import DISTRIBUTIONS
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DIRECT: list[str] = PROJECT["dependencies"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
+FAISS = {"faiss-cpu", "faiss-gpu"}
+
+
+def pins(lines: list[str]) -> dict[str, str]:
+    """Versions by normalised name; every line must be `name==version` and nothing more."""
+    found = [line.split("==") for line in lines if re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*", line)]
+    named = {str(canonicalize_name(name)): version for name, version in found}
+    assert len(named) == len(found) == len(lines)
+    return named
+
+
+def locked() -> dict[str, str]:
+    return pins([line for line in (ROOT / "requirements.lock").read_text().splitlines() if line[0] != "#"])
+
+
+def environment(device: str) -> dict[str, str]:
+    python, pip, packages = yaml.safe_load((ROOT / "envs" / f"{device}.yaml").read_text())["dependencies"]
+    assert (python, pip) == ("python=3.11", "pip")
+    return pins(packages["pip"])
+
+
+def test_the_lock_holds_what_the_project_asks_for() -> None:
+    assert pins([*DIRECT, *EXTRAS["cpu"], *EXTRAS["dev"]]).items() <= locked().items()
+
+
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_an_environment_holds_the_lock_s_pins(device: str) -> None:
+    found = environment(device)
+    assert pins([*DIRECT, *EXTRAS[device]]).items() <= found.items()
+    assert found.keys() & FAISS == {f"faiss-{device}"}
+    assert {pin for pin in found.items() if pin[0] not in FAISS} <= locked().items()
+
+
+def test_the_environments_differ_in_faiss_alone() -> None:
+    assert environment("cpu").items() ^ environment("gpu").items() == pins([*EXTRAS["cpu"], *EXTRAS["gpu"]]).items()
+
+
+@pytest.mark.parametrize(
+    ("available", "asked"),
+    [(environment("cpu"), [*DIRECT, *EXTRAS["cpu"]]), (locked(), [*DIRECT, *EXTRAS["cpu"], *EXTRAS["dev"]])],
+    ids=["environment", "lock"],
+)
+def test_nothing_is_left_for_pip_to_choose(available: dict[str, str], asked: list[str]) -> None:
+    """Walks the installed packages' own requirements: each is pinned, at a version that suits, and no pin is spare."""
+    waiting, reached, seen = [Requirement(line) for line in asked], set(), set()
+    while waiting:
+        needed = waiting.pop()
+        name = canonicalize_name(needed.name)
+        if str(needed) in seen or re.match(r"nvidia-|cuda-|triton$", name):  # torch's CUDA build pins these itself
+            continue
+        seen.add(str(needed))
+        reached.add(name)
+        assert needed.specifier.contains(available[name], prereleases=True), needed
+        for further in map(Requirement, metadata.requires(name) or []):
+            extras = {"", *needed.extras}
+            if further.marker is None or any(further.marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append(further)
+    assert reached == available.keys()
+
+
+def test_the_embedded_collection_reads_the_locked_packages() -> None:
+    asked = pins([f"{name}=={version}" for name, version in DISTRIBUTIONS.items()])
+    assert asked.items() <= locked().items()
+    assert asked.items() <= pins(DIRECT).items()
+
+
+@pytest.mark.parametrize("folder", ["hardneg", "workflow_scripts"])
+def test_what_the_code_imports_is_asked_for(folder: str) -> None:
+    imported = set()
+    for file in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                imported.add(node.module.partition(".")[0])
+    foreign = imported - sys.stdlib_module_names - {"hardneg", "workflow_scripts"}
+    asked = pins([*DIRECT, *EXTRAS["cpu"]])
+    owners = metadata.packages_distributions()
+    assert imported
+    assert {
+        name for name in foreign if not {canonicalize_name(owner) for owner in owners[name]} & asked.keys()
+    } == set()
