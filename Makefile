@@ -45,7 +45,7 @@ $(VENV)/locked: requirements.lock
 	fi >&2; \
 	echo "Installing the packages of requirements.lock into $(VENV) (2.5 GB or more, some minutes) ..."; \
 	"$$python" -m venv --clear $(VENV)
-	@$(PIP) install --requirement requirements.lock
+	@$(PIP) install --no-compile --requirement requirements.lock
 	@touch $@
 
 $(VENV)/installed: $(VENV)/locked pyproject.toml

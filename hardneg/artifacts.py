@@ -117,7 +117,9 @@ class Artifact:
             content = json.loads(path.read_text(encoding="utf-8"))
             files = content["files"]
         except FileNotFoundError:
-            raise HardnegError("A stage's manifest is missing.", where=str(path), remedy="run the workflow; it makes that stage first.") from None
+            raise HardnegError(
+                "A stage's manifest is missing.", where=str(path), remedy="run the workflow; it makes that stage first."
+            ) from None
         except (ValueError, KeyError, TypeError):
             raise HardnegError("A stage's manifest is not readable.", where=str(path), remedy=remedy) from None
         for name, facts in files.items():
@@ -127,12 +129,18 @@ class Artifact:
                 found = "no such file" if size is None else f"{size:,} bytes"
                 raise HardnegError(
                     "A sealed file is not as it was sealed.",
-                    where=str(file), found=found, expected=f"{facts['bytes']:,} bytes", remedy=remedy,
+                    where=str(file),
+                    found=found,
+                    expected=f"{facts['bytes']:,} bytes",
+                    remedy=remedy,
                 )
             if (digest := file_digest(file)) != facts["sha256"]:
                 raise HardnegError(
                     "A sealed file is not as it was sealed.",
-                    where=str(file), found=f"SHA-256 {digest}", expected=f"SHA-256 {facts['sha256']}", remedy=remedy,
+                    where=str(file),
+                    found=f"SHA-256 {digest}",
+                    expected=f"SHA-256 {facts['sha256']}",
+                    remedy=remedy,
                 )
         return cls(path.parent, content)
 
@@ -155,7 +163,9 @@ class Artifact:
         if name not in self.manifest["files"]:
             raise HardnegError(
                 "A stage lacks a file that the next one needs.",
-                where=str(self.folder / MANIFEST), found=", ".join(sorted(self.manifest["files"])), expected=name,
+                where=str(self.folder / MANIFEST),
+                found=", ".join(sorted(self.manifest["files"])),
+                expected=name,
             )
         return self.folder / name
 
@@ -240,7 +250,11 @@ class StageFolder:
             whole = all(file_digest(self.folder / name) == facts["sha256"] for name, facts in manifest["files"].items())
         except (OSError, ValueError, KeyError, TypeError):
             return False
-        if not whole or finished["parents"] != self._parent_digests() or any(manifest.get(k) != v for k, v in self.record.items()):
+        if (
+            not whole
+            or finished["parents"] != self._parent_digests()
+            or any(manifest.get(k) != v for k, v in self.record.items())
+        ):
             return False
         write_json(output, manifest)
         return True
@@ -255,7 +269,11 @@ class StageFolder:
             if path.is_dir():
                 with contextlib.suppress(OSError):  # not empty: it holds what the manifest names
                     path.rmdir()
-            elif name not in kept and not path.name.endswith((COST, LOCK, f"{LOCK}.owner")) and not SHARD_MARKER.fullmatch(name):
+            elif (
+                name not in kept
+                and not path.name.endswith((COST, LOCK, f"{LOCK}.owner"))
+                and not SHARD_MARKER.fullmatch(name)
+            ):
                 path.unlink()
 
 
@@ -285,7 +303,9 @@ def writer_lock(folder: Path, name: str = LOCK, patience: float = 3600.0) -> Ite
         except filelock.Timeout:
             raise HardnegError(
                 "A stage's folder is still being written by another process.",
-                where=str(folder), found=holder, remedy="wait for that process or stop it, then run the same command.",
+                where=str(folder),
+                found=holder,
+                remedy="wait for that process or stop it, then run the same command.",
             ) from None
     try:
         owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")

@@ -114,7 +114,9 @@ class System(Model):
     """A retrieval system: answers to the six questions, and the system it starts from."""
 
     preset: str | None = None
-    from_: str | None = Field(None, alias="from", description="the system whose weights it starts with; null: the backbone's")
+    from_: str | None = Field(
+        None, alias="from", description="the system whose weights it starts with; null: the backbone's"
+    )
     retriever: Literal["bm25", "dense"] = "dense"
     trains: Literal["nothing", "both_encoders", "query_encoder"] = "both_encoders"
     source: axes.Source = axes.NoSource()
@@ -188,26 +190,37 @@ def read_yaml(path: Path) -> dict[str, Any]:
     following: Path | None = path
     while following is not None:
         if following.resolve() in seen:
-            raise HardnegError("Configuration files extend each other in a circle.", where=str(following), remedy="remove one `extends:`.")
+            raise HardnegError(
+                "Configuration files extend each other in a circle.",
+                where=str(following),
+                remedy="remove one `extends:`.",
+            )
         seen.append(following.resolve())
         try:
             content = yaml.safe_load(following.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise HardnegError(
-                "A configuration file does not exist.", where=str(seen[-2]) if len(seen) > 1 else "--configfile",
-                found=str(following), remedy="correct the path.",
+                "A configuration file does not exist.",
+                where=str(seen[-2]) if len(seen) > 1 else "--configfile",
+                found=str(following),
+                remedy="correct the path.",
             ) from None
         except yaml.YAMLError as fault:
             mark = getattr(fault, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark else ""
             raise HardnegError(
-                "A configuration file is not valid YAML.", where=f"{following}{line}",
-                found=str(getattr(fault, "problem", fault)), remedy="mend that line.",
+                "A configuration file is not valid YAML.",
+                where=f"{following}{line}",
+                found=str(getattr(fault, "problem", fault)),
+                remedy="mend that line.",
             ) from None
         if not isinstance(content, dict):
             raise HardnegError(
-                "A configuration file holds no mapping.", where=str(following), found=type(content).__name__,
-                expected="key: value lines", remedy="see config.yaml for an example.",
+                "A configuration file holds no mapping.",
+                where=str(following),
+                found=type(content).__name__,
+                expected="key: value lines",
+                remedy="see config.yaml for an example.",
             )
         base = content.pop("extends", None)
         layers.append(content)
@@ -222,7 +235,9 @@ def merge(base: Any, over: Any) -> Any:
     """Lay `over` on `base`, key by key; an answer with another `name` replaces the whole answer."""
     if isinstance(base, str) and isinstance(over, Mapping):
         base = {"name": base}
-    if not (isinstance(base, Mapping) and isinstance(over, Mapping)) or ("name" in base and over.get("name", base["name"]) != base["name"]):
+    if not (isinstance(base, Mapping) and isinstance(over, Mapping)) or (
+        "name" in base and over.get("name", base["name"]) != base["name"]
+    ):
         return over
     return {**base, **{key: merge(base[key], value) if key in base else value for key, value in over.items()}}
 
@@ -257,7 +272,10 @@ def _with_preset(name: str, own: Any, known: Mapping[str, Any]) -> Any:
     if chosen not in known:
         near = nearest(str(chosen), known)
         raise HardnegError(
-            "Unknown preset.", where=f"systems.{name}.preset", found=str(chosen), expected=", ".join(known),
+            "Unknown preset.",
+            where=f"systems.{name}.preset",
+            found=str(chosen),
+            expected=", ".join(known),
             remedy=f"did you mean {near}?" if near else "choose one of these; `hardneg methods` describes them.",
         )
     return merge(known[chosen], own)
@@ -270,27 +288,38 @@ def _contradictions(config: Config) -> Iterator[HardnegError]:
         at = f"systems.{name}"
         if not _is_name(name):
             yield HardnegError(
-                "A system's name is not usable.", where=at, found=name, expected="letters, digits and underscores, a letter first",
+                "A system's name is not usable.",
+                where=at,
+                found=name,
+                expected="letters, digits and underscores, a letter first",
                 remedy="rename it.",
             )
         for key, other in _references(system):
             if other not in systems:
                 near = nearest(other, systems)
                 yield HardnegError(
-                    "A system names another that does not exist.", where=f"{at}.{key}", found=other, expected=", ".join(systems),
+                    "A system names another that does not exist.",
+                    where=f"{at}.{key}",
+                    found=other,
+                    expected=", ".join(systems),
                     remedy=f"did you mean {near}?" if near else "add that system or name one of these.",
                 )
         if system.from_ in systems and systems[system.from_].retriever == "bm25":
             yield HardnegError(
-                "A system cannot start from BM25, which has no weights.", where=f"{at}.from", found=system.from_,
+                "A system cannot start from BM25, which has no weights.",
+                where=f"{at}.from",
+                found=system.from_,
                 remedy="start from a trained system, or mine BM25 with `source: {name: run, system: bm25}`.",
             )
         yield from _wrong_answers(at, name, system)
     yield from _cycles(systems)
     if config.evaluation.main_measure not in config.evaluation.measures:
         yield HardnegError(
-            "The main measure is not measured.", where="evaluation.main_measure", found=config.evaluation.main_measure,
-            expected=", ".join(config.evaluation.measures), remedy="add it to evaluation.measures.",
+            "The main measure is not measured.",
+            where="evaluation.main_measure",
+            found=config.evaluation.main_measure,
+            expected=", ".join(config.evaluation.measures),
+            remedy="add it to evaluation.measures.",
         )
 
 
@@ -308,12 +337,17 @@ def _references(system: System) -> Iterator[tuple[str, str]]:
 def _wrong_answers(at: str, name: str, system: System) -> Iterator[HardnegError]:
     if system.retriever == "bm25":
         if system.trains != "nothing" or system.from_ is not None:
-            yield HardnegError("BM25 trains nothing.", where=at, remedy="remove `trains` and `from`, or set `retriever: dense`.")
+            yield HardnegError(
+                "BM25 trains nothing.", where=at, remedy="remove `trains` and `from`, or set `retriever: dense`."
+            )
         return
     if system.trains == "nothing":
         yield HardnegError(
-            "A dense system that trains nothing is not supported.", where=f"{at}.trains", found="nothing",
-            expected="both_encoders or query_encoder", remedy="train it, or set `retriever: bm25`.",
+            "A dense system that trains nothing is not supported.",
+            where=f"{at}.trains",
+            found="nothing",
+            expected="both_encoders or query_encoder",
+            remedy="train it, or set `retriever: bm25`.",
         )
         return
     source, loss, train = system.source, system.loss, system.train
@@ -322,65 +356,104 @@ def _wrong_answers(at: str, name: str, system: System) -> Iterator[HardnegError]
     if (train.steps is None) == (train.epochs is None):
         found = "neither" if train.steps is None else f"steps: {train.steps}, epochs: {train.epochs}"
         yield HardnegError(
-            "Training needs a budget: steps or epochs, one of them.", where=f"{at}.train", found=found,
+            "Training needs a budget: steps or epochs, one of them.",
+            where=f"{at}.train",
+            found=found,
             remedy="set train.steps or train.epochs.",
         )
     if system.trains == "query_encoder":
-        if not live or not isinstance(system.refresh, axes.EveryStep) or not list_loss or not isinstance(system.sampler, axes.AllSampler):
+        if (
+            not live
+            or not isinstance(system.refresh, axes.EveryStep)
+            or not list_loss
+            or not isinstance(system.sampler, axes.AllSampler)
+        ):
             yield HardnegError(
-                "Training the query encoder alone needs the live index.", where=at,
+                "Training the query encoder alone needs the live index.",
+                where=at,
                 found=f"source {source.name}, refresh {system.refresh.name}, sampler {system.sampler.name}, loss {loss.name}",
                 expected="source live, refresh every_step, sampler all, loss lambda_ranknet or list_ranknet",
                 remedy="start from `preset: adore`.",
             )
         if system.from_ is None:
             yield HardnegError(
-                "Training the query encoder needs a system to start from: its passage vectors are kept.", where=f"{at}.from",
-                found="nothing", expected="the name of a dense system", remedy="set `from`.",
+                "Training the query encoder needs a system to start from: its passage vectors are kept.",
+                where=f"{at}.from",
+                found="nothing",
+                expected="the name of a dense system",
+                remedy="set `from`.",
             )
         return
     if live or list_loss or isinstance(system.refresh, axes.EveryStep) or isinstance(system.sampler, axes.AllSampler):
         yield HardnegError(
-            "The live index serves training of the query encoder only.", where=at,
+            "The live index serves training of the query encoder only.",
+            where=at,
             found=f"source {source.name}, refresh {system.refresh.name}, sampler {system.sampler.name}, loss {loss.name}",
             remedy="set `trains: query_encoder`, or take a static source, sampler and loss.",
         )
     if isinstance(source, axes.RunSource) and source.system is None and system.from_ is None:
         yield HardnegError(
-            "A mined source needs a system to mine.", where=f"{at}.source.system", found="nothing",
+            "A mined source needs a system to mine.",
+            where=f"{at}.source.system",
+            found="nothing",
             remedy="name a system there, or one in `from`.",
         )
     if isinstance(source, axes.SelfSource) != isinstance(system.refresh, axes.Rounds):
         yield HardnegError(
-            "Source `self` and refresh `rounds` go together.", where=at, found=f"source {source.name}, refresh {system.refresh.name}",
+            "Source `self` and refresh `rounds` go together.",
+            where=at,
+            found=f"source {source.name}, refresh {system.refresh.name}",
             remedy="use both, or neither (`source: {name: run, system: ...}` mines once).",
         )
     if isinstance(source, axes.SelfSource) and system.from_ is None:
         yield HardnegError(
-            "The first round mines the system this one starts from.", where=f"{at}.from", found="nothing", remedy="set `from`.",
+            "The first round mines the system this one starts from.",
+            where=f"{at}.from",
+            found="nothing",
+            remedy="set `from`.",
         )
     depth = getattr(source, "depth", None)
-    wanted = system.sampler.k if isinstance(system.sampler, axes.UniformSampler) else getattr(system.sampler, "count", 1)
+    wanted = (
+        system.sampler.k if isinstance(system.sampler, axes.UniformSampler) else getattr(system.sampler, "count", 1)
+    )
     key = "k" if isinstance(system.sampler, axes.UniformSampler) else "count"
     if depth is not None and wanted > depth:
         yield HardnegError(
-            "The sampler reaches deeper than the source.", where=f"{at}.sampler.{key}", found=str(wanted),
-            expected=f"at most source.depth, {depth}", remedy="raise source.depth or lower the sampler.",
+            "The sampler reaches deeper than the source.",
+            where=f"{at}.sampler.{key}",
+            found=str(wanted),
+            expected=f"at most source.depth, {depth}",
+            remedy="raise source.depth or lower the sampler.",
         )
-    if isinstance(system.sampler, axes.UniformSampler) and system.sampler.count > system.sampler.k and depth is not None:
+    if (
+        isinstance(system.sampler, axes.UniformSampler)
+        and system.sampler.count > system.sampler.k
+        and depth is not None
+    ):
         yield HardnegError(
-            "The sampler draws more than it draws from.", where=f"{at}.sampler.count", found=str(system.sampler.count),
-            expected=f"at most sampler.k, {system.sampler.k}", remedy="lower count or raise k.",
+            "The sampler draws more than it draws from.",
+            where=f"{at}.sampler.count",
+            found=str(system.sampler.count),
+            expected=f"at most sampler.k, {system.sampler.k}",
+            remedy="lower count or raise k.",
         )
     if isinstance(source, axes.NoSource) and (not isinstance(system.batch, axes.InBatch) or train.batch_size == 1):
         yield HardnegError(
-            "This system has no negatives at all.", where=at, found=f"source none, batch {system.batch.name}, batch_size {train.batch_size}",
+            "This system has no negatives at all.",
+            where=at,
+            found=f"source none, batch {system.batch.name}, batch_size {train.batch_size}",
             remedy="choose a source, or `batch: in_batch` with train.batch_size of 2 or more.",
         )
-    if isinstance(loss, axes.RankNet) and loss.alpha is not None and (isinstance(source, axes.NoSource) or not isinstance(system.batch, axes.InBatch)):
+    if (
+        isinstance(loss, axes.RankNet)
+        and loss.alpha is not None
+        and (isinstance(source, axes.NoSource) or not isinstance(system.batch, axes.InBatch))
+    ):
         yield HardnegError(
-            "alpha weighs in-batch pairs against mined ones; this system lacks one of them.", where=f"{at}.loss.alpha",
-            found=f"source {source.name}, batch {system.batch.name}", remedy="remove alpha.",
+            "alpha weighs in-batch pairs against mined ones; this system lacks one of them.",
+            where=f"{at}.loss.alpha",
+            found=f"source {source.name}, batch {system.batch.name}",
+            remedy="remove alpha.",
         )
 
 
@@ -391,7 +464,7 @@ def _cycles(systems: Mapping[str, System]) -> Iterator[HardnegError]:
 
         def visit(name: str) -> list[str] | None:
             if name in path:
-                return [*path[path.index(name):], name]
+                return [*path[path.index(name) :], name]
             if name in finished or name not in systems:
                 return None
             path.append(name)
@@ -403,7 +476,9 @@ def _cycles(systems: Mapping[str, System]) -> Iterator[HardnegError]:
 
         if (circle := visit(start)) is not None:
             yield HardnegError(
-                "Systems depend on each other in a circle.", where=f"systems.{circle[0]}", found=" -> ".join(circle),
+                "Systems depend on each other in a circle.",
+                where=f"systems.{circle[0]}",
+                found=" -> ".join(circle),
                 remedy="let one of them start from, or mine, an earlier system.",
             )
             return
@@ -421,25 +496,55 @@ def _explain(error: Any) -> str:
     if kind == "extra_forbidden":
         allowed = [field.alias or name for name, field in models[-1].model_fields.items()] if models else []
         near = nearest(keys[-1], allowed)
-        return str(HardnegError(
-            "Unknown key.", where=where, found=keys[-1], expected=", ".join(allowed),
-            remedy=f"did you mean {near}?" if near else "remove it or use one of these.",
-        ))
+        return str(
+            HardnegError(
+                "Unknown key.",
+                where=where,
+                found=keys[-1],
+                expected=", ".join(allowed),
+                remedy=f"did you mean {near}?" if near else "remove it or use one of these.",
+            )
+        )
     if kind == "missing":
         return str(HardnegError("A key is missing.", where=where, remedy="add it; config.yaml shows an example."))
     if kind in ("union_tag_invalid", "literal_error"):
-        allowed = [item.strip(" '") for item in context.get("expected_tags", context.get("expected", "")).replace(" or ", ",").split(",")]
+        allowed = [
+            item.strip(" '")
+            for item in context.get("expected_tags", context.get("expected", "")).replace(" or ", ",").split(",")
+        ]
         value = str(context.get("tag", found))
         if "discriminator" in context:
             where += "." + str(context["discriminator"]).strip("'")
         near = nearest(value, allowed)
-        return str(HardnegError(
-            "Unknown value.", where=where, found=value, expected=", ".join(allowed), remedy=f"did you mean {near}?" if near else "choose one of these.",
-        ))
+        return str(
+            HardnegError(
+                "Unknown value.",
+                where=where,
+                found=value,
+                expected=", ".join(allowed),
+                remedy=f"did you mean {near}?" if near else "choose one of these.",
+            )
+        )
     if kind == "union_tag_not_found":
-        return str(HardnegError("An answer has no name.", where=where, found=str(found), expected="a `name:` among its keys", remedy="add it; `hardneg methods` lists them."))
+        return str(
+            HardnegError(
+                "An answer has no name.",
+                where=where,
+                found=str(found),
+                expected="a `name:` among its keys",
+                remedy="add it; `hardneg methods` lists them.",
+            )
+        )
     shown = str(found)
-    return str(HardnegError("A value is not allowed.", where=where, found=shown if len(shown) <= 80 else shown[:77] + "...", expected=error["msg"], remedy="correct it."))
+    return str(
+        HardnegError(
+            "A value is not allowed.",
+            where=where,
+            found=shown if len(shown) <= 80 else shown[:77] + "...",
+            expected=error["msg"],
+            remedy="correct it.",
+        )
+    )
 
 
 def _walk(location: tuple[int | str, ...]) -> tuple[list[str], list[type[BaseModel]]]:
@@ -462,7 +567,9 @@ def _walk(location: tuple[int | str, ...]) -> tuple[list[str], list[type[BaseMod
                 annotation = get_args(annotation)[-1] if get_origin(annotation) is dict else None
         if get_origin(annotation) is Annotated:
             annotation = get_args(annotation)[0]
-        plain = [member for member in _members(annotation) if isinstance(member, type) and issubclass(member, BaseModel)]
+        plain = [
+            member for member in _members(annotation) if isinstance(member, type) and issubclass(member, BaseModel)
+        ]
         if len(plain) == 1:
             annotation = plain[0]
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -483,5 +590,7 @@ def _members(annotation: Any) -> Iterator[Any]:
 def _tag(member: Any) -> str | None:
     if not (isinstance(member, type) and issubclass(member, BaseModel)):
         return None
-    field = member.model_fields.get("name" if "name" in member.model_fields and issubclass(member, axes.Answer) else "format")
+    field = member.model_fields.get(
+        "name" if "name" in member.model_fields and issubclass(member, axes.Answer) else "format"
+    )
     return get_args(field.annotation)[0] if field is not None else None

@@ -126,7 +126,7 @@ def set_arithmetic_threads(n: int) -> None:
     # Moments of rarely seen tokens decay into denormal numbers, on which CPUs are many times slower; OpenMP's threads
     # inherit the mode, so it is set before the first of them starts.
     torch.set_flush_denormal(True)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import the compiler: 2 s a process
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid, 8% of a step
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False

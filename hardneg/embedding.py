@@ -38,8 +38,16 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def encode_passages(
-    encoder: Encoder, store: TokenStore, target: Path, rows: tuple[int, int], *, dtype: str, precision: str,
-    device: torch.device, label: str, progress: Path | None = None,
+    encoder: Encoder,
+    store: TokenStore,
+    target: Path,
+    rows: tuple[int, int],
+    *,
+    dtype: str,
+    precision: str,
+    device: torch.device,
+    label: str,
+    progress: Path | None = None,
 ) -> None:
     """Write the vectors of rows `rows[0]` to `rows[1]` as `.npy` [n, dim] of `dtype` (float32 or float16).
 
@@ -60,11 +68,26 @@ def encode_passages(
 
 
 def encode_queries(
-    encoder: Encoder, store: TokenStore, target: Path, *, precision: str, device: torch.device, label: str, progress: Path | None = None
+    encoder: Encoder,
+    store: TokenStore,
+    target: Path,
+    *,
+    precision: str,
+    device: torch.device,
+    label: str,
+    progress: Path | None = None,
 ) -> None:
     """Write the vectors of all queries of a split as float32 `.npy` [queries, dim]."""
     encode_passages(
-        encoder, store, target, (0, len(store)), dtype="float32", precision=precision, device=device, label=label, progress=progress
+        encoder,
+        store,
+        target,
+        (0, len(store)),
+        dtype="float32",
+        precision=precision,
+        device=device,
+        label=label,
+        progress=progress,
     )
 
 
@@ -86,7 +109,10 @@ def _encode_block(
     if not np.isfinite(vectors).all():
         bad = start + int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])
         raise HardnegError(
-            "The encoder gives vectors that are not finite.", where=f"text number {bad + 1}", found="NaN or infinity",
-            expected="finite numbers", remedy="the training of this encoder diverged: lower its lr, or use fp32.",
+            "The encoder gives vectors that are not finite.",
+            where=f"text number {bad + 1}",
+            found="NaN or infinity",
+            expected="finite numbers",
+            remedy="the training of this encoder diverged: lower its lr, or use fp32.",
         )
     return vectors

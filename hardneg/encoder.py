@@ -32,7 +32,9 @@ class Encoder(nn.Module):
         self.backbone = backbone
         width: int = backbone.config.hidden_size  # type: ignore[union-attr, assignment]
         projection = settings["projection"]
-        self.head = nn.Sequential(nn.Linear(width, projection), nn.LayerNorm(projection)) if projection else nn.Identity()
+        self.head = (
+            nn.Sequential(nn.Linear(width, projection), nn.LayerNorm(projection)) if projection else nn.Identity()
+        )
         self.dim = projection or width
         self.temperature: float = settings["temperature"]
 
@@ -68,7 +70,9 @@ class Encoder(nn.Module):
         return encoder
 
 
-def initial_encoder(settings: dict[str, Any], vocabulary: int, pad: int, longest: int, place: str | None, seed: int) -> Encoder:
+def initial_encoder(
+    settings: dict[str, Any], vocabulary: int, pad: int, longest: int, place: str | None, seed: int
+) -> Encoder:
     """The encoder that training starts from when no system is named: random `builtin:tiny`, or pretrained weights.
 
     Args:
@@ -92,9 +96,15 @@ def _tiny(size: dict[str, Any], vocabulary: int, pad: int, longest: int) -> nn.M
     from transformers import BertConfig, BertModel
 
     config = BertConfig(
-        vocab_size=vocabulary, hidden_size=size["hidden"], num_hidden_layers=size["layers"], num_attention_heads=size["heads"],
-        intermediate_size=size["feed_forward"], hidden_dropout_prob=size["dropout"], attention_probs_dropout_prob=size["attention_dropout"],
-        max_position_embeddings=max(longest, 512), pad_token_id=pad,
+        vocab_size=vocabulary,
+        hidden_size=size["hidden"],
+        num_hidden_layers=size["layers"],
+        num_attention_heads=size["heads"],
+        intermediate_size=size["feed_forward"],
+        hidden_dropout_prob=size["dropout"],
+        attention_probs_dropout_prob=size["attention_dropout"],
+        max_position_embeddings=max(longest, 512),
+        pad_token_id=pad,
     )
     return BertModel(config, add_pooling_layer=False)
 
@@ -107,13 +117,19 @@ def _pretrained(place: str, settings: dict[str, Any]) -> nn.Module:
     logging.disable_progress_bar()
     try:
         backbone: nn.Module = AutoModel.from_pretrained(
-            place, revision=settings.get("revision"), trust_remote_code=settings.get("trust_remote_code", False),
-            use_safetensors=True, dtype=torch.float32,
+            place,
+            revision=settings.get("revision"),
+            trust_remote_code=settings.get("trust_remote_code", False),
+            use_safetensors=True,
+            dtype=torch.float32,
         )
     except (OSError, ValueError) as fault:
         raise HardnegError(
-            "The backbone cannot be loaded.", where=f"encoder.backbone: {place}", found=str(fault).splitlines()[0],
-            expected="safetensors weights of a Transformers encoder", remedy="correct the name, or save the model with safetensors.",
+            "The backbone cannot be loaded.",
+            where=f"encoder.backbone: {place}",
+            found=str(fault).splitlines()[0],
+            expected="safetensors weights of a Transformers encoder",
+            remedy="correct the name, or save the model with safetensors.",
         ) from None
     if getattr(backbone, "pooler", None) is not None:
         backbone.pooler = None  # pooling is ours; the backbone's own head would never be trained

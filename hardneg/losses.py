@@ -63,7 +63,9 @@ def lambda_ranknet(
         return _list_loss(scores, grades, listed, lambda i, high, low: (value[i] - value).abs())
     discount = torch.where(inside, 1 / torch.log2(1 + rank), 0.0)
     scale = 1 / ideal.clamp_min(torch.finfo(torch.float32).tiny).view(-1, 1, 1)
-    return _list_loss(scores, grades, listed, lambda i, high, low: ((high - low) * (discount[i] - discount)).abs() * scale)
+    return _list_loss(
+        scores, grades, listed, lambda i, high, low: ((high - low) * (discount[i] - discount)).abs() * scale
+    )
 
 
 def list_ranknet(scores: torch.Tensor, grades: torch.Tensor, listed: torch.Tensor, ideal: torch.Tensor) -> torch.Tensor:

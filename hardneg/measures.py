@@ -37,7 +37,8 @@ class Known(NamedTuple):
 KNOWN = {
     "MRR": Known(ir_measures.RR, False, "one over the rank of the first relevant passage{cut}, 0 where there is none"),
     "nDCG": Known(
-        ir_measures.nDCG, False,
+        ir_measures.nDCG,
+        False,
         "sum of grade / log2(rank + 1){cut}, over that of the best possible ranking of the judged passages",
     ),
     "R": Known(ir_measures.R, True, "share of the query's relevant passages that are found{cut}"),
@@ -239,7 +240,7 @@ def _parse(name: str) -> ir_measures.Measure:
 
 
 def _randomisation(difference: npt.NDArray[np.float64], resamples: int, seed: int) -> float:
-    """p = (1 + #{|sum d*| >= |sum d|}) / (resamples + 1), with the sign of each difference flipped at random.
+    """P = (1 + #{|sum d*| >= |sum d|}) / (resamples + 1), with the sign of each difference flipped at random.
 
     The same as scipy's permutation_test of paired samples, some twenty times as fast: signs are drawn as whole blocks.
     """

@@ -40,10 +40,18 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "passages": ("hardneg.embedding:encode_passages", "hardneg.embedding:shard_rows", *TEXT_TO_VECTOR, ARITHMETIC),
     "queries": ("hardneg.embedding:encode_queries", *TEXT_TO_VECTOR, ARITHMETIC),
     "index": ("hardneg.search.index:build_index", "hardneg.search.retrieve:vectors_of"),
-    "run": ("hardneg.search.retrieve:retrieve", "hardneg.search.retrieve:open_searcher", "hardneg.runs:write_run", ARITHMETIC),
+    "run": (
+        "hardneg.search.retrieve:retrieve",
+        "hardneg.search.retrieve:open_searcher",
+        "hardneg.runs:write_run",
+        ARITHMETIC,
+    ),
     "adore": ("hardneg.training.query_encoder:train", ARITHMETIC),
     "measure": (
-        "hardneg.measures:evaluate", "hardneg.measures:parse_measures", "hardneg.runs:read_run", "hardneg.runs:write_trec",
+        "hardneg.measures:evaluate",
+        "hardneg.measures:parse_measures",
+        "hardneg.runs:read_run",
+        "hardneg.runs:write_trec",
     ),
 }
 READERS = {"pydocs": "hardneg.data.pydocs:PyDocs", "beir": "hardneg.data.beir:Beir"}
@@ -87,7 +95,13 @@ class Stage:
     @property
     def record(self) -> dict[str, Any]:
         """What the manifest repeats and the stage's script is given."""
-        return {"dataset": self.dataset, "kind": self.kind, "label": self.label, "version": self.version, **self._identity()}
+        return {
+            "dataset": self.dataset,
+            "kind": self.kind,
+            "label": self.label,
+            "version": self.version,
+            **self._identity(),
+        }
 
     def _identity(self) -> dict[str, Any]:
         parents = {role: parent.version for role, parent in self.parents.items()}
@@ -141,7 +155,8 @@ class Plan:
             return self._stages[kind, label, version]
         except KeyError:
             raise HardnegError(
-                "This configuration has no such stage.", where=str(ARTIFACTS / self.dataset / kind / f"{label}-{version}"),
+                "This configuration has no such stage.",
+                where=str(ARTIFACTS / self.dataset / kind / f"{label}-{version}"),
                 remedy="`hardneg plan` lists the stages that it has.",
             ) from None
 
@@ -156,17 +171,26 @@ class Plan:
         for name, system in self.config.systems.items():
             row = {"system": name, "starts from": system.from_ or "", "trains": system.trains.replace("_", " ")}
             if system.retriever == "dense":
-                mined = f" ({system.source.system or system.from_})" if isinstance(system.source, axes.RunSource) else ""
+                mined = (
+                    f" ({system.source.system or system.from_})" if isinstance(system.source, axes.RunSource) else ""
+                )
                 row |= {"source": system.source.name + mined, "sampler": system.sampler.name, "loss": system.loss.name}
-                row |= {"batch": system.batch.name if system.trains == "both_encoders" else "", "refresh": system.refresh.name}
+                row |= {
+                    "batch": system.batch.name if system.trains == "both_encoders" else "",
+                    "refresh": system.refresh.name,
+                }
             else:
                 row |= dict.fromkeys(("source", "sampler", "loss", "batch", "refresh"), "")
             rows.append(row)
         return {
-            "dataset": self.dataset, "main_measure": self.config.evaluation.main_measure, "pairs": self._pairs(),
+            "dataset": self.dataset,
+            "main_measure": self.config.evaluation.main_measure,
+            "pairs": self._pairs(),
             "measures": [[name, str(stages.measure.manifest)] for name, stages in self.systems.items()],
-            "collection": str(self.collection.manifest), "stages": [str(stage.manifest) for stage in self.stages],
-            "systems": rows, "relevant_grade": self.config.evaluation.relevant_grade,
+            "collection": str(self.collection.manifest),
+            "stages": [str(stage.manifest) for stage in self.stages],
+            "systems": rows,
+            "relevant_grade": self.config.evaluation.relevant_grade,
         }
 
     def _pairs(self) -> list[tuple[str, str]]:
@@ -179,7 +203,9 @@ class Plan:
             earlier = list(systems.items())[:place]
             baselines = [other for other, s in systems.items() if s.retriever == "bm25"]
             baselines += [system.from_] if system.from_ else []
-            baselines += [other for other, s in earlier if system.from_ and s.from_ == system.from_ and s.trains == system.trains]
+            baselines += [
+                other for other, s in earlier if system.from_ and s.from_ == system.from_ and s.trains == system.trains
+            ]
             pairs |= dict.fromkeys((name, baseline) for baseline in baselines)
         return list(pairs)
 
@@ -191,7 +217,8 @@ class Plan:
     def targets(self, name: str) -> list[Path]:
         """The files behind a target's name (bm25, warmup, encode, mine, star, index, adore)."""
         mines_dense = {
-            stage for stage in self.of("train")
+            stage
+            for stage in self.of("train")
             if "negatives" in stage.parents and stage.parents["negatives"].parents["run"].kind == "run"
         }
         chosen = {
@@ -217,7 +244,9 @@ class Plan:
 
     # --- building ---
 
-    def _add(self, kind: str, label: str, settings: dict[str, Any], parents: dict[str, Stage], roots: Iterable[str] = ()) -> Stage:
+    def _add(
+        self, kind: str, label: str, settings: dict[str, Any], parents: dict[str, Stage], roots: Iterable[str] = ()
+    ) -> Stage:
         settings = json.loads(canonical_json(settings))
         revision = code_revision([*ROOTS[kind], *roots])
         stage = Stage(self.dataset, kind, label, settings, parents, revision)
@@ -243,7 +272,11 @@ class Plan:
         """The tokenizer: trained on the collection for `builtin:tiny`, the backbone's own otherwise."""
         encoder = self.config.encoder
         if encoder.backbone == "builtin:tiny":
-            settings = {"backbone": encoder.backbone, "vocabulary": encoder.tiny.vocabulary, "lower_case": encoder.tiny.lower_case}
+            settings = {
+                "backbone": encoder.backbone,
+                "vocabulary": encoder.tiny.vocabulary,
+                "lower_case": encoder.tiny.lower_case,
+            }
             return self._add("tokenizer", "tiny", settings, {"collection": self.collection})
         return self._add("tokenizer", "backbone", self._backbone(), {})
 
@@ -258,14 +291,20 @@ class Plan:
         encoder = self.config.encoder
         folder = local_backbone(encoder)
         if folder is None:
-            return {"backbone": encoder.backbone, "revision": encoder.revision, "trust_remote_code": encoder.trust_remote_code}
+            return {
+                "backbone": encoder.backbone,
+                "revision": encoder.revision,
+                "trust_remote_code": encoder.trust_remote_code,
+            }
         files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
         digests = {path.name: cached_digest(path, self._digests) for path in files}
         return {"backbone": "local", "files": digests, "trust_remote_code": encoder.trust_remote_code}
 
     def _encoder(self) -> dict[str, Any]:
         encoder = self.config.encoder
-        settings = _plain(encoder, drop=("backbone", "revision", "trust_remote_code", "tiny", "query_length", "passage_length"))
+        settings = _plain(
+            encoder, drop=("backbone", "revision", "trust_remote_code", "tiny", "query_length", "passage_length")
+        )
         if encoder.backbone == "builtin:tiny":
             size = _plain(encoder.tiny, drop=("vocabulary", "lower_case"))
             return {**settings, "backbone": encoder.backbone, "tiny": size}
@@ -282,12 +321,22 @@ class Plan:
             made: dict[str, Stage] = {}
             run = self._bm25_run(name, evaluate, depth)
         else:
-            made = self._query_encoder(name, system) if system.trains == "query_encoder" else self._dual_encoder(name, system)
-            run = self._add("run", name, {"splits": evaluate, "depth": depth, "threads": self.config.arithmetic.encoding_threads},
-                            {"index": made["index"], "queries": made["queries"]})
+            made = (
+                self._query_encoder(name, system)
+                if system.trains == "query_encoder"
+                else self._dual_encoder(name, system)
+            )
+            run = self._add(
+                "run",
+                name,
+                {"splits": evaluate, "depth": depth, "threads": self.config.arithmetic.encoding_threads},
+                {"index": made["index"], "queries": made["queries"]},
+            )
         evaluation = self.config.evaluation
         settings = {"measures": evaluation.measures, "relevant_grade": evaluation.relevant_grade}
-        return SystemStages(run=run, measure=self._add("measure", name, settings, {"collection": self.collection, "run": run}), **made)
+        return SystemStages(
+            run=run, measure=self._add("measure", name, settings, {"collection": self.collection, "run": run}), **made
+        )
 
     def _bm25_run(self, name: str, splits: list[str], depth: int) -> Stage:
         settings = {**_plain(self.config.bm25), "splits": splits, "depth": depth}
@@ -307,31 +356,48 @@ class Plan:
             if isinstance(system.source, axes.RunSource | axes.SelfSource):
                 parents["negatives"] = self._negatives(system, made)
             settings = {
-                **self._trained(system), "encoder": self._encoder(),
-                "source": {"name": system.source.name}, "sampler": _plain(system.sampler), "batch": _plain(system.batch),
-                "refresh": _plain(system.refresh), "round": number,
+                **self._trained(system),
+                "encoder": self._encoder(),
+                "source": {"name": system.source.name},
+                "sampler": _plain(system.sampler),
+                "batch": _plain(system.batch),
+                "refresh": _plain(system.refresh),
+                "round": number,
             }
-            roots = [answer.implemented_by for answer in (system.source, system.sampler, system.refresh, system.loss, system.batch)]
+            roots = [
+                answer.implemented_by
+                for answer in (system.source, system.sampler, system.refresh, system.loss, system.batch)
+            ]
             made = self._encoded(label, self._add("train", label, settings, parents, roots))
         return {**made, "index": self._index(name, made["passages"])}
 
     def _trained(self, system: System) -> dict[str, Any]:
         arithmetic = self.config.arithmetic
         return {
-            "loss": _plain(system.loss), "train": _plain(system.train), "seed": self.config.seed, "split": self.config.splits.train,
-            "threads": arithmetic.training_threads, "precision": arithmetic.precision,
+            "loss": _plain(system.loss),
+            "train": _plain(system.train),
+            "seed": self.config.seed,
+            "split": self.config.splits.train,
+            "threads": arithmetic.training_threads,
+            "precision": arithmetic.precision,
         }
 
     def _encoded(self, label: str, model: Stage) -> dict[str, Stage]:
         arithmetic = self.config.arithmetic
-        settings = {"threads": arithmetic.encoding_threads, "precision": arithmetic.precision, "dtype": arithmetic.vectors}
+        settings = {
+            "threads": arithmetic.encoding_threads,
+            "precision": arithmetic.precision,
+            "dtype": arithmetic.vectors,
+        }
         passages = self._add("passages", label, settings, {"model": model, "tokens": self.tokens})
         return {"model": model, "passages": passages, "queries": self._queries(label, model)}
 
     def _queries(self, label: str, model: Stage) -> Stage:
         arithmetic = self.config.arithmetic
         settings = {
-            "threads": arithmetic.encoding_threads, "precision": arithmetic.precision, "splits": self.collection.settings["splits"],
+            "threads": arithmetic.encoding_threads,
+            "precision": arithmetic.precision,
+            "splits": self.collection.settings["splits"],
         }
         return self._add("queries", label, settings, {"model": model, "tokens": self.tokens})
 
@@ -350,11 +416,15 @@ class Plan:
             label = made["model"].label if made else mined
             encoded = made or vars(self.systems[mined])
             run = self._add(
-                "run", label, {"splits": [train], "depth": source.depth, "threads": self.config.arithmetic.encoding_threads},
+                "run",
+                label,
+                {"splits": [train], "depth": source.depth, "threads": self.config.arithmetic.encoding_threads},
                 {"passages": encoded["passages"], "queries": encoded["queries"]},
             )
         settings = {"filter": _plain(system.filter), "split": train}
-        return self._add("mine", run.label, settings, {"collection": self.collection, "run": run}, [system.filter.implemented_by])
+        return self._add(
+            "mine", run.label, settings, {"collection": self.collection, "run": run}, [system.filter.implemented_by]
+        )
 
     def _query_encoder(self, name: str, system: System) -> dict[str, Stage]:
         assert system.from_ is not None
@@ -362,7 +432,11 @@ class Plan:
         assert base.model is not None and base.passages is not None and base.index is not None
         settings = {**self._trained(system), "source": _plain(system.source)}
         parents = {
-            "collection": self.collection, "tokens": self.tokens, "init": base.model, "passages": base.passages, "index": base.index,
+            "collection": self.collection,
+            "tokens": self.tokens,
+            "init": base.model,
+            "passages": base.passages,
+            "index": base.index,
         }
         model = self._add("adore", name, settings, parents, [system.source.implemented_by, system.loss.implemented_by])
         return {"model": model, "passages": base.passages, "queries": self._queries(name, model), "index": base.index}
@@ -381,15 +455,30 @@ def local_backbone(encoder: Encoder) -> Path | None:
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
     if not folder.exists() and not looks_local:
         if name.startswith("builtin:"):
-            raise HardnegError("Unknown built-in encoder.", where="encoder.backbone", found=name, expected="builtin:tiny", remedy="did you mean builtin:tiny?")
+            raise HardnegError(
+                "Unknown built-in encoder.",
+                where="encoder.backbone",
+                found=name,
+                expected="builtin:tiny",
+                remedy="did you mean builtin:tiny?",
+            )
         return None
     needs = "a folder with config.json, tokenizer files and model.safetensors"
     if not folder.is_dir():
-        raise HardnegError("The encoder's folder does not exist.", where="encoder.backbone", found=name, expected=needs, remedy="correct the path.")
+        raise HardnegError(
+            "The encoder's folder does not exist.",
+            where="encoder.backbone",
+            found=name,
+            expected=needs,
+            remedy="correct the path.",
+        )
     if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
         found = ", ".join(sorted(path.name for path in folder.iterdir())) or "an empty folder"
         raise HardnegError(
-            "The encoder's folder holds no usable model.", where=f"encoder.backbone: {name}", found=found, expected=needs,
+            "The encoder's folder holds no usable model.",
+            where=f"encoder.backbone: {name}",
+            found=found,
+            expected=needs,
             remedy="save the model with `save_pretrained(..., safe_serialization=True)`; pickled weights are not read.",
         )
     return folder

@@ -30,12 +30,16 @@ class Progress:
         self.done = self.first = done
         self.started = time.monotonic()
         self.reported = float("-inf")
-        self.bar = tqdm(desc=label, total=total, unit=f" {unit}", initial=done, disable=not sys.stderr.isatty(), dynamic_ncols=True)
+        self.bar = tqdm(
+            desc=label, total=total, unit=f" {unit}", initial=done, disable=not sys.stderr.isatty(), dynamic_ncols=True
+        )
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._report({}, "failed" if kind else "done")
         self.bar.close()
 
@@ -56,9 +60,15 @@ class Progress:
         rate = (self.done - self.first) / seconds
         left = (self.total - self.done) / rate if self.total is not None and rate > 0 else None
         line = {
-            "label": self.label, "state": state, "done": self.done, "total": self.total, "unit": self.unit,
-            "rate": round(rate, 3), "seconds_left": None if left is None else round(left, 1),
-            "values": {name: float(value) for name, value in values.items()}, "time": round(time.time(), 1),
+            "label": self.label,
+            "state": state,
+            "done": self.done,
+            "total": self.total,
+            "unit": self.unit,
+            "rate": round(rate, 3),
+            "seconds_left": None if left is None else round(left, 1),
+            "values": {name: float(value) for name, value in values.items()},
+            "time": round(time.time(), 1),
         }
         with self.file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")

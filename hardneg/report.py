@@ -23,9 +23,15 @@ LEVEL = 0.05
 
 _BAR, _BEST_BAR, _INK = "#9db4c8", "#1f5f8b", "#222222"
 _FIGURE_STYLE: dict[RcKeyType, Any] = {
-    "svg.hashsalt": "hardneg", "svg.fonttype": "none", "text.parse_math": False,
-    "font.family": "sans-serif", "font.size": 10, "text.color": _INK, "axes.labelcolor": _INK,
-    "xtick.color": _INK, "ytick.color": _INK,
+    "svg.hashsalt": "hardneg",
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
 }
 
 
@@ -221,4 +227,4 @@ def _bar_chart(measures: pd.DataFrame, split: str) -> str:
         drawing = io.StringIO()
         figure.savefig(drawing, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = drawing.getvalue()
-    return text[text.index("<svg"):]
+    return text[text.index("<svg") :]

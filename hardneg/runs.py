@@ -63,7 +63,9 @@ def write_run(
         row = int(np.flatnonzero(~np.isfinite(scores))[0])
         raise HardnegError(
             "A run holds a score that is not a finite number.",
-            where=str(path), found=f"{scores[row]} for query position {queries[row]}", expected="finite scores",
+            where=str(path),
+            found=f"{scores[row]} for query position {queries[row]}",
+            expected="finite scores",
             remedy="the model that made them has probably diverged: lower its learning rate and train it again.",
         )
     table = pa.Table.from_arrays([pa.array(column) for column in arrays], schema=SCHEMA)
@@ -105,8 +107,13 @@ def write_trec(path: Path, run: pa.Table, query_ids: Ids, passage_ids: Ids, tag:
                 _refuse_white_space(path, f"{column} id", values)
             score = strictly_decreasing(batch["query"].to_numpy(), batch["score"].to_numpy())
             lines = pc.binary_join_element_wise(
-                ids["query"], literal["Q0"], ids["passage"], batch["rank"].combine_chunks().cast(pa.large_string()),
-                pa.array(score).cast(pa.large_string()), literal[tag], literal[" "],
+                ids["query"],
+                literal["Q0"],
+                ids["passage"],
+                batch["rank"].combine_chunks().cast(pa.large_string()),
+                pa.array(score).cast(pa.large_string()),
+                literal[tag],
+                literal[" "],
             )
             stream.writelines(f"{line}\n" for line in lines.to_pylist())
 
@@ -149,10 +156,14 @@ def read_trec(path: Path) -> pd.DataFrame:
         raise HardnegError("There is no such run.", where=str(path), remedy="check the path.") from None
     if not lines:
         raise HardnegError("A TREC run is empty.", where=str(path), expected=" ".join(TREC_FIELDS))
-    run = pd.DataFrame({
-        "query_id": queries, "passage_id": passages,
-        "rank": np.frombuffer(ranks, np.int64), "score": np.frombuffer(scores, np.float64),
-    })
+    run = pd.DataFrame(
+        {
+            "query_id": queries,
+            "passage_id": passages,
+            "rank": np.frombuffer(ranks, np.int64),
+            "score": np.frombuffer(scores, np.float64),
+        }
+    )
     if len(repeated := np.flatnonzero(run.duplicated(["query_id", "passage_id"]))):
         row = int(repeated[0])
         found = f"passage {passages[row]} a second time for query {queries[row]}"
@@ -202,7 +213,9 @@ def _refuse_white_space(path: Path, what: str, ids: pa.Array) -> None:
     if len(bad):
         raise HardnegError(
             f"A TREC run separates its columns by white space, so a {what} cannot hold any, nor be empty.",
-            where=str(path), found=repr(bad[0].as_py()), remedy=f"rename that {what}.",
+            where=str(path),
+            found=repr(bad[0].as_py()),
+            remedy=f"rename that {what}.",
         )
 
 

@@ -71,10 +71,16 @@ def report(summary: Mapping[str, Any], command: str, measures: Path, output: Pat
     for split, counts in facts["splits"].items():
         shown |= {f"{split} {kind}": count for kind, count in counts.items()}
     write_report(
-        output, summary["dataset"], pd.read_csv(measures), pd.read_csv(measures.with_name("significance.csv")),
-        pd.DataFrame(costs, columns=columns), summary["systems"],
+        output,
+        summary["dataset"],
+        pd.read_csv(measures),
+        pd.read_csv(measures.with_name("significance.csv")),
+        pd.DataFrame(costs, columns=columns),
+        summary["systems"],
         {
-            "collection": shown, "relevant_grade": summary["relevant_grade"], "command": command,
+            "collection": shown,
+            "relevant_grade": summary["relevant_grade"],
+            "command": command,
             "versions": {"hardneg": __version__, **library_versions()},
         },
     )
@@ -85,7 +91,16 @@ def _costs(manifest: Path) -> list[tuple[object, ...]]:
     rows = []
     for path in sorted({cost_of(manifest), *manifest.parent.glob("shard-*.cost.json")}):
         cost = json.loads(path.read_text(encoding="utf-8"))
-        rows.append((content["kind"], content["label"], content["version"], cost["seconds"], cost.get("device", ""), cost["peak_memory_mib"]))
+        rows.append(
+            (
+                content["kind"],
+                content["label"],
+                content["version"],
+                cost["seconds"],
+                cost.get("device", ""),
+                cost["peak_memory_mib"],
+            )
+        )
     return rows
 
 

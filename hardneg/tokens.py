@@ -24,18 +24,24 @@ TEXTS_AT_ONCE = 4096
 
 def passage_texts(collection: Artifact) -> Iterator[str]:
     """Each passage as one text: its title, a space, its text."""
-    for batch in pq.ParquetFile(collection.path("passages.parquet")).iter_batches(TEXTS_AT_ONCE, columns=["title", "text"]):
+    for batch in pq.ParquetFile(collection.path("passages.parquet")).iter_batches(
+        TEXTS_AT_ONCE, columns=["title", "text"]
+    ):
         titles, texts = (batch.column(name).to_pylist() for name in ("title", "text"))
         yield from (f"{title} {text}".strip() for title, text in zip(titles, texts, strict=True))
 
 
 def query_texts(collection: Artifact, split: str) -> Iterator[str]:
     """The queries of a split."""
-    for batch in pq.ParquetFile(collection.path(f"queries.{split}.parquet")).iter_batches(TEXTS_AT_ONCE, columns=["text"]):
+    for batch in pq.ParquetFile(collection.path(f"queries.{split}.parquet")).iter_batches(
+        TEXTS_AT_ONCE, columns=["text"]
+    ):
         yield from batch.column("text").to_pylist()
 
 
-def make_tokenizer(settings: dict[str, Any], folder: Path, collection: Artifact | None, backbone: str | None) -> tuple[list[str], dict[str, Any]]:
+def make_tokenizer(
+    settings: dict[str, Any], folder: Path, collection: Artifact | None, backbone: str | None
+) -> tuple[list[str], dict[str, Any]]:
     """Train the tokenizer of `builtin:tiny` on the passages and training queries, or copy the backbone's.
 
     Args:
@@ -57,7 +63,12 @@ def make_tokenizer(settings: dict[str, Any], folder: Path, collection: Artifact 
         trained = _train_bpe(collection, settings["vocabulary"], settings["lower_case"])
         pad, unknown, first, last, mask = SPECIAL
         tokenizer: Any = PreTrainedTokenizerFast(
-            tokenizer_object=trained, pad_token=pad, unk_token=unknown, cls_token=first, sep_token=last, mask_token=mask,
+            tokenizer_object=trained,
+            pad_token=pad,
+            unk_token=unknown,
+            cls_token=first,
+            sep_token=last,
+            mask_token=mask,
             clean_up_tokenization_spaces=False,
         )
     else:
@@ -67,14 +78,20 @@ def make_tokenizer(settings: dict[str, Any], folder: Path, collection: Artifact 
             )
         except (OSError, ValueError) as fault:
             raise HardnegError(
-                "The backbone's tokenizer cannot be loaded.", where="encoder.backbone", found=str(fault).splitlines()[0],
+                "The backbone's tokenizer cannot be loaded.",
+                where="encoder.backbone",
+                found=str(fault).splitlines()[0],
                 expected="a local folder, or a name that the Hugging Face hub knows and this machine can reach",
                 remedy="correct the name, or download the model and name its folder.",
             ) from None
     tokenizer.save_pretrained(folder / "tokenizer")
     prefix, suffix = _template(tokenizer)
     if tokenizer.pad_token_id is None:
-        raise HardnegError("The backbone's tokenizer has no padding token.", where="encoder.backbone", remedy="set one in its tokenizer_config.json.")
+        raise HardnegError(
+            "The backbone's tokenizer has no padding token.",
+            where="encoder.backbone",
+            remedy="set one in its tokenizer_config.json.",
+        )
     facts = {"vocabulary": len(tokenizer), "prefix": prefix, "suffix": suffix, "pad": tokenizer.pad_token_id}
     write_json(folder / "template.json", facts)
     return ["template.json", *sorted(f"tokenizer/{path.name}" for path in (folder / "tokenizer").iterdir())], facts
@@ -96,7 +113,9 @@ def _train_bpe(collection: Artifact, vocabulary: int, lower_case: bool) -> Any:
     steps = [normalizers.NFKC(), *([normalizers.Lowercase()] if lower_case else [])]
     tokenizer.normalizer = normalizers.Sequence(steps)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=list(SPECIAL), limit_alphabet=256, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=list(SPECIAL), limit_alphabet=256, show_progress=False
+    )
 
     def texts() -> Iterator[str]:
         yield from passage_texts(collection)
@@ -104,7 +123,9 @@ def _train_bpe(collection: Artifact, vocabulary: int, lower_case: bool) -> Any:
 
     tokenizer.train_from_iterator(texts(), trainer)
     ends = [(name, tokenizer.token_to_id(name)) for name in SPECIAL[2:4]]
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"{ends[0][0]} $A {ends[1][0]}", special_tokens=ends)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{ends[0][0]} $A {ends[1][0]}", special_tokens=ends
+    )
     return tokenizer
 
 
@@ -124,14 +145,21 @@ def tokenize(
     special = len(tokenizer.facts["prefix"]) + len(tokenizer.facts["suffix"])
     dtype = np.dtype("<u2") if tokenizer.facts["vocabulary"] <= 65536 else np.dtype("<u4")
     facts: dict[str, Any] = {
-        **tokenizer.facts, "dtype": dtype.str, "texts": {},
-        "query_length": settings["query_length"], "passage_length": settings["passage_length"],
+        **tokenizer.facts,
+        "dtype": dtype.str,
+        "texts": {},
+        "query_length": settings["query_length"],
+        "passage_length": settings["passage_length"],
     }
     kinds: dict[str, tuple[Iterator[str], int, int]] = {
         "passages": (passage_texts(collection), collection.facts["passages"], settings["passage_length"] - special)
     }
     for split, counts in collection.facts["splits"].items():
-        kinds[f"queries.{split}"] = (query_texts(collection, split), counts["queries"], settings["query_length"] - special)
+        kinds[f"queries.{split}"] = (
+            query_texts(collection, split),
+            counts["queries"],
+            settings["query_length"] - special,
+        )
     names = []
     for name, (texts, count, length) in kinds.items():
         with Progress(f"tokenize {name}", count, "texts", progress) as bar:
@@ -141,11 +169,15 @@ def tokenize(
     return names, facts
 
 
-def _write_ids(folder: Path, name: str, texts: Iterable[str], model: Any, length: int, dtype: np.dtype[Any], bar: Progress) -> int:
+def _write_ids(
+    folder: Path, name: str, texts: Iterable[str], model: Any, length: int, dtype: np.dtype[Any], bar: Progress
+) -> int:
     lengths: list[np.ndarray] = [np.zeros(1, np.int64)]
     with atomic_path(folder / f"{name}.ids.bin") as temporary, temporary.open("wb") as stream:
         for group in in_groups(texts, TEXTS_AT_ONCE):
-            ids = model(list(group), add_special_tokens=False, truncation=True, max_length=length, return_attention_mask=False)["input_ids"]
+            ids = model(
+                list(group), add_special_tokens=False, truncation=True, max_length=length, return_attention_mask=False
+            )["input_ids"]
             lengths.append(np.fromiter((len(row) for row in ids), np.int64, len(ids)))
             stream.write(np.fromiter((token for row in ids for token in row), dtype).tobytes())
             bar.advance(len(group))
@@ -190,5 +222,3 @@ class TokenStore:
             ids[row, :length] = np.concatenate((self.prefix, body, self.suffix))
         mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
         return ids, mask
-
-

@@ -56,7 +56,11 @@ def small_config() -> dict:
         "collection": {"format": "beir", "name": "small", "path": "data"},
         "seed": 3,
         "encoder": {
-            "backbone": "builtin:tiny", "pooling": "mean", "normalize": True, "temperature": 0.05, "query_length": 16,
+            "backbone": "builtin:tiny",
+            "pooling": "mean",
+            "normalize": True,
+            "temperature": 0.05,
+            "query_length": 16,
             "passage_length": 48,
             "tiny": {"vocabulary": 600, "hidden": 16, "layers": 1, "heads": 2, "feed_forward": 16},
         },
@@ -65,9 +69,17 @@ def small_config() -> dict:
             "inbatch": {"preset": "inbatch", "train": train},
             "bm25neg": {"preset": "bm25neg", "from": "inbatch", "train": train},
             "bm25neg_longer": {"preset": "bm25neg", "from": "bm25neg", "train": train},
-            "star": {"preset": "star", "from": "bm25neg", "source": {"depth": 40}, "sampler": {"k": 40}, "train": train},
+            "star": {
+                "preset": "star",
+                "from": "bm25neg",
+                "source": {"depth": 40},
+                "sampler": {"k": 40},
+                "train": train,
+            },
             "adore_star": {
-                "preset": "adore", "from": "star", "source": {"depth": 50},
+                "preset": "adore",
+                "from": "star",
+                "source": {"depth": 50},
                 "train": {**train, "steps": 12, "log_retrieved_every": 4},
             },
         },
@@ -95,8 +107,16 @@ class Project:
     def command(self, *arguments: str) -> list[str]:
         """A snakemake command line on this folder."""
         return [
-            sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder),
-            "--configfile", str(self.folder / "config.yaml"), *arguments,
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            str(ROOT / "Snakefile"),
+            "--directory",
+            str(self.folder),
+            "--configfile",
+            str(self.folder / "config.yaml"),
+            *arguments,
         ]
 
     @staticmethod
@@ -105,11 +125,19 @@ class Project:
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **extra}
 
-    def snakemake(self, *arguments: str, cores: int = 2, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+    def snakemake(
+        self, *arguments: str, cores: int = 2, check: bool = True, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run snakemake to its end; its standard output and error come together as `stdout`."""
         done = subprocess.run(
-            self.command("--cores", str(cores), *arguments), cwd=self.folder, env=self.environment(**environment), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
+            self.command("--cores", str(cores), *arguments),
+            cwd=self.folder,
+            env=self.environment(**environment),
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            check=False,
         )
         assert not check or done.returncode == 0, done.stdout
         return done

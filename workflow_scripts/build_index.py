@@ -15,8 +15,12 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     """Build it."""
     settings = stage.settings
     stage.facts |= build_index(
-        vectors_of(stage.parents["passages"]), settings["factory"], stage.folder / INDEX, train_rows=settings["train_rows"],
-        seed=0, progress_file=stage.folder / PROGRESS,
+        vectors_of(stage.parents["passages"]),
+        settings["factory"],
+        stage.folder / INDEX,
+        train_rows=settings["train_rows"],
+        seed=0,
+        progress_file=stage.folder / PROGRESS,
     )
     return [INDEX]
 

@@ -37,7 +37,9 @@ def stage_command(
         lists: further lists of paths, name and help.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--record", required=True, type=json.loads, help="the stage's record, JSON (`hardneg plan --json` prints it)")
+    parser.add_argument(
+        "--record", required=True, type=json.loads, help="the stage's record, JSON (`hardneg plan --json` prints it)"
+    )
     parser.add_argument("--runtime", default={}, type=json.loads, help="runtime settings, JSON")
     parser.add_argument("--output", required=True, type=Path, help="the manifest to write; its files go beside it")
     parser.add_argument("--gpus", default=0, type=int, help="how many GPUs were granted")
@@ -67,7 +69,7 @@ def _make(run: Run, given: argparse.Namespace, inputs: list[str], extra: dict[st
             return
         threads = record["settings"].get("threads")
         with lease(given.gpus, given.runtime.get("device", "auto")) as granted:
-            if threads is not None:
+            if threads is not None and "torch" in sys.modules:  # a script without torch does no arithmetic
                 set_arithmetic_threads(threads)
             stage.cost |= {"device": describe(granted.devices), "devices": len(granted.devices)}
             stage.seal(output, run(stage, {**given.runtime, **extra}, granted.devices))
@@ -80,8 +82,11 @@ def _open_parents(given: argparse.Namespace, inputs: list[str], record: Mapping[
             parent = Artifact.open(path)
             if role in record["parents"] and parent.manifest["version"] != record["parents"][role]:
                 raise HardnegError(
-                    "An input is of another version than the plan asks for.", where=str(path), found=parent.manifest["version"],
-                    expected=record["parents"][role], remedy="run the workflow again; it makes the right version.",
+                    "An input is of another version than the plan asks for.",
+                    where=str(path),
+                    found=parent.manifest["version"],
+                    expected=record["parents"][role],
+                    remedy="run the workflow again; it makes the right version.",
                 )
             parents[role] = parent
     return parents
@@ -97,13 +102,28 @@ def readable_errors() -> Iterator[None]:
     except OSError as fault:
         if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        sys.exit(f"error: {HardnegError('The disk is full.', where=str(fault.filename or os.getcwd()), remedy='free space, then run the same command: it goes on where it was.')}")
+        sys.exit(
+            f"error: {HardnegError('The disk is full.', where=str(fault.filename or os.getcwd()), remedy='free space, then run the same command: it goes on where it was.')}"
+        )
     except MemoryError:
-        sys.exit("error: " + str(HardnegError("There is not enough memory.", remedy="lower train.batch_size, or give the job more memory.")))
+        sys.exit(
+            "error: "
+            + str(
+                HardnegError(
+                    "There is not enough memory.", remedy="lower train.batch_size, or give the job more memory."
+                )
+            )
+        )
     except RuntimeError as fault:
         if "out of memory" not in str(fault).lower():
             raise
-        sys.exit("error: " + str(HardnegError(
-            "The device has not enough memory.", found=str(fault).splitlines()[0],
-            remedy="lower train.batch_size, encoder.passage_length or train.rows_per_forward.",
-        )))
+        sys.exit(
+            "error: "
+            + str(
+                HardnegError(
+                    "The device has not enough memory.",
+                    found=str(fault).splitlines()[0],
+                    remedy="lower train.batch_size, encoder.passage_length or train.rows_per_forward.",
+                )
+            )
+        )

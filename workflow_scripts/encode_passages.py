@@ -21,8 +21,15 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     rows = shard_rows(len(store), shard, shards)
     part = f"{shard:04d}-of-{shards:04d}"
     encode_passages(
-        encoder, store, stage.folder / f"passages-{part}.npy", rows, dtype=settings["dtype"], precision=settings["precision"],
-        device=torch.device(devices[0]), label=f"encode {stage.record['label']} {part}", progress=stage.folder / f"{part}.{PROGRESS}",
+        encoder,
+        store,
+        stage.folder / f"passages-{part}.npy",
+        rows,
+        dtype=settings["dtype"],
+        precision=settings["precision"],
+        device=torch.device(devices[0]),
+        label=f"encode {stage.record['label']} {part}",
+        progress=stage.folder / f"{part}.{PROGRESS}",
     )
     stage.facts |= {"first": rows[0], "end": rows[1], "dim": encoder.dim}
     return [f"passages-{part}.npy"]
@@ -30,5 +37,8 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 if __name__ == "__main__":
     stage_command(
-        run, __doc__, {"model": "the encoder", "tokens": "the tokens"}, {"shard": "this shard, from 0", "of": "how many shards"}
+        run,
+        __doc__,
+        {"model": "the encoder", "tokens": "the tokens"},
+        {"shard": "this shard, from 0", "of": "how many shards"},
     )

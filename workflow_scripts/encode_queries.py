@@ -20,8 +20,12 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     for split in settings["splits"]:
         names.append(f"queries.{split}.npy")
         encode_queries(
-            encoder, TokenStore(stage.parents["tokens"], f"queries.{split}"), stage.folder / names[-1],
-            precision=settings["precision"], device=torch.device(devices[0]), label=f"encode {stage.record['label']} {split} queries",
+            encoder,
+            TokenStore(stage.parents["tokens"], f"queries.{split}"),
+            stage.folder / names[-1],
+            precision=settings["precision"],
+            device=torch.device(devices[0]),
+            label=f"encode {stage.record['label']} {split} queries",
             progress=stage.folder / PROGRESS,
         )
     stage.facts["dim"] = encoder.dim

@@ -15,7 +15,10 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     """Build it."""
     collection, index = stage.parents["collection"], stage.folder / "lucene"
     stage.facts |= build_index(
-        passage_texts(collection), index, heap_mib=runtime["java_heap_mib"], total=collection.facts["passages"],
+        passage_texts(collection),
+        index,
+        heap_mib=runtime["java_heap_mib"],
+        total=collection.facts["passages"],
         progress_file=stage.folder / PROGRESS,
     )
     return [f"lucene/{path.name}" for path in index.iterdir()]

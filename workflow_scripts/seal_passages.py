@@ -18,14 +18,19 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     for shard in shards:
         if shard.facts["first"] != end:
             raise HardnegError(
-                "Shards of the passage vectors do not follow on each other.", where=str(stage.folder),
-                found=f"rows {end} and {shard.facts['first']}", remedy="delete that folder and run the workflow again.",
+                "Shards of the passage vectors do not follow on each other.",
+                where=str(stage.folder),
+                found=f"rows {end} and {shard.facts['first']}",
+                remedy="delete that folder and run the workflow again.",
             )
         end = shard.facts["end"]
     rows = stage.parents["tokens"].facts["texts"]["passages"]["count"]
     if end != rows:
         raise HardnegError(
-            "The shards do not hold all passages.", where=str(stage.folder), found=f"{end:,} rows", expected=f"{rows:,} rows",
+            "The shards do not hold all passages.",
+            where=str(stage.folder),
+            found=f"{end:,} rows",
+            expected=f"{rows:,} rows",
             remedy="delete that folder and run the workflow again.",
         )
     names = [name for shard in shards for name in shard.manifest["files"] if shard.facts["end"] > shard.facts["first"]]
@@ -34,4 +39,6 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(run, __doc__, {"tokens": "the tokens", "model": "the encoder"}, lists={"markers": "the markers of all shards"})
+    stage_command(
+        run, __doc__, {"tokens": "the tokens", "model": "the encoder"}, lists={"markers": "the markers of all shards"}
+    )

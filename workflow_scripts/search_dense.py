@@ -21,8 +21,11 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     names = []
     for split in stage.settings["splits"]:
         ranking = retrieve(
-            searcher, stage.parents["queries"].path(f"queries.{split}.npy"), stage.settings["depth"],
-            f"search {stage.record['label']} {split}", stage.folder / PROGRESS,
+            searcher,
+            stage.parents["queries"].path(f"queries.{split}.npy"),
+            stage.settings["depth"],
+            f"search {stage.record['label']} {split}",
+            stage.folder / PROGRESS,
         )
         names.append(f"run.{split}.parquet")
         write_run(stage.folder / names[-1], *ranking)
@@ -31,5 +34,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 if __name__ == "__main__":
     stage_command(
-        run, __doc__, {"passages": "the passage vectors, for exact search", "index": "the index", "queries": "the query vectors"}
+        run,
+        __doc__,
+        {"passages": "the passage vectors, for exact search", "index": "the index", "queries": "the query vectors"},
     )

@@ -13,7 +13,12 @@ from workflow_scripts.command import readable_errors
 def main() -> None:
     """Read the arguments and summarise."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--summary", required=True, type=json.loads, help="JSON: measures (manifest of each system), pairs, main_measure")
+    parser.add_argument(
+        "--summary",
+        required=True,
+        type=json.loads,
+        help="JSON: measures (manifest of each system), pairs, main_measure",
+    )
     parser.add_argument("--output", required=True, type=Path, help="measures.csv; the rest goes beside it")
     given = parser.parse_args()
     with readable_errors():

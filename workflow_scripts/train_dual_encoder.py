@@ -22,7 +22,11 @@ if __name__ == "__main__":
         run,
         __doc__,
         {
-            "collection": "the prepared collection", "tokenizer": "the tokenizer", "tokens": "the tokens",
-            "negatives": "mined negatives", "init": "the model it starts from", "continues": "the round it continues",
+            "collection": "the prepared collection",
+            "tokenizer": "the tokenizer",
+            "tokens": "the tokens",
+            "negatives": "mined negatives",
+            "init": "the model it starts from",
+            "continues": "the round it continues",
         },
     )

@@ -22,7 +22,10 @@ if __name__ == "__main__":
         run,
         __doc__,
         {
-            "collection": "the prepared collection", "tokens": "the tokens", "init": "the model it starts from",
-            "passages": "the frozen passage vectors", "index": "their index",
+            "collection": "the prepared collection",
+            "tokens": "the tokens",
+            "init": "the model it starts from",
+            "passages": "the frozen passage vectors",
+            "index": "their index",
         },
     )

@@ -13,7 +13,9 @@ from workflow_scripts.command import readable_errors
 def main() -> None:
     """Read the arguments and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--summary", required=True, type=json.loads, help="JSON: dataset, collection, stages, systems, relevant_grade")
+    parser.add_argument(
+        "--summary", required=True, type=json.loads, help="JSON: dataset, collection, stages, systems, relevant_grade"
+    )
     parser.add_argument("--command", required=True, help="how the numbers were made, for the reader")
     parser.add_argument("--measures", required=True, type=Path, help="measures.csv")
     parser.add_argument("--output", required=True, type=Path, help="report.html")

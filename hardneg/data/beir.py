@@ -180,7 +180,10 @@ class Beir:
         for split in splits:
             if split not in self._qrels:
                 raise HardnegError(
-                    "The collection has no such split.", where="splits", found=split, expected=", ".join(self._qrels),
+                    "The collection has no such split.",
+                    where="splits",
+                    found=split,
+                    expected=", ".join(self._qrels),
                     remedy=f"add {self.folder}/qrels/{split}.tsv, or name other splits under `splits`.",
                 )
         paths = [self._corpus, self._queries, *(self._qrels[split] for split in splits)]

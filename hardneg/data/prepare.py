@@ -47,18 +47,29 @@ def prepare(
     lacking = [split for split in splits if split not in reader.splits()]
     if lacking:
         raise HardnegError(
-            "The collection has no such split.", where="splits", found=", ".join(lacking),
-            expected=", ".join(reader.splits()), remedy="name its splits under `splits` in the configuration.",
+            "The collection has no such split.",
+            where="splits",
+            found=", ".join(lacking),
+            expected=", ".join(reader.splits()),
+            remedy="name its splits under `splits` in the configuration.",
         )
     rows = ((p.passage_id, p.title, p.text) for p in reader.passages())
     with Progress("prepare passages", None, "passages", progress) as bar:
         count, empty = _write_texts(folder / "passages.parquet", rows, PASSAGES, bar)
     if count == 0:
         raise HardnegError(
-            "The collection has no passages.", where="collection", found="0 passages", remedy="check the collection's files."
+            "The collection has no passages.",
+            where="collection",
+            found="0 passages",
+            remedy="check the collection's files.",
         )
     passage_ids = _unique_ids(folder / "passages.parquet", "passage_id", "passages")
-    facts: dict[str, Any] = {"passages": count, "empty_passages": empty, "splits": {}, "provenance": reader.provenance()}
+    facts: dict[str, Any] = {
+        "passages": count,
+        "empty_passages": empty,
+        "splits": {},
+        "provenance": reader.provenance(),
+    }
     names = ["passages.parquet"]
     for split in splits:
         queries, qrels = folder / f"queries.{split}.parquet", folder / f"qrels.{split}.parquet"
@@ -66,16 +77,24 @@ def prepare(
             asked, _ = _write_texts(queries, ((q.query_id, q.text) for q in reader.queries(split)), QUERIES, bar)
         if asked == 0:
             raise HardnegError(
-                "A split has no queries.", where=f"split {split}", found="0 queries", remedy="check its queries and judgements."
+                "A split has no queries.",
+                where=f"split {split}",
+                found="0 queries",
+                remedy="check its queries and judgements.",
             )
-        judged = _judgements(list(reader.judgements(split)), _unique_ids(queries, "query_id", f"{split} queries"), passage_ids, split)
+        judged = _judgements(
+            list(reader.judgements(split)), _unique_ids(queries, "query_id", f"{split} queries"), passage_ids, split
+        )
         _write_table(qrels, judged)
         grades = judged.column("grade").to_numpy()
         positives = int((grades > 0).sum())
         if positives == 0:
             raise HardnegError(
-                "A split has no positive judgement.", where=f"qrels of split {split}", found=f"{len(grades)} judgements, none above grade 0",
-                remedy="training and measuring both need relevant passages: check the qrels, or leave the split out." if split != train
+                "A split has no positive judgement.",
+                where=f"qrels of split {split}",
+                found=f"{len(grades)} judgements, none above grade 0",
+                remedy="training and measuring both need relevant passages: check the qrels, or leave the split out."
+                if split != train
                 else "training needs relevant passages: check the qrels of the training split.",
             )
         facts["splits"][split] = {"queries": asked, "judgements": len(grades), "positives": positives}
@@ -115,8 +134,11 @@ def _unique_ids(path: Path, column: str, what: str) -> pa.Array:
     if len(repeated):
         examples = ", ".join(repr(value.as_py()) for value in repeated.field("values")[:3])
         raise HardnegError(
-            f"Ids are not unique among the {what}.", where=f"{what}: {len(repeated):,} ids", found=f"more than once: {examples}",
-            expected="each id once", remedy="remove or rename the duplicates.",
+            f"Ids are not unique among the {what}.",
+            where=f"{what}: {len(repeated):,} ids",
+            found=f"more than once: {examples}",
+            expected="each id once",
+            remedy="remove or rename the duplicates.",
         )
     if pc.any(pc.equal(ids, "")).as_py():
         row = pc.index(ids, "").as_py()
@@ -132,12 +154,19 @@ def _judgements(judgements: list[Judgement], query_ids: pa.Array, passage_ids: p
         if positions.null_count:
             row = pc.index(pc.is_null(positions), True).as_py()
             raise HardnegError(
-                f"A judgement names a {kind} that does not exist.", where=judgements[row].where or f"qrels of split {split}, number {row + 1}",
-                found=f"{kind} {column[row].as_py()!r} ({positions.null_count:,} such judgements)", expected=f"an id of the {kind} file",
+                f"A judgement names a {kind} that does not exist.",
+                where=judgements[row].where or f"qrels of split {split}, number {row + 1}",
+                found=f"{kind} {column[row].as_py()!r} ({positions.null_count:,} such judgements)",
+                expected=f"an id of the {kind} file",
                 remedy=f"add that {kind} or remove the judgement.",
             )
-    table = pa.table({
-        "query_id": queries, "passage_id": passages, "grade": pa.array([j.grade for j in judgements], pa.int32()),
-        "query": at["query"].cast(pa.int32()), "passage": at["passage"].cast(pa.int32()),
-    })
+    table = pa.table(
+        {
+            "query_id": queries,
+            "passage_id": passages,
+            "grade": pa.array([j.grade for j in judgements], pa.int32()),
+            "query": at["query"].cast(pa.int32()),
+            "passage": at["passage"].cast(pa.int32()),
+        }
+    )
     return table.sort_by([("query", "ascending"), ("passage", "ascending")])

@@ -37,4 +37,8 @@ def mine(run: Path, judged: Judgements, queries: int, keep: Callable[..., pa.Tab
     with atomic_path(target) as temporary:
         pq.write_table(kept, temporary, compression="zstd")
     with_some = pc.count_distinct(kept.column("query")).as_py()
-    return {"candidates": len(kept), "positives_removed": int(relevant.sum()), "queries_without_candidates": queries - with_some}
+    return {
+        "candidates": len(kept),
+        "positives_removed": int(relevant.sum()),
+        "queries_without_candidates": queries - with_some,
+    }

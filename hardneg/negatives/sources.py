@@ -96,7 +96,11 @@ def live(
         order = np.searchsorted(positives, retrieved[row])
         hit = (order < len(positives)) & (positives[np.minimum(order, len(positives) - 1)] == retrieved[row])
         grades[row, hit] = levels[order[hit]]
-        absent = ~np.isin(positives, retrieved[row]) if append == "missing" or not hit.any() else np.zeros(len(positives), bool)
+        absent = (
+            ~np.isin(positives, retrieved[row])
+            if append == "missing" or not hit.any()
+            else np.zeros(len(positives), bool)
+        )
         rows.append((positives[absent], levels[absent]))
     longest = max(len(extra) for extra, _ in rows)
     passages = np.full((n, k + longest), -1, np.int64)

@@ -155,7 +155,8 @@ def checked_queries(queries: torch.Tensor, dim: int) -> torch.Tensor:
     if queries.ndim != 2 or queries.shape[1] != dim:
         raise HardnegError(
             "Query vectors do not have the width of the passage vectors.",
-            found=f"shape {list(queries.shape)}", expected=f"[queries, {dim}]",
+            found=f"shape {list(queries.shape)}",
+            expected=f"[queries, {dim}]",
             remedy="encode queries and passages with encoders of the same output width.",
         )
     queries = queries.detach().float()

@@ -74,8 +74,12 @@ def build_index(
         # Through a stream of our own: FAISS's own file writer says nothing when the last bytes do not fit on the disk.
         faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]
     return {
-        "factory": factory, "metric": "inner product", "rows": vectors.rows, "dim": vectors.dim,
-        "train_rows": trained, "bytes": path.stat().st_size,
+        "factory": factory,
+        "metric": "inner product",
+        "rows": vectors.rows,
+        "dim": vectors.dim,
+        "train_rows": trained,
+        "bytes": path.stat().st_size,
     }
 
 
@@ -107,7 +111,9 @@ class FaissSearcher:
         except RuntimeError as fault:
             raise HardnegError(
                 "The index is not readable.",
-                where=str(path), found=_reason(fault), remedy="delete that stage's folder and build the index again.",
+                where=str(path),
+                found=_reason(fault),
+                remedy="delete that stage's folder and build the index again.",
             ) from None
         self.rows: int = index.ntotal
         self.dim: int = index.d
@@ -120,7 +126,9 @@ class FaissSearcher:
             except RuntimeError as fault:
                 raise HardnegError(
                     "FAISS could not move the index to the GPUs.",
-                    where=str(path), found=_reason(fault), remedy="search it on the CPU (device: cpu) or on more GPUs.",
+                    where=str(path),
+                    found=_reason(fault),
+                    remedy="search it on the CPU (device: cpu) or on more GPUs.",
                 ) from None
         self._index = index
         self._batch = np.zeros((query_batch, self.dim), dtype=np.float32)

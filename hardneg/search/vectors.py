@@ -39,7 +39,8 @@ class VectorStore:
             if (shard.shape[1], shard.dtype) != (self.dim, self.dtype):
                 raise HardnegError(
                     "Shards of one set of vectors differ in width or dtype.",
-                    where=str(path), found=f"{shard.shape[1]} x {shard.dtype}",
+                    where=str(path),
+                    found=f"{shard.shape[1]} x {shard.dtype}",
                     expected=f"{self.dim} x {self.dtype}, as in {paths[0]}",
                     remedy="encode all shards with the same encoder and the same settings.",
                 )
@@ -100,7 +101,9 @@ def _open_shard(path: Path) -> np.memmap:
     if shard.ndim != 2 or shard.dtype not in STORED_DTYPES:
         raise HardnegError(
             "A file is no shard of vectors.",
-            where=str(path), found=f"shape {shard.shape}, {shard.dtype}",
-            expected="[rows, dim] of float16 or float32", remedy=remedy,
+            where=str(path),
+            found=f"shape {shard.shape}, {shard.dtype}",
+            expected="[rows, dim] of float16 or float32",
+            remedy=remedy,
         )
     return shard

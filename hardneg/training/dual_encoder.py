@@ -67,8 +67,14 @@ def train(stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> 
     accelerator = new_accelerator(device, settings["precision"], runtime["trackers"], stage.folder)
     label = stage.record["label"]
     log = fit(
-        encoder, compute_loss, stage, Budget(first, end, total), accelerator, checkpoint_seconds=runtime["checkpoint_seconds"],
-        label=f"train {label}", continues=parents["continues"].path(HANDOVER) if "continues" in parents else None,
+        encoder,
+        compute_loss,
+        stage,
+        Budget(first, end, total),
+        accelerator,
+        checkpoint_seconds=runtime["checkpoint_seconds"],
+        label=f"train {label}",
+        continues=parents["continues"].path(HANDOVER) if "continues" in parents else None,
     )
     stage.facts |= {"dim": encoder.dim, "steps": end - first, "queries": len(trainable)}
     return [*encoder.save(stage.folder), *write_log(log, stage.folder), *([HANDOVER] if end < total else [])]
@@ -80,7 +86,10 @@ def _starting_encoder(stage: StageFolder, runtime: dict[str, Any]) -> Encoder:
             return Encoder.load(stage.parents[role])
     template, lengths = stage.parents["tokenizer"].facts, stage.parents["tokens"].facts
     return initial_encoder(
-        stage.settings["encoder"], template["vocabulary"], template["pad"], max(lengths["passage_length"], lengths["query_length"]),
-        runtime["places"].get("backbone"), stage.settings["seed"],
+        stage.settings["encoder"],
+        template["vocabulary"],
+        template["pad"],
+        max(lengths["passage_length"], lengths["query_length"]),
+        runtime["places"].get("backbone"),
+        stage.settings["seed"],
     )
-

@@ -72,8 +72,10 @@ def new_accelerator(device: torch.device, precision: str, trackers: list[str], f
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" else "fp32"
     return Accelerator(
-        cpu=device.type == "cpu", mixed_precision="no" if precision == "fp32" else precision,
-        log_with=list(trackers) or None, project_dir=str(folder / "trackers") if trackers else None,
+        cpu=device.type == "cpu",
+        mixed_precision="no" if precision == "fp32" else precision,
+        log_with=list(trackers) or None,
+        project_dir=str(folder / "trackers") if trackers else None,
     )
 
 
@@ -88,8 +90,15 @@ def optimizer_of(module: nn.Module, train: dict[str, Any]) -> torch.optim.Optimi
 
 
 def fit(
-    module: nn.Module, compute_loss: Step, stage: StageFolder, budget: Budget, accelerator: Accelerator, *,
-    checkpoint_seconds: float, label: str, continues: Path | None = None,
+    module: nn.Module,
+    compute_loss: Step,
+    stage: StageFolder,
+    budget: Budget,
+    accelerator: Accelerator,
+    *,
+    checkpoint_seconds: float,
+    label: str,
+    continues: Path | None = None,
 ) -> Log:
     """Run the steps of a budget, going on from the newest checkpoint if there is one.
 
@@ -134,7 +143,10 @@ def fit(
             value = float(loss.detach())
             if not np.isfinite(value):
                 raise HardnegError(
-                    "Training diverged.", where=f"{label}, step {step + 1}", found=f"loss {value}", expected="a finite loss",
+                    "Training diverged.",
+                    where=f"{label}, step {step + 1}",
+                    found=f"loss {value}",
+                    expected="a finite loss",
                     remedy="lower train.lr, raise train.warmup_steps, or set arithmetic.precision to fp32.",
                 )
             optimizer.zero_grad(set_to_none=True)
@@ -181,12 +193,18 @@ class _State:
         tensors |= {f"kept/{name}": tensor for name, tensor in (extra or {}).items()}
         scaler = self.accelerator.scaler
         plain = {
-            **facts, "groups": moments["param_groups"], "scheduler": _plain(self.scheduler.state_dict()),
+            **facts,
+            "groups": moments["param_groups"],
+            "scheduler": _plain(self.scheduler.state_dict()),
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
         with atomic_path(path) as temporary:
             # clone(): tied weights share memory, which safetensors refuses
-            save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, temporary, {"state": json.dumps(plain)})
+            save_file(
+                {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
+                temporary,
+                {"state": json.dumps(plain)},
+            )
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         module, moments, kept = {}, {}, {}

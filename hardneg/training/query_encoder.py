@@ -13,7 +13,7 @@ from hardneg.data.judgements import Judgements
 from hardneg.encoder import Encoder, encode_rows
 from hardneg.search.retrieve import Searcher, open_searcher, vectors_of
 from hardneg.tokens import TokenStore
-from hardneg.training.loop import Budget, Log, fit, generator, new_accelerator, rows_of_step, write_log
+from hardneg.training.loop import Budget, Log, fit, new_accelerator, rows_of_step, write_log
 from hardneg.training.schedule import total_steps
 
 
@@ -71,8 +71,13 @@ def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.devic
     total = total_steps(options["steps"], options["epochs"], len(trainable), options["batch_size"])
     accelerator = new_accelerator(device, settings["precision"], runtime["trackers"], stage.folder)
     log = fit(
-        encoder, compute_loss, stage, Budget(0, total, total), accelerator,
-        checkpoint_seconds=runtime["checkpoint_seconds"], label=f"train {stage.record['label']}",
+        encoder,
+        compute_loss,
+        stage,
+        Budget(0, total, total),
+        accelerator,
+        checkpoint_seconds=runtime["checkpoint_seconds"],
+        label=f"train {stage.record['label']}",
     )
     stage.facts |= {"dim": encoder.dim, "steps": total, "queries": len(trainable)}
     return [*encoder.save(stage.folder), *write_log(log, stage.folder)]

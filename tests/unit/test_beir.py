@@ -69,7 +69,11 @@ def test_byte_order_mark_crlf_and_empty_lines(folder: Path) -> None:
 def test_provenance_names_files_not_places(folder: Path) -> None:
     provenance = Beir(folder).provenance()
     assert list(provenance["files"]) == [
-        "corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv", "qrels/extra.tsv",
+        "corpus.jsonl",
+        "queries.jsonl",
+        "qrels/train.tsv",
+        "qrels/test.tsv",
+        "qrels/extra.tsv",
     ]
     assert provenance["files"]["corpus.jsonl"] == {"bytes": len(CORPUS), "sha256": hashlib.sha256(CORPUS).hexdigest()}
     assert str(folder) not in str(provenance)
@@ -118,9 +122,7 @@ HEADER = b"query-id\tcorpus-id\tscore\n"
         (QRELS, b"", read_judgements, "test.tsv", "no header"),
     ],
 )
-def test_refused(
-    folder: Path, file: str, content: bytes, read: Callable[[Beir], None], place: str, words: str
-) -> None:
+def test_refused(folder: Path, file: str, content: bytes, read: Callable[[Beir], None], place: str, words: str) -> None:
     (folder / file).write_bytes(content)
     reader = Beir(folder)
     with pytest.raises(HardnegError) as fault:

@@ -44,8 +44,12 @@ def test_flat_equals_exact_search(tmp_path: Path, vectors: VectorStore, queries:
     searcher = FaissSearcher(tmp_path / "index", query_batch=32)
 
     assert facts == {
-        "factory": "Flat", "metric": "inner product", "rows": ROWS, "dim": DIM,
-        "train_rows": 0, "bytes": (tmp_path / "index").stat().st_size,
+        "factory": "Flat",
+        "metric": "inner product",
+        "rows": ROWS,
+        "dim": DIM,
+        "train_rows": 0,
+        "bytes": (tmp_path / "index").stat().st_size,
     }
     assert (searcher.rows, searcher.dim) == (ROWS, DIM)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.npy", "1.npy", "2.npy", "index"]
@@ -114,9 +118,13 @@ def test_good_factory_strings_pass(factory: str) -> None:
 @pytest.mark.parametrize(
     ("factory", "words"),
     [
-        ("Flatt", "could not parse"), ("flat", "could not parse"), ("", "could not parse"),
-        ("PQ5", "multiple of the number of subquantizers"), ("OPQ3,PQ3", "multiple of the number of subquantizers"),
-        ("IVF64,PQ32", "multiple of the number of subquantizers"), ("LSH", "METRIC_L2"),
+        ("Flatt", "could not parse"),
+        ("flat", "could not parse"),
+        ("", "could not parse"),
+        ("PQ5", "multiple of the number of subquantizers"),
+        ("OPQ3,PQ3", "multiple of the number of subquantizers"),
+        ("IVF64,PQ32", "multiple of the number of subquantizers"),
+        ("LSH", "METRIC_L2"),
     ],
 )
 def test_bad_factory_strings_are_refused_with_examples(factory: str, words: str) -> None:

@@ -30,14 +30,22 @@ def ranking(rows: dict[int, list[int]], score: float | None = None) -> pa.Table:
     return pa.table(columns)
 
 
-QRELS = judgements([
-    # deliberately unsorted
-    (5, 90, 1), (5, 91, 1), (5, 92, 1), (5, 93, 1),
-    (1, 10, 1), (1, 11, 3), (1, 12, 0), (1, 13, 2),
-    (3, 1, 1),
-    (2, 7, 1),
-    (4, 5, 0),
-])
+QRELS = judgements(
+    [
+        # deliberately unsorted
+        (5, 90, 1),
+        (5, 91, 1),
+        (5, 92, 1),
+        (5, 93, 1),
+        (1, 10, 1),
+        (1, 11, 3),
+        (1, 12, 0),
+        (1, 13, 2),
+        (3, 1, 1),
+        (2, 7, 1),
+        (4, 5, 0),
+    ]
+)
 RUN = ranking({0: [1, 2], 1: [12, 10, 50, 11], 2: [3, 7, 9], 4: [5, 6], 5: [90, 1, 2, 3, 91]})
 
 
@@ -57,19 +65,39 @@ def test_hand_worked_graded_query() -> None:
     got = values().loc["graded"]
     dcg2, dcg = 1 / math.log2(3), 1 / math.log2(3) + 3 / math.log2(5)
     ideal2, ideal = 3 + 2 / math.log2(3), 3 + 2 / math.log2(3) + 1 / math.log2(4)
-    assert got.to_dict() == pytest.approx({
-        "MRR@2": 1 / 2, "MRR@10": 1 / 2, "nDCG@10": dcg / ideal, "nDCG@2": dcg2 / ideal2, "R@2": 1 / 3, "R@100": 2 / 3,
-        "P@2": 1 / 2, "MAP": (1 / 2 + 2 / 4) / 3, "Success@1": 0, "Judged@2": 1,
-    })
+    assert got.to_dict() == pytest.approx(
+        {
+            "MRR@2": 1 / 2,
+            "MRR@10": 1 / 2,
+            "nDCG@10": dcg / ideal,
+            "nDCG@2": dcg2 / ideal2,
+            "R@2": 1 / 3,
+            "R@100": 2 / 3,
+            "P@2": 1 / 2,
+            "MAP": (1 / 2 + 2 / 4) / 3,
+            "Success@1": 0,
+            "Judged@2": 1,
+        }
+    )
 
 
 def test_hand_worked_deep_query() -> None:
     got = values().loc["deep"]
     ideal = sum(1 / math.log2(rank + 1) for rank in range(1, 5))
-    assert got.to_dict() == pytest.approx({
-        "MRR@2": 1, "MRR@10": 1, "nDCG@10": (1 + 1 / math.log2(6)) / ideal, "nDCG@2": 1 / (1 + 1 / math.log2(3)),
-        "R@2": 1 / 4, "R@100": 1 / 2, "P@2": 1 / 2, "MAP": (1 + 2 / 5) / 4, "Success@1": 1, "Judged@2": 1 / 2,
-    })
+    assert got.to_dict() == pytest.approx(
+        {
+            "MRR@2": 1,
+            "MRR@10": 1,
+            "nDCG@10": (1 + 1 / math.log2(6)) / ideal,
+            "nDCG@2": 1 / (1 + 1 / math.log2(3)),
+            "R@2": 1 / 4,
+            "R@100": 1 / 2,
+            "P@2": 1 / 2,
+            "MAP": (1 + 2 / 5) / 4,
+            "Success@1": 1,
+            "Judged@2": 1 / 2,
+        }
+    )
 
 
 def test_a_query_without_hits_and_one_judged_only_at_0_count_as_0() -> None:
@@ -126,8 +154,16 @@ def test_a_run_without_any_hit_scores_0() -> None:
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("MMR@10", "MRR@10"), ("ndcg@10", "nDCG@10"), ("sucess@5", "Success@10"), ("R", "R@10"), ("MRR@0", "MRR@10"),
-        ("MRR@-1", "MRR@10"), ("MRR@ten", "MRR@10"), ("MRR@10 ", "MRR@10"), ("qqqqqqq@10", "Judged"), ("", "Judged"),
+        ("MMR@10", "MRR@10"),
+        ("ndcg@10", "nDCG@10"),
+        ("sucess@5", "Success@10"),
+        ("R", "R@10"),
+        ("MRR@0", "MRR@10"),
+        ("MRR@-1", "MRR@10"),
+        ("MRR@ten", "MRR@10"),
+        ("MRR@10 ", "MRR@10"),
+        ("qqqqqqq@10", "Judged"),
+        ("", "Judged"),
     ],
 )
 def test_an_unknown_measure_is_told_with_the_nearest_known(name: str, told: str) -> None:
@@ -212,7 +248,8 @@ def test_significance_table_corrects_within_a_split_and_measure() -> None:
     pairs = [("star", "bm25"), ("adore", "star"), ("late", "bm25")]
     table = m.significance_table(frame, pairs, resamples=2000)
     assert [tuple(row) for row in table[["split", "measure", "system", "baseline"]].to_numpy()] == [
-        ("dev", "MRR@10", *pairs[0]), ("dev", "MRR@10", *pairs[1]),
+        ("dev", "MRR@10", *pairs[0]),
+        ("dev", "MRR@10", *pairs[1]),
         *(("test", measure, *pair) for measure in ("MRR@10", "R@100") for pair in pairs),
     ]
     for _, group in table.groupby(["split", "measure"]):
@@ -231,9 +268,14 @@ def test_no_pairs_give_an_empty_table_with_all_columns() -> None:
 
 
 def test_aggregate_keeps_the_order_given() -> None:
-    frame = pd.DataFrame({
-        "system": ["star", "star", "bm25", "bm25"], "split": "test", "query_id": ["a", "b", "a", "b"],
-        "measure": "MRR@10", "value": [1.0, 0.5, 0.0, 0.5],
-    })
+    frame = pd.DataFrame(
+        {
+            "system": ["star", "star", "bm25", "bm25"],
+            "split": "test",
+            "query_id": ["a", "b", "a", "b"],
+            "measure": "MRR@10",
+            "value": [1.0, 0.5, 0.0, 0.5],
+        }
+    )
     means = m.aggregate(frame).to_numpy().tolist()
     assert means == [["star", "test", "MRR@10", 0.75], ["bm25", "test", "MRR@10", 0.25]]

@@ -23,8 +23,10 @@ FACTS: Facts = {
 PLAN = [{"system": system, "starts from": "–", "negatives": "bm25, first 200"} for system in SYSTEMS]
 COSTS = pd.DataFrame(
     [
-        ("prepare", None, "0f3a", 41.25, "cpu", 900.0), ("train", "star", "11aa", 62.0, "cpu", 1200.5),
-        ("adore", "adore_$star$", "22bb", 50.0, "cpu", None), ("encode", "adore_$star$", "33cc", 8.0, None, 700.0),
+        ("prepare", None, "0f3a", 41.25, "cpu", 900.0),
+        ("train", "star", "11aa", 62.0, "cpu", 1200.5),
+        ("adore", "adore_$star$", "22bb", 50.0, "cpu", None),
+        ("encode", "adore_$star$", "33cc", 8.0, None, 700.0),
     ],
     columns=["stage", "system", "version", "seconds", "device", "peak_memory_mib"],
 )
@@ -32,21 +34,36 @@ COSTS = pd.DataFrame(
 
 def effectiveness() -> pd.DataFrame:
     values = {
-        ("dev", "MRR@10"): [0.30, 0.20, 0.35, 0.34], ("dev", "R@100"): [0.70, 0.71, 0.72, 0.73],
+        ("dev", "MRR@10"): [0.30, 0.20, 0.35, 0.34],
+        ("dev", "R@100"): [0.70, 0.71, 0.72, 0.73],
         ("dev", "MAP"): [0.11, 0.12, 0.13, 0.10],
-        ("test", "MRR@10"): [0.3651, 0.3442, 0.3844, 0.4133], ("test", "R@100"): [0.72, 0.75, 0.812, 0.812],
+        ("test", "MRR@10"): [0.3651, 0.3442, 0.3844, 0.4133],
+        ("test", "R@100"): [0.72, 0.75, 0.812, 0.812],
         ("test", "MAP"): [0.11, 0.12, 0.13, 0.10],
     }
     rows = [
         (system, split, measure, value)
-        for (split, measure), column in values.items() for system, value in zip(SYSTEMS, column, strict=True)
+        for (split, measure), column in values.items()
+        for system, value in zip(SYSTEMS, column, strict=True)
     ]
     return pd.DataFrame(rows, columns=["system", "split", "measure", "value"])
 
 
 def comparisons() -> pd.DataFrame:
-    columns = ["split", "measure", "system", "baseline", "queries", "difference", "ci_low", "ci_high", "p_t",
-               "p_randomisation", "p_t_holm", "p_randomisation_holm"]
+    columns = [
+        "split",
+        "measure",
+        "system",
+        "baseline",
+        "queries",
+        "difference",
+        "ci_low",
+        "ci_high",
+        "p_t",
+        "p_randomisation",
+        "p_t_holm",
+        "p_randomisation_holm",
+    ]
     rows = [
         ("dev", "MRR@10", "star", "bm25", 300, 0.05, 0.01, 0.09, 0.01, 0.01, 0.03, 0.03),
         ("test", "MRR@10", "in<batch>", "bm25", 1000, -0.0209, -0.03, -0.011, 0.001, 0.001, 0.003, 0.003),
@@ -134,13 +151,23 @@ def test_the_best_of_each_measure_is_bold_ties_too(page: Page) -> None:
 
 def test_tables_carry_the_costs_the_comparisons_and_the_plan(page: Page) -> None:
     cells = page.inside("td")
-    for cell in ("41.2", "1,200.5", "0f3a", "+0.0482", "−0.0209", "+0.0300 to +0.0660",
-                 "< 0.0001 (< 0.0001)", "0.0600 (0.0600)", "bm25, first 200"):
+    for cell in (
+        "41.2",
+        "1,200.5",
+        "0f3a",
+        "+0.0482",
+        "−0.0209",
+        "+0.0300 to +0.0660",
+        "< 0.0001 (< 0.0001)",
+        "0.0600 (0.0600)",
+        "bm25, first 200",
+    ):
         assert cell in cells
     assert page.inside("h3") == ["test", "dev"]
     assert "25,037" in page.inside("dd")
     assert page.inside("summary") == [
-        "test, MRR@10: comparisons over 1,000 queries", "test, R@100: comparisons over 1,000 queries",
+        "test, MRR@10: comparisons over 1,000 queries",
+        "test, R@100: comparisons over 1,000 queries",
         "dev, MRR@10: comparisons over 300 queries",
     ]
     assert page.inside("strong").count("no difference shown") == 1

@@ -166,7 +166,10 @@ def test_a_foreign_run_with_tabs_bom_and_blank_lines_is_read(tmp_path: Path) -> 
     path = tmp_path / "run.trec"
     path.write_bytes(b"\xef\xbb\xbf7\tQ0\tD1\t1\t-1e1\tx\r\n\r\n7 Q0  D2 2 -10.5 x\r\n8 Q0 D1 1 .5 x\n")
     assert runs.read_trec(path).to_dict("list") == {
-        "query_id": ["7", "7", "8"], "passage_id": ["D1", "D2", "D1"], "rank": [1, 2, 1], "score": [-10.0, -10.5, 0.5],
+        "query_id": ["7", "7", "8"],
+        "passage_id": ["D1", "D2", "D1"],
+        "rank": [1, 2, 1],
+        "score": [-10.0, -10.5, 0.5],
     }
 
 
