@@ -73,7 +73,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as fault:
         if fault.filename is None or str(fault.filename).startswith(str(path.parent)):
             raise HardnegError(

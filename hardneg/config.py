@@ -352,6 +352,7 @@ def _wrong_answers(at: str, name: str, system: System) -> Iterator[HardnegError]
         return
     source, loss, train = system.source, system.loss, system.train
     live = isinstance(source, axes.LiveSource)
+    answers = f"source {source.name}, refresh {system.refresh.name}, sampler {system.sampler.name}, loss {loss.name}"
     list_loss = isinstance(loss, axes.LambdaRankNet | axes.ListRankNet)
     if (train.steps is None) == (train.epochs is None):
         found = "neither" if train.steps is None else f"steps: {train.steps}, epochs: {train.epochs}"
@@ -371,7 +372,7 @@ def _wrong_answers(at: str, name: str, system: System) -> Iterator[HardnegError]
             yield HardnegError(
                 "Training the query encoder alone needs the live index.",
                 where=at,
-                found=f"source {source.name}, refresh {system.refresh.name}, sampler {system.sampler.name}, loss {loss.name}",
+                found=answers,
                 expected="source live, refresh every_step, sampler all, loss lambda_ranknet or list_ranknet",
                 remedy="start from `preset: adore`.",
             )
@@ -388,7 +389,7 @@ def _wrong_answers(at: str, name: str, system: System) -> Iterator[HardnegError]
         yield HardnegError(
             "The live index serves training of the query encoder only.",
             where=at,
-            found=f"source {source.name}, refresh {system.refresh.name}, sampler {system.sampler.name}, loss {loss.name}",
+            found=answers,
             remedy="set `trains: query_encoder`, or take a static source, sampler and loss.",
         )
     if isinstance(source, axes.RunSource) and source.system is None and system.from_ is None:
@@ -460,21 +461,7 @@ def _wrong_answers(at: str, name: str, system: System) -> Iterator[HardnegError]
 def _cycles(systems: Mapping[str, System]) -> Iterator[HardnegError]:
     finished: set[str] = set()
     for start in systems:
-        path: list[str] = []
-
-        def visit(name: str) -> list[str] | None:
-            if name in path:
-                return [*path[path.index(name) :], name]
-            if name in finished or name not in systems:
-                return None
-            path.append(name)
-            for _, other in _references(systems[name]):
-                if (circle := visit(other)) is not None:
-                    return circle
-            finished.add(path.pop())
-            return None
-
-        if (circle := visit(start)) is not None:
+        if (circle := _circle(start, systems, [], finished)) is not None:
             yield HardnegError(
                 "Systems depend on each other in a circle.",
                 where=f"systems.{circle[0]}",
@@ -482,6 +469,18 @@ def _cycles(systems: Mapping[str, System]) -> Iterator[HardnegError]:
                 remedy="let one of them start from, or mine, an earlier system.",
             )
             return
+
+
+def _circle(name: str, systems: Mapping[str, System], path: list[str], finished: set[str]) -> list[str] | None:
+    """The first circle met on the way from a system to those it references; `path` led here."""
+    if name in path:
+        return [*path[path.index(name) :], name]
+    if name not in finished and name in systems:
+        for _, other in _references(systems[name]):
+            if (circle := _circle(other, systems, [*path, name], finished)) is not None:
+                return circle
+        finished.add(name)
+    return None
 
 
 # --- explaining what the models refuse ------------------------------------------------------------------------------

@@ -58,13 +58,16 @@ def encode_passages(
     """
     first, end = rows
     encoder.to(device).eval()
-    with atomic_path(target) as temporary, Progress(label, end - first, "passages", progress) as bar:
-        with temporary.open("wb") as stream:
-            shape = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (end - first, encoder.dim)}
-            np.lib.format.write_array_header_1_0(stream, shape)
-            for start in range(first, end, BLOCK_ROWS):
-                block = _encode_block(encoder, store, start, min(start + BLOCK_ROWS, end), precision, device, bar)
-                stream.write(block.astype(dtype).tobytes())
+    with (
+        atomic_path(target) as temporary,
+        temporary.open("wb") as stream,
+        Progress(label, end - first, "passages", progress) as bar,
+    ):
+        shape = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (end - first, encoder.dim)}
+        np.lib.format.write_array_header_1_0(stream, shape)
+        for start in range(first, end, BLOCK_ROWS):
+            block = _encode_block(encoder, store, start, min(start + BLOCK_ROWS, end), precision, device, bar)
+            stream.write(block.astype(dtype).tobytes())
 
 
 def encode_queries(

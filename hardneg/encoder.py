@@ -132,7 +132,8 @@ def _pretrained(place: str, settings: dict[str, Any]) -> nn.Module:
             remedy="correct the name, or save the model with safetensors.",
         ) from None
     if getattr(backbone, "pooler", None) is not None:
-        backbone.pooler = None  # pooling is ours; the backbone's own head would never be trained
+        del backbone.pooler  # pooling is ours; the backbone's own head would never be trained
+        backbone.register_module("pooler", None)
     return backbone
 
 

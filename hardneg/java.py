@@ -46,7 +46,7 @@ def find_java() -> JavaHome:
     """
     found: list[str] = []
     for name, command in (
-        ("JAVA_HOME", os.path.join(os.environ["JAVA_HOME"], "bin", "java") if os.environ.get("JAVA_HOME") else None),
+        ("JAVA_HOME", str(Path(os.environ["JAVA_HOME"], "bin", "java")) if os.environ.get("JAVA_HOME") else None),
         ("PATH", shutil.which("java")),
     ):
         java = _ask(command) if command else None
@@ -119,4 +119,4 @@ def start_jvm(heap_mib: int) -> Callable[[str], JavaClass]:
     autoclass("java.util.logging.LogManager").getLogManager().reset()
     error = autoclass("org.apache.logging.log4j.Level").ERROR
     autoclass("org.apache.logging.log4j.core.config.Configurator").setRootLevel(error)
-    return autoclass  # type: ignore[no-any-return]
+    return autoclass

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.nn.functional import softplus
+
+# From positions of the better passages [B, P, 1], their grades [B, P, 1] and all grades [B, 1, L] to weights [B, P, L].
+Weigh = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def ranknet(
@@ -41,7 +46,7 @@ def softmax(scores: torch.Tensor, positive: torch.Tensor, in_batch: torch.Tensor
 def lambda_ranknet(
     scores: torch.Tensor, grades: torch.Tensor, listed: torch.Tensor, ideal: torch.Tensor, *, metric: str, cut: int
 ) -> torch.Tensor:
-    """RankNet over a retrieved list, pairs weighted by the change in `metric`@`cut` (Zhan et al., section 4.2; LambdaRank).
+    """RankNet over a retrieved list, pairs weighted by the change in `metric`@`cut` (section 4.2; LambdaRank).
 
     For list positions i and j with grade_i > grade_j the weight is |r_i - r_j| for MRR, with r the reciprocal rank, and
     |(g_i - g_j)(c_i - c_j)| / ideal for nDCG, with g the grade and c = 1/log2(1 + rank); r and c are 0 beyond `cut`.
@@ -52,6 +57,8 @@ def lambda_ranknet(
         grades: int [B, L], 0 where not judged relevant.
         listed: bool [B, L], False beyond a list's end.
         ideal: float [B], the best possible DCG@cut of each query (linear gain); not used by MRR.
+        metric: MRR or nDCG.
+        cut: ranks beyond it count nothing.
 
     Returns:
         The loss, a scalar.
@@ -73,7 +80,7 @@ def list_ranknet(scores: torch.Tensor, grades: torch.Tensor, listed: torch.Tenso
     return _list_loss(scores, grades, listed, lambda i, high, low: torch.ones_like(high - low))
 
 
-def _list_loss(scores, grades, listed, weigh):  # type: ignore[no-untyped-def]
+def _list_loss(scores: torch.Tensor, grades: torch.Tensor, listed: torch.Tensor, weigh: Weigh) -> torch.Tensor:
     """Mean over queries of the mean over pairs (i, j) with grade_i > grade_j of weight * softplus(s_j - s_i).
 
     Only rows of relevant passages can be the better half of a pair, so pairs are laid out [B, P, L], with P the most

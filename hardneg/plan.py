@@ -110,7 +110,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class SystemStages:
-    """The stages that make one system: what trains it, what it ranks with, what scores it. BM25 has only the last two."""
+    """The stages that make one system: what trains it, what it ranks with, what scores it; BM25 has no vectors."""
 
     run: Stage
     measure: Stage
@@ -166,7 +166,7 @@ class Plan:
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What the summary and the report are made from. It changes with any stage's version, so it is their parameter."""
+        """What the summary and the report are made from; it changes with any version, so it is their parameter."""
         rows = []
         for name, system in self.config.systems.items():
             row = {"system": name, "starts from": system.from_ or "", "trains": system.trains.replace("_", " ")}
@@ -405,7 +405,7 @@ class Plan:
         return self._add("index", label, _plain(self.config.index), {"passages": passages})
 
     def _negatives(self, system: System, made: dict[str, Stage]) -> Stage:
-        """Candidates for training: a ranking of the training queries, then judged positives and the filter taken out."""
+        """Candidates for training: a ranking of the training queries, less judged positives, filtered."""
         source, train = system.source, self.config.splits.train
         assert isinstance(source, axes.RunSource | axes.SelfSource)
         mined = source.system if isinstance(source, axes.RunSource) and source.system else system.from_

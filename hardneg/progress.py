@@ -1,4 +1,4 @@
-"""Progress that can be seen from elsewhere: a bar on a terminal, a line of JSON for `hardneg watch` and the run itself."""
+"""Progress that can be seen from elsewhere: a bar on a terminal, lines of JSON for `hardneg watch` and the run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Progress:
         label: what is being done, such as "train star".
         total: how many units there are, or None where that is not known.
         unit: the unit's name, such as "steps".
-        file: where lines of JSON go (`label`, `done`, `total`, `unit`, `rate` a second, `seconds_left`, `values`, `time`).
+        file: where lines of JSON go: `label`, `state`, `done`, `total`, `unit`, `rate` a second, `seconds_left`,
+            `values`, `time`.
         done: units done before this process began (a resumed run).
     """
 

@@ -19,8 +19,10 @@ from hardneg.report import measures_text, write_report
 
 
 def summarise(systems: Mapping[str, Path], pairs: Sequence[tuple[str, str]], main_measure: str, output: Path) -> None:
-    """Write, beside `measures.csv` (system, split, measure, value): `per_query.parquet`, `significance.csv`, `measures.txt`
-    and `runs/<system>.<split>.trec` as links into the artifacts.
+    """Write `measures.csv` (system, split, measure, value) and what goes beside it.
+
+    That is `per_query.parquet`, `significance.csv`, `measures.txt`, and `runs/<system>.<split>.trec` as links into the
+    artifacts.
 
     Args:
         systems: the manifest of each system's measure stage, in the order to show.
@@ -88,7 +90,7 @@ def report(summary: Mapping[str, Any], command: str, measures: Path, output: Pat
 
 def _costs(manifest: Path) -> list[tuple[object, ...]]:
     content = json.loads(manifest.read_text(encoding="utf-8"))
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for path in sorted({cost_of(manifest), *manifest.parent.glob("shard-*.cost.json")}):
         cost = json.loads(path.read_text(encoding="utf-8"))
         rows.append(

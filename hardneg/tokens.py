@@ -106,7 +106,7 @@ def _template(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def _train_bpe(collection: Artifact, vocabulary: int, lower_case: bool) -> Any:
-    """Byte-pair encoding without a subword prefix: unlike the WordPiece trainer it gives the same vocabulary every time."""
+    """Byte-pair encoding without a subword prefix: WordPiece's trainer gives another vocabulary every time."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL[1]))
@@ -132,7 +132,7 @@ def _train_bpe(collection: Artifact, vocabulary: int, lower_case: bool) -> Any:
 def tokenize(
     settings: dict[str, Any], folder: Path, collection: Artifact, tokenizer: Artifact, progress: Path | None = None
 ) -> tuple[list[str], dict[str, Any]]:
-    """Write ids (`<texts>.ids.bin`, little-endian uint16 or uint32, end to end) and `<texts>.offsets.npy` (int64 [n + 1]).
+    """Write `<texts>.ids.bin` (little-endian uint16 or uint32, end to end) and `<texts>.offsets.npy` (int64 [n + 1]).
 
     `<texts>` is `passages` and `queries.<split>` for each split. Texts are cut at their length less the special tokens.
 

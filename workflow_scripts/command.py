@@ -1,4 +1,4 @@
-"""What all the commands share: arguments, the writer's lock, the check of inputs, devices, sealing, and readable errors."""
+"""What all the commands share: arguments, the writer's lock, checked inputs, devices, sealing, readable errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import errno
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -99,31 +98,28 @@ def readable_errors() -> Iterator[None]:
         yield
     except HardnegError as fault:
         sys.exit(f"error: {fault}")
-    except OSError as fault:
-        if fault.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, MemoryError, RuntimeError) as fault:
+        if (mendable := _mendable(fault)) is None:
             raise
-        sys.exit(
-            f"error: {HardnegError('The disk is full.', where=str(fault.filename or os.getcwd()), remedy='free space, then run the same command: it goes on where it was.')}"
+        sys.exit(f"error: {mendable}")
+
+
+def _mendable(fault: Exception) -> HardnegError | None:
+    """What a full disk, or too little memory, means for the user; None for any other fault."""
+    if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return HardnegError(
+            "The disk is full.",
+            where=str(fault.filename or Path.cwd()),
+            remedy="free space, then run the same command: it goes on where it was.",
         )
-    except MemoryError:
-        sys.exit(
-            "error: "
-            + str(
-                HardnegError(
-                    "There is not enough memory.", remedy="lower train.batch_size, or give the job more memory."
-                )
-            )
+    if isinstance(fault, MemoryError):
+        return HardnegError(
+            "There is not enough memory.", remedy="give the job more memory, or lower train.batch_size."
         )
-    except RuntimeError as fault:
-        if "out of memory" not in str(fault).lower():
-            raise
-        sys.exit(
-            "error: "
-            + str(
-                HardnegError(
-                    "The device has not enough memory.",
-                    found=str(fault).splitlines()[0],
-                    remedy="lower train.batch_size, encoder.passage_length or train.rows_per_forward.",
-                )
-            )
+    if "out of memory" in str(fault).lower():
+        return HardnegError(
+            "The device has not enough memory.",
+            found=str(fault).splitlines()[0],
+            remedy="lower train.batch_size, encoder.passage_length or train.rows_per_forward.",
         )
+    return None

@@ -229,7 +229,8 @@ def merge(docstrings: Sequence[Docstring], test: int, dev: int) -> Merged:
 
     Args:
         docstrings: in a fixed order.
-        test, dev: queries of every `QUERIES_ABOUT` that go to these splits.
+        test: queries of every `QUERIES_ABOUT` that go to the test split.
+        dev: the same for the dev split.
     """
     query_texts: dict[str, str] = {}
     by_rest: dict[str, dict[str, Docstring]] = defaultdict(dict)  # of each rest, the best docstring for each query

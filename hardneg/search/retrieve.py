@@ -43,7 +43,7 @@ def vectors_of(passages: Artifact) -> VectorStore:
 def open_searcher(
     passages: Artifact | None, index: Artifact | None, devices: Sequence[torch.device], query_batch: int = QUERY_BATCH
 ) -> Searcher:
-    """The exact searcher over the vectors where there is no index, or it is Flat and the vectors are at hand; else FAISS."""
+    """The exact searcher where the vectors are at hand and no index, or a Flat one, is asked for; else FAISS."""
     if passages is not None and (index is None or index.settings["factory"] == "Flat"):
         return ExactSearcher(vectors_of(passages), devices, query_batch=query_batch)
     assert index is not None

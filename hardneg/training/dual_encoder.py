@@ -1,4 +1,4 @@
-"""Training of both encoders (one set of weights) with static negatives: In-Batch, Rand, BM25 Neg, ANCE's rounds, STAR."""
+"""Training of both encoders (one set of weights) with static negatives: In-Batch, Rand, BM25 Neg, ANCE, STAR."""
 
 from __future__ import annotations
 

@@ -207,7 +207,9 @@ class _State:
             )
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        module, moments, kept = {}, {}, {}
+        module: dict[str, torch.Tensor] = {}
+        kept: dict[str, torch.Tensor] = {}
+        moments: dict[int, dict[str, torch.Tensor]] = {}
         with safe_open(path, "pt") as stream:
             facts: dict[str, Any] = json.loads(stream.metadata()["state"])
             for key in stream.keys():  # noqa: SIM118 - not a mapping

@@ -1,4 +1,4 @@
-"""ADORE (Zhan et al., section 4.2): the query encoder alone, on what it retrieves from the frozen index at every step."""
+"""ADORE (Zhan et al., section 4.2): the query encoder alone, on what it retrieves at every step."""
 
 from __future__ import annotations
 

@@ -151,15 +151,15 @@ def test_missing_file_lists_what_is_there(folder: Path, name: str) -> None:
 
 
 def test_missing_qrels_split_and_folder(folder: Path) -> None:
-    with pytest.raises(HardnegError, match="expected: qrels/dev.tsv"):
+    with pytest.raises(HardnegError, match=r"expected: qrels/dev\.tsv"):
         list(Beir(folder).judgements("dev"))
     for path in (folder / "qrels").iterdir():
         path.unlink()
-    with pytest.raises(HardnegError, match="expected: qrels/<split>.tsv"):
+    with pytest.raises(HardnegError, match=r"expected: qrels/<split>\.tsv"):
         Beir(folder)
-    with pytest.raises(HardnegError, match="found: +nothing there"):
+    with pytest.raises(HardnegError, match=r"found: +nothing there"):
         Beir(folder / "nowhere")
-    with pytest.raises(HardnegError, match="found: +a file"):
+    with pytest.raises(HardnegError, match=r"found: +a file"):
         Beir(folder / "corpus.jsonl")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import ir_measures
@@ -87,7 +88,7 @@ def test_batches_cover_all_rows_and_cut_no_query(rows: int) -> None:
     query = np.repeat([0, 3, 4, 9, 10], [4, 1, 7, 2, 2])
     parts = [query[batch] for batch in runs.query_batches(query, rows)]
     assert np.array_equal(np.concatenate(parts), query)
-    assert all(not set(a) & set(b) for a, b in zip(parts, parts[1:], strict=False))
+    assert all(not set(a) & set(b) for a, b in itertools.pairwise(parts))
     assert max(len(part) for part in parts) < rows + 7
     assert all(len(part) for part in parts)
 

@@ -1,0 +1,164 @@
+"""The `hardneg` command: watch, plan, prune, methods."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hardneg import axes, watch
+from hardneg.artifacts import MANIFEST
+from hardneg.config import load, merge, presets, read_yaml
+from hardneg.errors import HardnegError
+from hardneg.plan import ARTIFACTS, Plan, Stage
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; faults the user can mend end it with one message and status 1."""
+    parser = argparse.ArgumentParser(prog="hardneg", description="Look at, and tidy, the workflow's stages.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    watching = commands.add_parser("watch", help="progress of running stages, until interrupted")
+    watching.add_argument("--once", action="store_true", help="print once and exit")
+    planning = commands.add_parser(
+        "plan", help="every stage of a configuration: version, done or not, why it would run"
+    )
+    planning.add_argument("--json", action="store_true", help="the stages' records, as the scripts take them")
+    pruning = commands.add_parser("prune", help="list and remove stages that none of the given configurations names")
+    pruning.add_argument("--yes", action="store_true", help="remove without asking")
+    for command in (planning, pruning):
+        command.add_argument(
+            "--configfile",
+            nargs="+",
+            type=Path,
+            default=[Path("config.yaml")],
+            help="configurations (default: config.yaml)",
+        )
+        command.add_argument(
+            "--config", default="{}", help="settings on top, as YAML: 'systems={star: {train: {lr: 1e-5}}}'"
+        )
+    commands.add_parser("methods", help="the six questions, their answers, and the presets")
+    given = parser.parse_args(arguments)
+    run = {"watch": _watch, "plan": _plan, "prune": _prune, "methods": _methods}[given.command]
+    try:
+        run(given)
+    except HardnegError as fault:
+        sys.exit(f"error: {fault}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _plans(given: argparse.Namespace) -> Iterator[Plan]:
+    import yaml
+
+    key, _, value = given.config.partition("=")
+    over = {key: yaml.safe_load(value)} if value else {}
+    for path in given.configfile:
+        yield Plan(load(merge(read_yaml(path), over)))
+
+
+def _watch(given: argparse.Namespace) -> None:
+    while True:
+        lines = [watch.shown(line) for line in watch.running(ARTIFACTS)] or ["nothing is running"]
+        if sys.stdout.isatty() and not given.once:
+            print("\033[H\033[2J", end="")
+        print("\n".join(lines), flush=True)
+        if given.once:
+            return
+        time.sleep(2)
+
+
+def _plan(given: argparse.Namespace) -> None:
+    for plan in _plans(given):
+        if given.json:
+            print(json.dumps([stage.record for stage in plan.stages], indent=2))
+            continue
+        waiting = 0
+        print(f"{'stage':<12}{'label':<22}{'version':<15}state")
+        for stage in plan.stages:
+            state = "done" if stage.manifest.exists() else f"to do: {_reason(stage)}"
+            waiting += state != "done"
+            print(f"{stage.kind:<12}{stage.label:<22}{stage.version:<15}{state}")
+        print(f"{len(plan.stages)} stages, {waiting} to do")
+
+
+def _reason(stage: Stage) -> str:
+    """Why a stage would run: never made, or what differs from the newest version of it that was."""
+    made = sorted(stage.folder.parent.glob(f"{stage.label}-*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    others = [json.loads(path.read_text(encoding="utf-8")) for path in made]
+    others = [other for other in others if other["label"] == stage.label]
+    if not others:
+        return "never made"
+    last = others[-1]
+    changed = list(_differences(last["settings"], stage.settings, ""))
+    changed += [f"parent {role}" for role, p in stage.parents.items() if last["parents"].get(role) != p.version]
+    if last["revision"] != stage.revision:
+        changed.append("its code")
+    return "changed: " + ", ".join(changed) if changed else "its manifest is gone"
+
+
+def _differences(old: Any, new: Any, key: str) -> Iterator[str]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in sorted({*old, *new}):
+            yield from _differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+    elif old != new:
+        yield f"{key} ({old} -> {new})"
+
+
+def _prune(given: argparse.Namespace) -> None:
+    plans = list(_plans(given))
+    named = {stage.folder for plan in plans for stage in plan.stages}
+    datasets = {plan.dataset for plan in plans}
+    folders = [f for dataset in sorted(datasets) for f in sorted((ARTIFACTS / dataset).glob("*/*-*")) if f.is_dir()]
+    unnamed = [folder for folder in folders if folder not in named]
+    if not unnamed:
+        print("Nothing to remove: the configuration names every stage there is.")
+        return
+    total = 0
+    for folder in unnamed:
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        total += size
+        print(f"{size / 2**20:10.1f} MiB  {folder}")
+    print(f"{total / 2**20:10.1f} MiB  in {len(unnamed)} stages")
+    if not given.yes and input("Remove them? [y/N] ").strip().lower() not in ("y", "yes"):
+        print("Nothing was removed.")
+        return
+    for folder in unnamed:
+        shutil.rmtree(folder)
+    print("Removed.")
+
+
+def _methods(given: argparse.Namespace) -> None:
+    for axis, (question, answers) in axes.QUESTIONS.items():
+        print(f"\n{axis}: {question}")
+        for answer in answers:
+            name = answer.model_fields["name"].default
+            summary = (answer.__doc__ or "").split("\n\n")[0]
+            print(
+                textwrap.fill(
+                    " ".join(summary.split()), 110, initial_indent=f"  {name:<16}", subsequent_indent=" " * 18
+                )
+            )
+            for key, field in answer.model_fields.items():
+                if key != "name":
+                    default = "required" if field.is_required() else json.dumps(field.default)
+                    text = f"{key} = {default}" + (f": {field.description}" if field.description else "")
+                    print(textwrap.fill(text, 110, initial_indent=" " * 20, subsequent_indent=" " * 24))
+    print("\npresets (`preset:` of a system)")
+    for name, chosen in presets().items():
+        answers = ", ".join(
+            f"{key} {value['name'] if isinstance(value, dict) else value}" for key, value in chosen.items()
+        )
+        print(textwrap.fill(answers, 110, initial_indent=f"  {name:<16}", subsequent_indent=" " * 18))
+
+
+if __name__ == "__main__":
+    main()
