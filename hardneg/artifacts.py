@@ -14,6 +14,7 @@ import os
 import platform
 import re
 import resource
+import shutil
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,7 @@ COST = "cost.json"
 CHECKPOINTS = "checkpoints"
 LOCK = ".writer.lock"
 PROGRESS = "progress.jsonl"
+TRACKERS = "trackers"
 FINISHED = ".finished.json"
 SHARD_MARKER = re.compile(r"shard-\d{4}-of-\d{4}\.json")
 
@@ -259,6 +261,16 @@ class StageFolder:
         write_json(output, manifest)
         return True
 
+    def forget(self, output: Path) -> None:
+        """Undo the sealing, so that the stage is made from its beginning, also if that is interrupted on the way.
+
+        A stage that was not finished keeps its checkpoints: a forced run that is killed goes on too.
+        """
+        output.unlink(missing_ok=True)
+        if output.name == MANIFEST and (self.folder / FINISHED).exists():
+            shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+            (self.folder / FINISHED).unlink()
+
     def _parent_digests(self) -> dict[str, str]:
         return {role: file_digest(parent.folder / MANIFEST) for role, parent in self.parents.items()}
 
@@ -271,6 +283,7 @@ class StageFolder:
                     path.rmdir()
             elif (
                 name not in kept
+                and not name.startswith(f"{TRACKERS}/")
                 and not path.name.endswith((COST, LOCK, f"{LOCK}.owner"))
                 and not SHARD_MARKER.fullmatch(name)
             ):

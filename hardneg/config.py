@@ -18,6 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hardneg import axes
 from hardneg.errors import HardnegError, nearest
+from hardneg.measure_names import split_name
+
+
+FOLDER_NAME = r"^\w[\w.-]*$"
+NAMES_FOLDERS = "names the folders under artifacts/ and results/: letters, digits, dots, hyphens and underscores"
 
 
 class Model(BaseModel):
@@ -30,14 +35,14 @@ class PyDocsCollection(Model):
     """The embedded collection: docstrings of the pinned packages and the standard library."""
 
     format: Literal["pydocs"]
-    name: str = Field("pydocs", pattern=r"^[\w.-]+$", description="names the folders under artifacts/ and results/")
+    name: str = Field("pydocs", pattern=FOLDER_NAME, description=NAMES_FOLDERS)
 
 
 class BeirCollection(Model):
     """A folder in BEIR layout: corpus.jsonl, queries.jsonl (plain or .gz), qrels/<split>.tsv."""
 
     format: Literal["beir"]
-    name: str = Field(pattern=r"^[\w.-]+$", description="names the folders under artifacts/ and results/")
+    name: str = Field(pattern=FOLDER_NAME, description=NAMES_FOLDERS)
     path: Path = Field(description="the folder")
 
 
@@ -313,6 +318,20 @@ def _contradictions(config: Config) -> Iterator[HardnegError]:
             )
         yield from _wrong_answers(at, name, system)
     yield from _cycles(systems)
+    tiny = config.encoder.tiny
+    if tiny.hidden % tiny.heads:
+        yield HardnegError(
+            "The heads do not divide the width.",
+            where="encoder.tiny.heads",
+            found=f"{tiny.heads} heads for a hidden width of {tiny.hidden}",
+            expected="a divisor of encoder.tiny.hidden",
+            remedy="change one of the two.",
+        )
+    for number, measure in enumerate(config.evaluation.measures):
+        try:
+            split_name(measure, f"evaluation.measures.{number}")
+        except HardnegError as fault:
+            yield fault
     if config.evaluation.main_measure not in config.evaluation.measures:
         yield HardnegError(
             "The main measure is not measured.",

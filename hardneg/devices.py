@@ -80,13 +80,7 @@ def lease(count: int, request: str = "auto") -> Iterator[Granted]:
     wanted = 0 if request == "cpu" else count
     choice = _choice() if wanted else {}
     if wanted and not choice and request == "cuda":
-        hidden = f"{VISIBLE}={os.environ[VISIBLE]!r}" if VISIBLE in os.environ else None
-        raise HardnegError(
-            "CUDA is requested, but there is no CUDA device.",
-            where="device",
-            found=f"{hidden}, which hides every device" if hidden else "no device that the NVIDIA driver lists",
-            remedy=f"{f'unset {VISIBLE}' if hidden else 'see what nvidia-smi -L says'}, or set device: auto.",
-        )
+        raise _no_cuda()
     with contextlib.ExitStack() as held:
         given = VISIBLE in os.environ and len(choice) <= wanted
         visible = tuple(choice.values() if given else _take(choice, min(wanted, len(choice)), held))
@@ -103,6 +97,26 @@ def check_visible() -> None:
     """
     if VISIBLE in os.environ:
         _choice()
+
+
+def check_cuda() -> None:
+    """Check that there is a CUDA device before any job starts.
+
+    Raises:
+        HardnegError: there is none, or as `check_visible`.
+    """
+    if not _choice():
+        raise _no_cuda()
+
+
+def _no_cuda() -> HardnegError:
+    hidden = f"{VISIBLE}={os.environ[VISIBLE]!r}" if VISIBLE in os.environ else None
+    return HardnegError(
+        "CUDA is requested, but there is no CUDA device.",
+        where="runtime.device",
+        found=f"{hidden}, which hides every device" if hidden else "no device that the NVIDIA driver lists",
+        remedy=f"{f'unset {VISIBLE}' if hidden else 'see what nvidia-smi -L says'}, or set runtime.device: auto.",
+    )
 
 
 def set_arithmetic_threads(n: int) -> None:

@@ -6,7 +6,6 @@ the query, p-values are corrected for the number of comparisons made.
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -18,37 +17,12 @@ import pandas as pd
 import pyarrow as pa
 from scipy import stats
 
-from hardneg.errors import HardnegError, nearest
+from hardneg.measure_names import KNOWN, split_name
 
 RESAMPLES = 10_000
 
 _QUERY_BATCH = 500
 _FLIP_BATCH = 200
-
-
-class Known(NamedTuple):
-    """A measure that can be asked for: its form in ir_measures, whether it needs `@k`, and what it means."""
-
-    measure: ir_measures.Measure
-    needs_cut: bool
-    meaning: str
-
-
-KNOWN = {
-    "MRR": Known(ir_measures.RR, False, "one over the rank of the first relevant passage{cut}, 0 where there is none"),
-    "nDCG": Known(
-        ir_measures.nDCG,
-        False,
-        "sum of grade / log2(rank + 1){cut}, over that of the best possible ranking of the judged passages",
-    ),
-    "R": Known(ir_measures.R, True, "share of the query's relevant passages that are found{cut}"),
-    "P": Known(ir_measures.P, True, "share of relevant passages{cut}"),
-    "MAP": Known(ir_measures.AP, False, "mean of the precision at each relevant passage{cut}, 0 for those not found"),
-    "Success": Known(ir_measures.Success, True, "1 where a relevant passage is found{cut}, else 0"),
-    "Judged": Known(ir_measures.Judged, False, "share of the passages{cut} that are judged at all for the query"),
-}
-
-_NAME = re.compile(r"(?P<base>[A-Za-z]+)(@(?P<cut>[1-9][0-9]*))?")
 
 
 def parse_measures(names: Sequence[str]) -> dict[str, ir_measures.Measure]:
@@ -61,12 +35,6 @@ def parse_measures(names: Sequence[str]) -> dict[str, ir_measures.Measure]:
         HardnegError: a name is unknown, or lacks the cut-off that it needs.
     """
     return {name: _parse(name) for name in names}
-
-
-def meaning(name: str) -> str:
-    """What a measure accepted by `parse_measures` means, in one phrase; its mean over queries is reported."""
-    base, _, cut = name.partition("@")
-    return KNOWN[base].meaning.format(cut=f" in the first {cut}" if cut else "")
 
 
 def evaluate(
@@ -225,18 +193,9 @@ def significance_table(
 
 
 def _parse(name: str) -> ir_measures.Measure:
-    match = _NAME.fullmatch(name)
-    known = KNOWN.get(match["base"]) if match else None
-    if match is None or known is None or (known.needs_cut and match["cut"] is None):
-        by_lower_case = {key.casefold(): key for key in KNOWN}
-        close = nearest(name.partition("@")[0].casefold(), by_lower_case)
-        raise HardnegError(
-            "An effectiveness measure is not known.",
-            found=name,
-            expected=", ".join(f"{key}@k" if entry.needs_cut else f"{key} or {key}@k" for key, entry in KNOWN.items()),
-            remedy=f"did you mean {by_lower_case[close]}@10?" if close else None,
-        )
-    return known.measure @ int(match["cut"]) if match["cut"] else known.measure
+    base, cut = split_name(name)
+    measure = getattr(ir_measures, KNOWN[base].name)
+    return measure @ cut if cut else measure
 
 
 def _randomisation(difference: npt.NDArray[np.float64], resamples: int, seed: int) -> float:

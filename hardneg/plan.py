@@ -16,6 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from hardneg import axes
 from hardneg.artifacts import MANIFEST, cached_digest, canonical_json
 from hardneg.config import BeirCollection, Config, Encoder, Model, PyDocsCollection, System
@@ -191,7 +193,13 @@ class Plan:
             "stages": [str(stage.manifest) for stage in self.stages],
             "systems": rows,
             "relevant_grade": self.config.evaluation.relevant_grade,
+            "command": f"snakemake --cores all --configfile this.yaml\n\n# this.yaml\n{self._configuration()}",
         }
+
+    def _configuration(self) -> str:
+        """The configuration, defaults and presets filled in, as YAML; without what never changes a result."""
+        plain = self.config.model_dump(mode="json", by_alias=True, exclude={"runtime"})
+        return yaml.safe_dump(plain, sort_keys=False)
 
     def _pairs(self) -> list[tuple[str, str]]:
         """Each dense system against BM25, what it starts from, and earlier systems that start from the same one."""

@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from hardneg.artifacts import atomic_path
-from hardneg.measures import meaning
+from hardneg.measure_names import meaning
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType

@@ -56,13 +56,12 @@ def summarise(systems: Mapping[str, Path], pairs: Sequence[tuple[str, str]], mai
     _write_csv(measures, output)
 
 
-def report(summary: Mapping[str, Any], command: str, measures: Path, output: Path) -> None:
+def report(summary: Mapping[str, Any], measures: Path, output: Path) -> None:
     """Write `report.html` from `measures.csv`, `significance.csv` and the stages' manifests and costs.
 
     Args:
         summary: what the plan says: `dataset`, `collection` (its manifest), `stages` (manifests in the order of the
-            flow), `systems` (rows on how each was made), `relevant_grade`.
-        command: how the numbers were made.
+            flow), `systems` (rows on how each was made), `relevant_grade`, `command`.
         measures: `measures.csv`.
         output: `report.html`.
     """
@@ -82,7 +81,7 @@ def report(summary: Mapping[str, Any], command: str, measures: Path, output: Pat
         {
             "collection": shown,
             "relevant_grade": summary["relevant_grade"],
-            "command": command,
+            "command": summary["command"],
             "versions": {"hardneg": __version__, **library_versions()},
         },
     )

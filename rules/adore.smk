@@ -1,4 +1,4 @@
-ADORE = StageRule("adore")
+ADORE = StageRule(PLAN, "adore")
 
 
 rule train_query_encoder:
@@ -10,18 +10,18 @@ rule train_query_encoder:
         index=ADORE.parent("index"),
     output:
         manifest=ADORE.manifest,
-    params:
-        record=ADORE.record,
     log:
         f"{ADORE.log}.log",
     benchmark:
         f"{ADORE.log}.tsv"
+    conda:
+        ENVIRONMENT
     threads: TRAINING_THREADS
     resources:
         mem_mb=8000,
         runtime=1440,
         gpu=SEARCH_GPUS,
-    conda:
-        ENVIRONMENT
+    params:
+        record=ADORE.record,
     shell:
         command("train_query_encoder", "collection", "tokens", "init", "passages", "index")

@@ -1,24 +1,24 @@
-COLLECTION = StageRule("collection")
-TOKENIZER = StageRule("tokenizer")
-TOKENS = StageRule("tokens")
+COLLECTION = StageRule(PLAN, "collection")
+TOKENIZER = StageRule(PLAN, "tokenizer")
+TOKENS = StageRule(PLAN, "tokens")
 
 
 rule prepare_collection:
     output:
         manifest=COLLECTION.manifest,
-    params:
-        record=COLLECTION.record,
     log:
         f"{COLLECTION.log}.log",
     benchmark:
         f"{COLLECTION.log}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=4000,
         runtime=60,
         gpu=0,
-    conda:
-        ENVIRONMENT
+    params:
+        record=COLLECTION.record,
     shell:
         command("prepare_collection", more="--threads {threads}")
 
@@ -28,19 +28,19 @@ rule make_tokenizer:
         collection=TOKENIZER.parent("collection"),
     output:
         manifest=TOKENIZER.manifest,
-    params:
-        record=TOKENIZER.record,
     log:
         f"{TOKENIZER.log}.log",
     benchmark:
         f"{TOKENIZER.log}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
         gpu=0,
-    conda:
-        ENVIRONMENT
+    params:
+        record=TOKENIZER.record,
     shell:
         command("make_tokenizer", "collection")
 
@@ -51,18 +51,18 @@ rule tokenize_texts:
         tokenizer=TOKENS.parent("tokenizer"),
     output:
         manifest=TOKENS.manifest,
-    params:
-        record=TOKENS.record,
     log:
         f"{TOKENS.log}.log",
     benchmark:
         f"{TOKENS.log}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 2
     resources:
         mem_mb=4000,
         runtime=120,
         gpu=0,
-    conda:
-        ENVIRONMENT
+    params:
+        record=TOKENS.record,
     shell:
         command("tokenize_texts", "collection", "tokenizer")

@@ -1,37 +1,29 @@
-# The configuration, the plan made from it, and what the rules of a stage have in common.
+# The configuration, the plan made from it, and what all rules share.
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
 
+# OpenMP threads that wait busily slow every other process of this machine down; it must be said before torch loads.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
 from snakemake.exceptions import WorkflowError
 
-from hardneg import config as configuration
 from hardneg import watch
 from hardneg.errors import HardnegError
-from hardneg.plan import ARTIFACTS, Plan
-from hardneg.preflight import check_machine
-
-
-def planned():
-    """config.yaml, or what --configfile names instead, with --config on top, as a plan."""
-    settings = workflow.config_settings
-    files = settings.configfiles or [Path(workflow.basedir) / "config.yaml"]
-    raw = {}
-    for path in files:
-        raw = configuration.merge(raw, configuration.read_yaml(Path(path)))
-    plan = Plan(configuration.load(configuration.merge(raw, dict(settings.config))))
-    check_machine(plan)
-    return plan
-
+from hardneg.plan import ARTIFACTS
+from hardneg.preflight import check_devices
+from workflow_scripts.planning import StageRule, command, pass_on_forced, planned
 
 try:
-    PLAN = planned()
+    PLAN = planned(
+        workflow.config_settings.configfiles or [Path(workflow.basedir) / "config.yaml"],
+        workflow.config_settings.config,
+    )
 except HardnegError as fault:
     raise WorkflowError(str(fault))
 
-COMMAND = " ".join(["snakemake", *sys.argv[1:]])
-RUNTIME = json.dumps(PLAN.runtime)
 SHARDS = PLAN.config.runtime.shards
 TRAINING_THREADS = PLAN.config.arithmetic.training_threads
 ENCODING_THREADS = PLAN.config.arithmetic.encoding_threads
@@ -46,41 +38,14 @@ wildcard_constraints:
     shard=r"\d{4}",
 
 
-class StageRule:
-    """Where a kind of stage lies, and what the plan says of the stage that a job's wildcards name."""
-
-    def __init__(self, kind):
-        self.kind = kind
-        self.folder = f"{ARTIFACTS}/{PLAN.dataset}/{kind}/{{label}}-{{version}}"
-        self.manifest = f"{self.folder}/manifest.json"
-        self.log = f"logs/{PLAN.dataset}/{kind}/{{label}}-{{version}}"
-
-    def stage(self, wildcards):
-        return PLAN.stage(self.kind, wildcards.label, wildcards.version)
-
-    def parent(self, role):
-        """The manifest of the parent in a role; nothing where the stage has none."""
-
-        def manifest(wildcards):
-            parents = self.stage(wildcards).parents
-            return str(parents[role].manifest) if role in parents else []
-
-        return manifest
-
-    def record(self, wildcards):
-        return json.dumps(self.stage(wildcards).record, sort_keys=True)
-
-
-def command(script, *inputs, more=""):
-    """The shell command of a stage's script, with its record, its inputs by name and what was granted."""
-    named = " ".join(f"--{name} {{input.{name}:q}}" for name in inputs)
-    return (
-        f"python -m workflow_scripts.{script} --record {{params.record:q}} --runtime {{RUNTIME:q}}"
-        f" --gpus {{resources.gpu}} --output {{output.manifest:q}} {named} {more} > {{log:q}} 2>&1"
-    )
-
-
 onstart:
+    if workflow.local_exec:
+        try:
+            check_devices(PLAN)
+        except HardnegError as fault:
+            raise WorkflowError(str(fault))
+    if not workflow.remote_exec:
+        pass_on_forced(workflow.dag_settings)
     if sys.stderr.isatty():
         watch.start(ARTIFACTS)
 

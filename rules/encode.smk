@@ -1,5 +1,5 @@
-PASSAGES = StageRule("passages")
-QUERIES = StageRule("queries")
+PASSAGES = StageRule(PLAN, "passages")
+QUERIES = StageRule(PLAN, "queries")
 
 
 rule encode_passages:
@@ -8,19 +8,19 @@ rule encode_passages:
         tokens=PASSAGES.parent("tokens"),
     output:
         manifest=temp(f"{PASSAGES.folder}/shard-{{shard}}-of-{{shards}}.json"),
-    params:
-        record=PASSAGES.record,
     log:
         f"{PASSAGES.log}.{{shard}}-of-{{shards}}.log",
     benchmark:
         f"{PASSAGES.log}.{{shard}}-of-{{shards}}.tsv"
+    conda:
+        ENVIRONMENT
     threads: ENCODING_THREADS
     resources:
         mem_mb=4000,
         runtime=1440,
         gpu=1,
-    conda:
-        ENVIRONMENT
+    params:
+        record=PASSAGES.record,
     shell:
         command("encode_passages", "model", "tokens", more="--shard {wildcards.shard} --of {wildcards.shards}")
 
@@ -32,19 +32,19 @@ rule seal_passages:
         markers=[f"{PASSAGES.folder}/shard-{shard:04d}-of-{SHARDS:04d}.json" for shard in range(SHARDS)],
     output:
         manifest=PASSAGES.manifest,
-    params:
-        record=PASSAGES.record,
     log:
         f"{PASSAGES.log}.log",
     benchmark:
         f"{PASSAGES.log}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=1000,
         runtime=60,
         gpu=0,
-    conda:
-        ENVIRONMENT
+    params:
+        record=PASSAGES.record,
     shell:
         command("seal_passages", "model", "tokens", "markers")
 
@@ -55,18 +55,18 @@ rule encode_queries:
         tokens=QUERIES.parent("tokens"),
     output:
         manifest=QUERIES.manifest,
-    params:
-        record=QUERIES.record,
     log:
         f"{QUERIES.log}.log",
     benchmark:
         f"{QUERIES.log}.tsv"
+    conda:
+        ENVIRONMENT
     threads: ENCODING_THREADS
     resources:
         mem_mb=4000,
         runtime=240,
         gpu=1,
-    conda:
-        ENVIRONMENT
+    params:
+        record=QUERIES.record,
     shell:
         command("encode_queries", "model", "tokens")

@@ -1,4 +1,4 @@
-MEASURE = StageRule("measure")
+MEASURE = StageRule(PLAN, "measure")
 SUMMARY = json.dumps(PLAN.summary, sort_keys=True)
 
 
@@ -8,19 +8,19 @@ rule measure_run:
         run=MEASURE.parent("run"),
     output:
         manifest=MEASURE.manifest,
-    params:
-        record=MEASURE.record,
     log:
         f"{MEASURE.log}.log",
     benchmark:
         f"{MEASURE.log}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=60,
         gpu=0,
-    conda:
-        ENVIRONMENT
+    params:
+        record=MEASURE.record,
     shell:
         command("measure_run", "collection", "run")
 
@@ -30,19 +30,19 @@ rule summarise_measures:
         [stages.measure.manifest for stages in PLAN.systems.values()],
     output:
         measures=f"{PLAN.results}/measures.csv",
-    params:
-        summary=SUMMARY,
     log:
         f"logs/{PLAN.dataset}/summarise_measures.log",
     benchmark:
         f"logs/{PLAN.dataset}/summarise_measures.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
         gpu=0,
-    conda:
-        ENVIRONMENT
+    params:
+        summary=SUMMARY,
     shell:
         "python -m workflow_scripts.summarise_measures --summary {params.summary:q} --output {output.measures:q} > {log:q} 2>&1"
 
@@ -52,19 +52,19 @@ rule write_report:
         measures=rules.summarise_measures.output.measures,
     output:
         report=f"{PLAN.results}/report.html",
-    params:
-        summary=SUMMARY,
     log:
         f"logs/{PLAN.dataset}/write_report.log",
     benchmark:
         f"logs/{PLAN.dataset}/write_report.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
         gpu=0,
-    conda:
-        ENVIRONMENT
+    params:
+        summary=SUMMARY,
     shell:
-        "python -m workflow_scripts.write_report --summary {params.summary:q} --command {COMMAND:q}"
+        "python -m workflow_scripts.write_report --summary {params.summary:q}"
         " --measures {input.measures:q} --output {output.report:q} > {log:q} 2>&1"

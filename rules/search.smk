@@ -1,5 +1,5 @@
-INDEX = StageRule("index")
-RUN = StageRule("run")
+INDEX = StageRule(PLAN, "index")
+RUN = StageRule(PLAN, "run")
 
 
 rule build_index:
@@ -7,19 +7,19 @@ rule build_index:
         passages=INDEX.parent("passages"),
     output:
         manifest=INDEX.manifest,
-    params:
-        record=INDEX.record,
     log:
         f"{INDEX.log}.log",
     benchmark:
         f"{INDEX.log}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime=240,
         gpu=0,
-    conda:
-        ENVIRONMENT
+    params:
+        record=INDEX.record,
     shell:
         command("build_index", "passages")
 
@@ -31,18 +31,18 @@ rule search_dense:
         queries=RUN.parent("queries"),
     output:
         manifest=RUN.manifest,
-    params:
-        record=RUN.record,
     log:
         f"{RUN.log}.log",
     benchmark:
         f"{RUN.log}.tsv"
+    conda:
+        ENVIRONMENT
     threads: ENCODING_THREADS
     resources:
         mem_mb=8000,
         runtime=240,
         gpu=SEARCH_GPUS,
-    conda:
-        ENVIRONMENT
+    params:
+        record=RUN.record,
     shell:
         command("search_dense", "passages", "index", "queries")

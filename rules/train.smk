@@ -1,5 +1,5 @@
-MINE = StageRule("mine")
-TRAIN = StageRule("train")
+MINE = StageRule(PLAN, "mine")
+TRAIN = StageRule(PLAN, "train")
 
 
 rule mine_negatives:
@@ -8,19 +8,19 @@ rule mine_negatives:
         run=MINE.parent("run"),
     output:
         manifest=MINE.manifest,
-    params:
-        record=MINE.record,
     log:
         f"{MINE.log}.log",
     benchmark:
         f"{MINE.log}.tsv"
+    conda:
+        ENVIRONMENT
     threads: 1
     resources:
         mem_mb=4000,
         runtime=60,
         gpu=0,
-    conda:
-        ENVIRONMENT
+    params:
+        record=MINE.record,
     shell:
         command("mine_negatives", "collection", "run")
 
@@ -35,18 +35,18 @@ rule train_dual_encoder:
         continues=TRAIN.parent("continues"),
     output:
         manifest=TRAIN.manifest,
-    params:
-        record=TRAIN.record,
     log:
         f"{TRAIN.log}.log",
     benchmark:
         f"{TRAIN.log}.tsv"
+    conda:
+        ENVIRONMENT
     threads: TRAINING_THREADS
     resources:
         mem_mb=8000,
         runtime=2880,
         gpu=1,
-    conda:
-        ENVIRONMENT
+    params:
+        record=TRAIN.record,
     shell:
         command("train_dual_encoder", "collection", "tokenizer", "tokens", "negatives", "init", "continues")

@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import filelock
 import pytest
@@ -25,13 +26,16 @@ def words(rng: Random, count: int) -> list[str]:
 
 
 def write_collection(folder: Path, seed: int = 0) -> None:
-    """288 passages of 3 to 300 words on 24 topics; 96 train, 24 dev and 24 test queries, each with one positive."""
+    """288 passages on 24 topics, one of each topic a single word; 96 train, 24 dev, 24 test queries with one positive."""
     rng = Random(seed)
     common, topics = words(rng, 60), [words(rng, 14) for _ in range(TOPICS)]
     (folder / "qrels").mkdir(parents=True)
-    corpus, queries, qrels = [], [], {"train": [], "dev": [], "test": []}
+    corpus: list[dict[str, str]] = []
+    queries: list[dict[str, str]] = []
+    qrels: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
     for topic, own in enumerate(topics):
-        for number in range(PASSAGES_EACH):
+        corpus.append({"_id": f"p{topic}", "title": "", "text": own[0]})
+        for number in range(PASSAGES_EACH - 1):
             length = rng.choice([3, 8, 20, 40, 300])
             special = words(rng, 3)
             text = [*special, *(rng.choice(own if rng.random() < 0.6 else common) for _ in range(length))]
@@ -44,14 +48,14 @@ def write_collection(folder: Path, seed: int = 0) -> None:
                 qrels[split].append(f"q{topic}-{number}\tp{topic}-{number}\t1")
     for name, rows in (("corpus", corpus), ("queries", queries)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    for split, rows in qrels.items():
-        lines = ["query-id\tcorpus-id\tscore", *rows]
+    for split, judged in qrels.items():
+        lines = ["query-id\tcorpus-id\tscore", *judged]
         (folder / "qrels" / f"{split}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def small_config() -> dict:
-    """Every kind of stage, in seconds."""
-    train = {"steps": 8, "batch_size": 8, "lr": 1e-3, "log_every": 2, "rows_per_forward": 8}
+def small_config() -> dict[str, Any]:
+    """Every kind of stage, in seconds. The warm-up trains with softmax, STAR with RankNet, ADORE with lambda weights."""
+    train = {"steps": 24, "batch_size": 8, "lr": 1e-3, "log_every": 4, "rows_per_forward": 8}
     return {
         "collection": {"format": "beir", "name": "small", "path": "data"},
         "seed": 3,
@@ -61,14 +65,12 @@ def small_config() -> dict:
             "normalize": True,
             "temperature": 0.05,
             "query_length": 16,
-            "passage_length": 48,
+            "passage_length": 304,
             "tiny": {"vocabulary": 600, "hidden": 16, "layers": 1, "heads": 2, "feed_forward": 16},
         },
         "systems": {
             "bm25": {"preset": "bm25"},
-            "inbatch": {"preset": "inbatch", "train": train},
-            "bm25neg": {"preset": "bm25neg", "from": "inbatch", "train": train},
-            "bm25neg_longer": {"preset": "bm25neg", "from": "bm25neg", "train": train},
+            "bm25neg": {"preset": "bm25neg", "loss": "softmax", "train": train},
             "star": {
                 "preset": "star",
                 "from": "bm25neg",
@@ -80,7 +82,7 @@ def small_config() -> dict:
                 "preset": "adore",
                 "from": "star",
                 "source": {"depth": 50},
-                "train": {**train, "steps": 12, "log_retrieved_every": 4},
+                "train": {**train, "log_retrieved_every": 8},
             },
         },
         "evaluation": {"depth": 100, "measures": ["MRR@10", "nDCG@10", "R@100"], "main_measure": "MRR@10"},
@@ -91,16 +93,23 @@ def small_config() -> dict:
 
 @dataclass
 class Project:
-    """A folder in which the workflow runs."""
+    """A folder in which the workflow runs.
+
+    Attributes:
+        folder: where config.yaml, the data, artifacts and results lie.
+        source: the checkout that runs.
+    """
 
     folder: Path
+    source: Path = ROOT
 
     @property
-    def config(self) -> dict:
+    def config(self) -> dict[str, Any]:
         """The configuration file's content."""
-        return yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        content: dict[str, Any] = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        return content
 
-    def write_config(self, config: dict) -> None:
+    def write_config(self, config: dict[str, Any]) -> None:
         """Replace the configuration file."""
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
@@ -111,7 +120,7 @@ class Project:
             "-m",
             "snakemake",
             "--snakefile",
-            str(ROOT / "Snakefile"),
+            str(self.source / "Snakefile"),
             "--directory",
             str(self.folder),
             "--configfile",
@@ -119,11 +128,16 @@ class Project:
             *arguments,
         ]
 
-    @staticmethod
-    def environment(**extra: str) -> dict[str, str]:
+    def environment(self, **extra: str) -> dict[str, str]:
         """The environment of such a command."""
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", **extra}
+        return {
+            **os.environ,
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PYTHONPATH": str(self.source),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_WAIT_POLICY": "PASSIVE",  # threads that spin while they wait would take the cores from other tests
+            **extra,
+        }
 
     def snakemake(
         self, *arguments: str, cores: int = 2, check: bool = True, **environment: str
@@ -145,7 +159,7 @@ class Project:
     def jobs(self, *arguments: str) -> dict[str, int]:
         """The rules that a dry run would run, with their number of jobs (`all` left out)."""
         lines = self.snakemake("-n", "--quiet", "rules", *arguments).stdout.splitlines()
-        counts = {}
+        counts: dict[str, int] = {}
         for line in lines:
             parts = line.split()
             if len(parts) == 2 and parts[1].isdigit() and parts[0] not in ("all", "total"):
@@ -155,6 +169,15 @@ class Project:
     def measures(self) -> bytes:
         """`measures.csv`."""
         return (self.folder / "results" / "small" / "measures.csv").read_bytes()
+
+    def stage(self, kind: str, label: str) -> Path:
+        """The folder of a stage of which there is one version.
+
+        Raises:
+            ValueError: there is none, or there are several.
+        """
+        (folder,) = (self.folder / "artifacts" / "small" / kind).glob(f"{label}-*")
+        return folder
 
 
 def new_project(folder: Path) -> Project:

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import errno
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from hardneg.artifacts import Artifact, StageFolder, writer_lock
 from hardneg.devices import describe, lease, set_arithmetic_threads
 from hardneg.errors import HardnegError
+from workflow_scripts.planning import RUNTIME, is_forced
 
 Run = Callable[[StageFolder, dict[str, Any], Sequence[str]], list[str]]
 
@@ -39,7 +41,9 @@ def stage_command(
     parser.add_argument(
         "--record", required=True, type=json.loads, help="the stage's record, JSON (`hardneg plan --json` prints it)"
     )
-    parser.add_argument("--runtime", default={}, type=json.loads, help="runtime settings, JSON")
+    parser.add_argument(
+        "--runtime", type=json.loads, help=f"runtime settings, JSON (default: {RUNTIME} of the environment)"
+    )
     parser.add_argument("--output", required=True, type=Path, help="the manifest to write; its files go beside it")
     parser.add_argument("--gpus", default=0, type=int, help="how many GPUs were granted")
     parser.add_argument("--force", action="store_true", help="make it again although it is finished")
@@ -50,6 +54,8 @@ def stage_command(
     for name, text in (options or {}).items():
         parser.add_argument(f"--{name}", required=True, type=int, help=text)
     given = parser.parse_args()
+    given.runtime = given.runtime or json.loads(os.environ.get(RUNTIME, "{}"))
+    given.force = given.force or is_forced(Path(sys.argv[0]).stem)
     with readable_errors():
         _make(run, given, list(inputs), {name: getattr(given, name) for name in (*(options or {}), *(lists or {}))})
 
@@ -63,14 +69,20 @@ def _make(run: Run, given: argparse.Namespace, inputs: list[str], extra: dict[st
             return
         parents = _open_parents(given, inputs, record)
         stage = StageFolder(output.parent, record, parents)
-        if not given.force and stage.restore(output):
+        if given.force:
+            stage.forget(output)
+        elif stage.restore(output):
             print(f"{output} was finished before; nothing of it had changed.", flush=True)
             return
         threads = record["settings"].get("threads")
         with lease(given.gpus, given.runtime.get("device", "auto")) as granted:
             if threads is not None and "torch" in sys.modules:  # a script without torch does no arithmetic
                 set_arithmetic_threads(threads)
-            stage.cost |= {"device": describe(granted.devices), "devices": len(granted.devices)}
+            stage.cost |= {
+                "device": describe(granted.devices),
+                "devices": len(granted.devices),
+                "visible": list(granted.visible),
+            }
             stage.seal(output, run(stage, {**given.runtime, **extra}, granted.devices))
 
 

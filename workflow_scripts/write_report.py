@@ -16,12 +16,11 @@ def main() -> None:
     parser.add_argument(
         "--summary", required=True, type=json.loads, help="JSON: dataset, collection, stages, systems, relevant_grade"
     )
-    parser.add_argument("--command", required=True, help="how the numbers were made, for the reader")
     parser.add_argument("--measures", required=True, type=Path, help="measures.csv")
     parser.add_argument("--output", required=True, type=Path, help="report.html")
     given = parser.parse_args()
     with readable_errors():
-        report(given.summary, given.command, given.measures, given.output)
+        report(given.summary, given.measures, given.output)
 
 
 if __name__ == "__main__":

@@ -72,7 +72,11 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             ) from None
         if not isinstance(value, dict):
             raise HardnegError(
-                "A line holds no JSON object.", where=where, found=line[:80], expected='{"_id": ..., "text": ...}'
+                "A line holds no JSON object.",
+                where=where,
+                found=line[:80],
+                expected='{"_id": ..., "text": ...}',
+                remedy="mend or remove that line.",
             )
         yield where, value
 
@@ -85,12 +89,22 @@ def text_of(record: dict[str, Any], key: str, where: str) -> str:
     """
     if key not in record:
         raise HardnegError(
-            f"A record lacks the key `{key}`.", where=where, found=", ".join(record) or "no keys", expected=key
+            f"A record lacks the key `{key}`.",
+            where=where,
+            found=", ".join(record) or "no keys",
+            expected=key,
+            remedy="add the key, or remove that line.",
         )
     value = record[key]
     if not isinstance(value, str) or (key == "_id" and not value):
         found, expected = json.dumps(value)[:80], "an identifier in quotes" if key == "_id" else "text in quotes"
-        raise HardnegError(f"The value of `{key}` cannot be used.", where=where, found=found, expected=expected)
+        raise HardnegError(
+            f"The value of `{key}` cannot be used.",
+            where=where,
+            found=found,
+            expected=expected,
+            remedy="correct the value.",
+        )
     try:
         value.encode()
     except UnicodeEncodeError as fault:
@@ -193,11 +207,20 @@ class Beir:
         """Every passage, in the order of the corpus.
 
         Raises:
-            HardnegError: a line is broken or lacks `_id` or `text`.
+            HardnegError: a line is broken or lacks `_id` or `text`, or there is no passage at all.
         """
+        where = ""
         for where, record in json_lines(self._corpus):
             title = text_of(record, "title", where) if record.get("title") is not None else ""
-            yield Passage(text_of(record, "_id", where), title, text_of(record, "text", where))
+            yield Passage(text_of(record, "_id", where), title, text_of(record, "text", where), where)
+        if not where:
+            raise HardnegError(
+                "The collection has no passages.",
+                where=str(self._corpus),
+                found="no line with a passage",
+                expected='{"_id": ..., "text": ...} on each line',
+                remedy="put the passages there, or correct `collection.path`.",
+            )
 
     def queries(self, split: str) -> Iterator[Query]:
         """The judged queries of a split, in the order of `queries.jsonl`.
@@ -213,7 +236,7 @@ class Beir:
             query_id = text_of(record, "_id", where)
             if query_id in judged:
                 absent.pop(query_id, None)
-                yield Query(query_id, text_of(record, "text", where))
+                yield Query(query_id, text_of(record, "text", where), where)
         for query_id, where in absent.items():
             raise HardnegError(
                 f"The qrels judge a query that {self._queries.name} lacks.",
@@ -244,7 +267,11 @@ class Beir:
         for where, (query_id, passage_id, grade) in records:
             if not GRADE.fullmatch(grade):
                 raise HardnegError(
-                    "A grade is no integer.", where=where, found=repr(grade), expected="a whole number such as 0, 1, 2"
+                    "A grade is no integer.",
+                    where=where,
+                    found=repr(grade),
+                    expected="a whole number such as 0, 1, 2",
+                    remedy="correct the grade.",
                 )
             yield Judgement(query_id, passage_id, int(grade), where)
 

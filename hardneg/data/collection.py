@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A unit of retrieval; `title` may be empty."""
+    """A unit of retrieval; `title` may be empty. `where` is the file and line it comes from, for messages, if any."""
 
     passage_id: str
     title: str
     text: str
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question."""
+    """A question. `where` is the file and line it comes from, for messages, if any."""
 
     query_id: str
     text: str
+    where: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -63,7 +63,12 @@ def prepare(
             found="0 passages",
             remedy="check the collection's files.",
         )
-    passage_ids = _unique_ids(folder / "passages.parquet", "passage_id", "passages")
+    passage_ids = _unique_ids(
+        folder / "passages.parquet",
+        "passage_id",
+        "passages",
+        lambda wanted: (p.where for p in reader.passages() if p.passage_id == wanted),
+    )
     facts: dict[str, Any] = {
         "passages": count,
         "empty_passages": empty,
@@ -82,16 +87,21 @@ def prepare(
                 found="0 queries",
                 remedy="check its queries and judgements.",
             )
-        judged = _judgements(
-            list(reader.judgements(split)), _unique_ids(queries, "query_id", f"{split} queries"), passage_ids, split
+        query_ids = _unique_ids(
+            queries,
+            "query_id",
+            f"{split} queries",
+            lambda wanted, split=split: (q.where for q in reader.queries(split) if q.query_id == wanted),
         )
+        judgements = list(reader.judgements(split))
+        judged = _judgements(judgements, query_ids, passage_ids, split)
         _write_table(qrels, judged)
         grades = judged.column("grade").to_numpy()
         positives = int((grades > 0).sum())
         if positives == 0:
             raise HardnegError(
                 "A split has no positive judgement.",
-                where=f"qrels of split {split}",
+                where=f"split {split}, {judgements[0].where or 'its judgements'} and on",
                 found=f"{len(grades)} judgements, none above grade 0",
                 remedy="training and measuring both need relevant passages: check the qrels, or leave the split out."
                 if split != train
@@ -127,16 +137,18 @@ def _write_table(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary, compression="zstd")
 
 
-def _unique_ids(path: Path, column: str, what: str) -> pa.Array:
+def _unique_ids(path: Path, column: str, what: str, places: Callable[[str], Iterable[str]]) -> pa.Array:
+    """The ids in a file; `places` finds where the records of an id come from, for the message about a repeated one."""
     ids = pq.read_table(path, columns=[column]).column(column).combine_chunks()
     counts = pc.value_counts(ids)
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
     if len(repeated):
-        examples = ", ".join(repr(value.as_py()) for value in repeated.field("values")[:3])
+        examples = [value.as_py() for value in repeated.field("values")[:3]]
+        first_two = [place for place in islice(places(examples[0]), 2) if place]
         raise HardnegError(
             f"Ids are not unique among the {what}.",
-            where=f"{what}: {len(repeated):,} ids",
-            found=f"more than once: {examples}",
+            where=" and ".join(first_two) or what,
+            found=f"more than once: {', '.join(map(repr, examples))} ({len(repeated):,} such ids)",
             expected="each id once",
             remedy="remove or rename the duplicates.",
         )

@@ -17,17 +17,8 @@ from hardneg.artifacts import atomic_path
 from hardneg.errors import HardnegError
 from hardneg.progress import Progress
 from hardneg.search.exact import BLOCK, QUERY_BATCH, checked_queries, require_finite
+from hardneg.search.factory import new_index, reason
 from hardneg.search.vectors import VectorStore
-
-
-def check_factory(factory: str, dim: int) -> None:
-    """Refuse a factory string that FAISS cannot use for inner products of vectors of width `dim`; takes no time.
-
-    Raises:
-        HardnegError: the string is unknown, the M of a product quantiser does not divide the width, or the kind of
-            index knows no inner product.
-    """
-    _new_index(factory, dim)
 
 
 def build_index(
@@ -47,10 +38,10 @@ def build_index(
         Facts for the manifest: factory, metric, rows, dim, train_rows (0 where nothing was trained), bytes.
 
     Raises:
-        HardnegError: see `check_factory`; or the training sample is too small, a vector is not finite, or the
-            file cannot be written.
+        HardnegError: see `hardneg.search.factory.check_factory`; or the training sample is too small, a vector is not
+            finite, or the file cannot be written.
     """
-    index = _new_index(factory, vectors.dim)
+    index = new_index(factory, vectors.dim)
     trained = 0 if index.is_trained else min(train_rows, vectors.rows)
     try:
         if not index.is_trained:
@@ -67,7 +58,7 @@ def build_index(
     except RuntimeError as fault:
         raise HardnegError(
             f"FAISS could not build the index {factory}.",
-            found=f"{vectors.rows:,} vectors, {trained:,} of them to train on: {_reason(fault)}",
+            found=f"{vectors.rows:,} vectors, {trained:,} of them to train on: {reason(fault)}",
             remedy="train on more vectors, or choose an index with fewer centroids.",
         ) from None
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
@@ -112,7 +103,7 @@ class FaissSearcher:
             raise HardnegError(
                 "The index is not readable.",
                 where=str(path),
-                found=_reason(fault),
+                found=reason(fault),
                 remedy="delete that stage's folder and build the index again.",
             ) from None
         self.rows: int = index.ntotal
@@ -127,7 +118,7 @@ class FaissSearcher:
                 raise HardnegError(
                     "FAISS could not move the index to the GPUs.",
                     where=str(path),
-                    found=_reason(fault),
+                    found=reason(fault),
                     remedy="search it on the CPU (device: cpu) or on more GPUs.",
                 ) from None
         self._index = index
@@ -162,23 +153,3 @@ class FaissSearcher:
             positions[start : start + len(batch)] = np.take_along_axis(where, order, axis=1)
             scores[start : start + len(batch)] = np.take_along_axis(found, order, axis=1)
         return torch.from_numpy(positions).to(queries.device), torch.from_numpy(scores).to(queries.device)
-
-
-def _new_index(factory: str, dim: int) -> faiss.Index:
-    """An empty index."""
-    try:
-        return faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
-    except RuntimeError as fault:
-        divisors = [m for m in range(1, dim + 1) if dim % m == 0]
-        m = max(divisor for divisor in divisors if divisor <= max(1, dim // 8))
-        raise HardnegError(
-            "FAISS cannot make an index for inner products from this factory string.",
-            found=f"'{factory}' for vectors of width {dim}: {_reason(fault)}",
-            expected=f"such as Flat, SQ8, PQ{m}, OPQ{m},PQ{m}, IVF256,Flat, IVF256,PQ{m}, HNSW32",
-            remedy=f"mend the string; the M of PQ and OPQ divides the width: {', '.join(map(str, divisors))}.",
-        ) from None
-
-
-def _reason(fault: RuntimeError) -> str:
-    """FAISS's own words, without the place in its source code before them."""
-    return str(fault).split(".cpp:")[-1].split(": ", 1)[-1].strip()

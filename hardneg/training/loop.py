@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import get_scheduler
 
-from hardneg.artifacts import PROGRESS, StageFolder, atomic_path
+from hardneg.artifacts import PROGRESS, TRACKERS, StageFolder, atomic_path
 from hardneg.errors import HardnegError
 from hardneg.progress import Progress
 
@@ -68,14 +69,26 @@ def rows_of_step(rows: np.ndarray, step: int, batch_size: int, seed: int) -> np.
 
 
 def new_accelerator(device: torch.device, precision: str, trackers: list[str], folder: Path) -> Accelerator:
-    """Device, mixed precision and experiment trackers, through Accelerate. `auto` is bf16 on a GPU, fp32 on a CPU."""
+    """Device, mixed precision and experiment trackers, through Accelerate. `auto` is bf16 on a GPU, fp32 on a CPU.
+
+    Raises:
+        HardnegError: a tracker's package is not installed.
+    """
+    for name in trackers:
+        if find_spec(name) is None:
+            raise HardnegError(
+                "An experiment tracker is not installed.",
+                where="runtime.trackers",
+                found=name,
+                remedy=f"install it (`pip install {name}`), or remove it from runtime.trackers.",
+            )
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" else "fp32"
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="no" if precision == "fp32" else precision,
         log_with=list(trackers) or None,
-        project_dir=str(folder / "trackers") if trackers else None,
+        project_dir=str(folder / TRACKERS) if trackers else None,
     )
 
 

@@ -13,7 +13,8 @@ import torch
 from hardneg.errors import HardnegError
 from hardneg.search import index as module
 from hardneg.search.exact import ExactSearcher
-from hardneg.search.index import FaissSearcher, build_index, check_factory
+from hardneg.search.factory import check_factory
+from hardneg.search.index import FaissSearcher, build_index
 from hardneg.search.vectors import VectorStore
 
 ROWS, DIM = 1000, 16

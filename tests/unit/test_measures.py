@@ -14,6 +14,7 @@ from scipy import stats
 
 from hardneg import measures as m
 from hardneg.errors import HardnegError
+from hardneg.measure_names import meaning
 
 QUERY_IDS = ["unjudged", "graded", "tied", "no-hits", "only-zero", "deep"]
 NAMES = ["MRR@2", "MRR@10", "nDCG@10", "nDCG@2", "R@2", "R@100", "P@2", "MAP", "Success@1", "Judged@2"]
@@ -178,8 +179,8 @@ def test_measures_keep_the_users_names_and_have_a_meaning() -> None:
     parsed = m.parse_measures(["MRR@10", "MAP", "R@1000"])
     assert list(parsed) == ["MRR@10", "MAP", "R@1000"]
     assert list(map(str, parsed.values())) == ["RR@10", "AP", "R@1000"]
-    assert "in the first 10" in m.meaning("MRR@10")
-    assert "first" not in m.meaning("MAP")
+    assert "in the first 10" in meaning("MRR@10")
+    assert "first" not in meaning("MAP")
 
 
 A = pd.Series([0.5, 1.0, 0.25, 0.0, 1.0, 0.2, 1.0, 0.5], index=list("abcdefgh"))

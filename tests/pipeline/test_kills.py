@@ -1,0 +1,230 @@
+"""SIGKILL of the job, of its whole process group, and of Snakemake alone, at every long stage; then the same command.
+
+One project is killed a dozen times on its way, and must end with the scores of one that nobody disturbed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from conftest import Project
+
+PATIENCE = 240.0
+POLL = 0.002
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<writer>\d+)\.tmp")
+
+
+def wait_for(happened: Callable[[], bool], what: str, run: subprocess.Popen[bytes] | None = None) -> None:
+    """Poll until something happened.
+
+    Raises:
+        AssertionError: it did not, in time or before the run ended.
+    """
+    end = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < end, f"too late: {what}"
+        assert run is None or run.poll() is None or happened(), f"the run ended before: {what}"
+        time.sleep(POLL)
+
+
+@dataclass
+class Watched:
+    """A stage of a project that will be killed.
+
+    Attributes:
+        project: where it runs.
+        kind: kind of stage.
+        label: whose.
+        needle: what else its process is called with.
+    """
+
+    project: Project
+    kind: str
+    label: str
+    needle: str = ""
+
+    def folder(self) -> Path | None:
+        """Its folder, once there is one."""
+        return next((self.project.folder / "artifacts/small" / self.kind).glob(f"{self.label}-*"), None)
+
+    def files(self, pattern: str) -> list[Path]:
+        """Its files that match a pattern."""
+        folder = self.folder()
+        return sorted(folder.glob(pattern)) if folder else []
+
+    def step(self) -> int:
+        """The step of its newest checkpoint, 0 where there is none."""
+        return max((int(path.stem.partition("-")[2]) for path in self.files("checkpoints/step-*.safetensors")), default=0)
+
+    def log(self) -> str:
+        """What its process printed."""
+        texts = sorted((self.project.folder / "logs/small" / self.kind).glob(f"{self.label}-*.log"))
+        return "".join(path.read_text(encoding="utf-8") for path in texts)
+
+    def process(self) -> int:
+        """The process that makes it."""
+        found = [number for number, line in processes(self.project.folder) if self._is_made_by(line)]
+        assert len(found) == 1, f"processes of {self.kind}/{self.label}: {found}"
+        return found[0]
+
+    def _is_made_by(self, line: str) -> bool:
+        return f"artifacts/small/{self.kind}/{self.label}-" in line.partition(" --output ")[2] and self.needle in line
+
+
+def processes(folder: Path) -> Iterator[tuple[int, str]]:
+    """The stages' processes (not the shells around them) that run in a folder, with their command lines."""
+    for entry in Path("/proc").iterdir():
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if " -m workflow_scripts." in line and "bash" not in line.split()[0] and (entry / "cwd").readlink() == folder:
+                yield int(entry.name), line
+        except (OSError, ValueError):  # it ended meanwhile, or is no process
+            continue
+
+
+@dataclass
+class Writers:
+    """Who wrote in which folder, in order: a writer puts its process number in the name of every file it begins.
+
+    Attributes:
+        folder: the project's artifacts.
+        seen: temporary files met, in order, by what they lie in.
+    """
+
+    folder: Path
+    seen: dict[str, list[str]] = field(default_factory=dict)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self) -> None:
+        """Look, again and again, until told to stop."""
+        known: set[Path] = set()
+        while not self.stop.wait(POLL):
+            for kind in ("train", "adore", "passages"):
+                for path in (self.folder / kind).glob("**/.*.tmp"):
+                    if path not in known and (match := TEMPORARY.fullmatch(path.name)):
+                        known.add(path)
+                        stage = str(path.relative_to(self.folder / kind).parts[0])
+                        shard = match["name"] if kind == "passages" else ""  # a folder's shards are written side by side
+                        self.seen.setdefault(f"{kind}/{stage}/{shard}", []).append(match["writer"])
+
+
+@pytest.fixture
+def interrupted(project: Project) -> Iterator[Project]:
+    """A finished project less everything from the warm-up's training on; what is left running in it is ended."""
+    for kind in ("train", "passages", "queries", "index", "run", "adore"):
+        shutil.rmtree(project.folder / "artifacts/small" / kind)
+    for folder in (project.folder / "artifacts/small/measure").glob("*-*"):
+        if not folder.name.startswith("bm25-"):
+            shutil.rmtree(folder)
+    shutil.rmtree(project.stage("mine", "bm25neg"))
+    shutil.rmtree(project.folder / "results")
+    config = project.config
+    config["runtime"]["checkpoint_seconds"] = 0.02
+    project.write_config(config)
+    yield project
+    for number, _ in processes(project.folder):
+        os.kill(number, signal.SIGKILL)
+
+
+def start(project: Project) -> subprocess.Popen[bytes]:
+    """The command, in a process group of its own; what it prints goes to a file."""
+    with (project.folder / "terminal.txt").open("ab") as terminal:
+        return subprocess.Popen(
+            project.command("--cores", "2"),
+            cwd=project.folder,
+            env=project.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+        )
+
+
+def kill_the_job(run: subprocess.Popen[bytes], victim: Watched) -> None:
+    os.kill(victim.process(), signal.SIGKILL)
+    assert run.wait(PATIENCE) == 1
+
+
+def kill_everything(run: subprocess.Popen[bytes], victim: Watched) -> None:
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait(PATIENCE)
+    wait_for(lambda: not list(processes(victim.project.folder)), "the whole group ends")
+
+
+def test_killed_anywhere_the_same_command_ends_with_the_same_scores(finished: Project, interrupted: Project) -> None:
+    project, rng = interrupted, Random(20210711)
+    writers = Writers(project.folder / "artifacts/small")
+    watcher = threading.Thread(target=writers.watch, daemon=True)
+    watcher.start()
+    run = start(project)
+
+    for victim in (
+        Watched(project, "train", "bm25neg"),
+        Watched(project, "passages", "bm25neg", "--shard 0001"),
+        Watched(project, "train", "star"),
+        Watched(project, "adore", "adore_star"),
+    ):
+        name = f"{victim.kind}/{victim.label}"
+        for number, kill in enumerate((kill_the_job, kill_everything)):
+            if victim.kind == "passages":  # in the middle of a write
+                old = set(victim.files(".passages-0001*.tmp"))
+                wait_for(lambda v=victim, o=old: set(v.files(".passages-0001*.tmp")) > o, f"{name} writes", run)
+                kill(run, victim)
+                assert len(victim.files(".passages-0001*.tmp")) == number + 1
+                assert not victim.files("passages-0001*.npy")
+            else:
+                step = rng.randint(1, 6) + 7 * number
+                wait_for(lambda v=victim, s=step: v.step() >= s, f"{name} passes step {step}", run)
+                time.sleep(rng.random() * 0.02)
+                kill(run, victim)
+                assert victim.step() >= step
+                assert number == 0 or f"resuming train {victim.label} at step" in victim.log()
+            assert not victim.files("manifest.json")
+            run = start(project)
+
+        # Snakemake alone: the job lives on.
+        if victim.kind == "passages":
+            old = set(victim.files(".passages-0001*.tmp"))
+            wait_for(lambda v=victim, o=old: set(v.files(".passages-0001*.tmp")) > o, f"{name} writes", run)
+        else:
+            wait_for(lambda v=victim: v.step() >= 15, f"{name} passes step 15", run)
+        orphan = victim.process()
+        os.kill(orphan, signal.SIGSTOP)  # it may not end before the next one starts
+        os.kill(run.pid, signal.SIGKILL)
+        run.wait(PATIENCE)
+        if victim.kind == "adore":  # it ends before the next one starts
+            os.kill(orphan, signal.SIGCONT)
+            wait_for(lambda v=victim: bool(v.files("manifest.json")), f"the orphan finishes {name}")
+            run = start(project)
+            wait_for(lambda v=victim: "was finished before" in v.log(), f"the new run finds {name} finished", run)
+        else:
+            run = start(project)
+            wait_for(lambda v=victim: "waiting: " in v.log(), f"the new run waits for {name}", run)
+            assert f"is being written by process {orphan} on" in victim.log()
+            os.kill(orphan, signal.SIGCONT)
+            wait_for(lambda v=victim: "was finished by another process" in v.log(), f"the orphan finishes {name}", run)
+
+    assert run.wait(PATIENCE) == 0, (project.folder / "terminal.txt").read_text(encoding="utf-8")
+    writers.stop.set()
+    watcher.join()
+    assert project.measures() == finished.measures()
+    assert len(writers.seen) >= 4
+    for place, sequence in writers.seen.items():
+        turns = [writer for writer, _ in itertools.groupby(sequence)]
+        assert len(turns) == len(set(turns)), f"writers took turns in {place}: {turns}"
+    for leftover in (project.folder / "artifacts/small").glob("**/.*.tmp"):
+        assert leftover.parent.name == "checkpoints" or "passages" in leftover.name, leftover
+    assert project.jobs() == {}

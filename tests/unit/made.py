@@ -1,0 +1,132 @@
+"""A small collection, its tokens, encoders and training stages, made for the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hardneg.artifacts import MANIFEST, Artifact, StageFolder
+from hardneg.encoder import Encoder, initial_encoder
+from hardneg.tokens import make_tokenizer, tokenize
+
+QUERY_LENGTH, PASSAGE_LENGTH = 12, 24
+ENCODER: dict[str, Any] = {
+    "backbone": "builtin:tiny",
+    "tiny": {"hidden": 16, "layers": 1, "heads": 2, "feed_forward": 16, "dropout": 0.1, "attention_dropout": 0.0},
+    "pooling": "mean",
+    "projection": None,
+    "normalize": True,
+    "temperature": 0.05,
+}
+TRAIN: dict[str, Any] = {
+    "steps": 6,
+    "epochs": None,
+    "batch_size": 4,
+    "lr": 1e-2,
+    "schedule": "linear",
+    "warmup_steps": 2,
+    "weight_decay": 0.01,
+    "max_grad_norm": 1.0,
+    "rows_per_forward": 4,
+    "log_every": 2,
+    "log_retrieved_every": 1,
+}
+RUNTIME: dict[str, Any] = {"checkpoint_seconds": 0.0, "trackers": [], "places": {}}
+
+# (query, passage, grade). Queries 0 and 1 share a positive, 2 is graded, 11 has no positive.
+QRELS = [(0, 3, 1), (1, 3, 1), (2, 5, 1), (2, 6, 3), (2, 7, 0), *((q, q + 8, 1) for q in range(3, 11)), (11, 30, 0)]
+
+
+def stage_of(folder: Path, settings: dict[str, Any], parents: dict[str, Artifact] | None = None) -> StageFolder:
+    """A stage about to be written in a new folder."""
+    folder.mkdir(parents=True)
+    names = {"dataset": "made", "kind": "made", "label": folder.name, "version": "0" * 12}
+    record = {**names, "settings": settings, "parents": {}, "revision": ""}
+    return StageFolder(folder, record, parents or {})
+
+
+def seal(stage: StageFolder, files: list[str]) -> Artifact:
+    """The stage, sealed and opened."""
+    stage.seal(stage.folder / MANIFEST, files)
+    return Artifact.open(stage.folder / MANIFEST)
+
+
+def write_collection(folder: Path, passages: Sequence[str], queries: Sequence[str]) -> Artifact:
+    """A prepared collection with one split, `train`, judged as `QRELS` says."""
+    stage = stage_of(folder, {"train": "train"})
+    query, passage, grade = (np.array(column, np.int32) for column in zip(*QRELS, strict=True))
+    numbers = [str(number) for number in range(max(len(passages), len(queries)))]
+    tables: dict[str, dict[str, Any]] = {
+        "passages": {"passage_id": numbers[: len(passages)], "title": [""] * len(passages), "text": list(passages)},
+        "queries.train": {"query_id": numbers[: len(queries)], "text": list(queries)},
+        "qrels.train": {"query": query, "passage": passage, "grade": grade},
+    }
+    for name, columns in tables.items():
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+    stage.facts = {"passages": len(passages), "splits": {"train": {"queries": len(queries)}}}
+    return seal(stage, [f"{name}.parquet" for name in tables])
+
+
+def texts(count: int, lengths: Sequence[int], seed: int) -> list[str]:
+    """Texts of made-up words, no two alike."""
+    rng = Random(seed)
+    known = ["".join(rng.choice("aeioubcdfglmnprst") for _ in range(rng.randint(2, 7))) for _ in range(80)]
+    return [" ".join(rng.choice(known) for _ in range(lengths[number % len(lengths)])) for number in range(count)]
+
+
+@dataclass
+class Small:
+    """40 passages (one empty, some of 300 words) and 12 queries, with tokens."""
+
+    collection: Artifact
+    tokenizer: Artifact
+    tokens: Artifact
+
+    def encoder(self, seed: int = 0, **changes: Any) -> Encoder:
+        """An encoder from random weights."""
+        facts = self.tokenizer.facts
+        return initial_encoder({**ENCODER, **changes}, facts["vocabulary"], facts["pad"], PASSAGE_LENGTH, None, seed)
+
+    def model(self, folder: Path, encoder: Encoder) -> Artifact:
+        """An encoder as a training stage seals it."""
+        stage = stage_of(folder, {})
+        return seal(stage, encoder.save(stage.folder))
+
+    def training(self, folder: Path, parents: dict[str, Artifact] | None = None, **changes: Any) -> StageFolder:
+        """A stage that trains both encoders on what is given, in-batch if nothing else is said."""
+        settings: dict[str, Any] = {
+            "encoder": ENCODER,
+            "source": {"name": "none"},
+            "sampler": {"name": "uniform", "k": 10, "count": 1},
+            "refresh": {"name": "never"},
+            "round": 1,
+            "loss": {"name": "ranknet", "alpha": None},
+            "batch": {"name": "in_batch"},
+            "train": TRAIN,
+            "seed": 5,
+            "split": "train",
+            "precision": "fp32",
+            **changes,
+        }
+        given = {"collection": self.collection, "tokenizer": self.tokenizer, "tokens": self.tokens, **(parents or {})}
+        return stage_of(folder, settings, given)
+
+
+def small(folder: Path) -> Small:
+    """Make it."""
+    passages = texts(40, [3, 8, 20, 40, 300], seed=1)
+    passages[20] = ""
+    collection = write_collection(folder / "collection", passages, texts(12, [2, 4, 30], seed=2))
+    stage = stage_of(folder / "tokenizer", {"backbone": "builtin:tiny", "vocabulary": 300, "lower_case": True})
+    names, stage.facts = make_tokenizer(stage.settings, stage.folder, collection, None)
+    tokenizer = seal(stage, names)
+    stage = stage_of(folder / "tokens", {"query_length": QUERY_LENGTH, "passage_length": PASSAGE_LENGTH})
+    names, stage.facts = tokenize(stage.settings, stage.folder, collection, tokenizer)
+    return Small(collection, tokenizer, seal(stage, names))

@@ -1,0 +1,173 @@
+"""The configuration: presets, merging, `extends`, and what is said about mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from hardneg.config import load, merge, presets, read_yaml
+from hardneg.errors import HardnegError
+
+ROOT = Path(__file__).resolve().parents[2]
+BUDGET = {"steps": 10}
+
+
+def config(**systems: Any) -> dict[str, Any]:
+    base = {"bm25": {"preset": "bm25"}, "warm": {"preset": "bm25neg", "train": BUDGET}}
+    return {"collection": {"format": "pydocs"}, "systems": {**base, **systems}}
+
+
+def refusal(raw: dict[str, Any]) -> str:
+    with pytest.raises(HardnegError) as raised:
+        load(raw)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_is_valid_once_completed(name: str) -> None:
+    own: dict[str, Any] = {"preset": name}
+    if presets()[name]["trains"] != "nothing":
+        own |= {"train": BUDGET, "from": "warm"}
+    system = load(config(tried=own)).systems["tried"]
+    assert system.trains == presets()[name]["trains"]
+
+
+def test_the_embedded_default_is_valid() -> None:
+    assert list(load(read_yaml(ROOT / "config.yaml")).systems) == [
+        "bm25",
+        "inbatch",
+        "bm25neg",
+        "bm25neg_longer",
+        "star",
+        "adore_star",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where", "near"),
+    [
+        (("sede",), 3, "sede", "seed"),
+        (("encoder",), {"poolling": "mean"}, "encoder.poolling", "pooling"),
+        (("systems", "warm", "form"), "bm25", "systems.warm.form", "from"),
+        (("systems", "warm", "train"), {"lrr": 1, **BUDGET}, "systems.warm.train.lrr", "lr"),
+        (("systems", "warm", "preset"), "bm25negs", "systems.warm.preset", "bm25neg"),
+        (("systems", "warm", "loss"), "rankent", "systems.warm.loss.name", "ranknet"),
+        (("systems", "warm", "sampler"), {"name": "uniform", "kk": 2}, "systems.warm.sampler.kk", "k"),
+        (("systems", "warm", "source"), {"name": "run", "system": "bm52"}, "systems.warm.source.system", "bm25"),
+        (("encoder",), {"pooling": "meen"}, "encoder.pooling", "mean"),
+    ],
+)
+def test_a_misspelt_name_is_told_with_the_nearest(path: tuple[str, ...], value: Any, where: str, near: str) -> None:
+    raw = config()
+    place = raw
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    said = refusal(raw)
+    assert f"where:    {where}\n" in said
+    if near != "k":  # one letter is like nothing
+        assert f"did you mean {near}?" in said
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    raw = config()
+    raw["systems"]["warm"]["train"] = {"lr": -1, "batch_size": "many", **BUDGET}
+    raw["seed"] = -3
+    said = refusal(raw)
+    assert all(
+        f"where:    {key}\n" in said for key in ("seed", "systems.warm.train.lr", "systems.warm.train.batch_size")
+    )
+
+
+@pytest.mark.parametrize(
+    ("systems", "said"),
+    [
+        ({"a": {"preset": "star", "from": "b", "train": BUDGET}, "b": {"preset": "star", "from": "a", "train": BUDGET}},
+         "a -> b -> a"),
+        ({"a": {"preset": "bm25neg", "train": {"steps": 1, "epochs": 1}}}, "steps or epochs"),
+        ({"a": {"preset": "bm25neg"}}, "steps or epochs"),
+        ({"a": {"preset": "adore", "train": BUDGET}}, "systems.a.from"),
+        ({"a": {"preset": "adore", "from": "bm25", "train": BUDGET}}, "cannot start from BM25"),
+        ({"a": {"preset": "adore", "from": "warm", "loss": {"cut": 0}, "train": BUDGET}}, "systems.a.loss.cut"),
+        ({"a": {"preset": "star", "from": "warm", "sampler": {"k": 500}, "train": BUDGET}}, "source.depth, 200"),
+        ({"a": {"preset": "inbatch", "train": {**BUDGET, "batch_size": 1}}}, "no negatives at all"),
+        ({"2nd": {"preset": "bm25"}}, "name is not usable"),
+    ],
+)  # fmt: skip
+def test_contradictions_are_refused(systems: dict[str, Any], said: str) -> None:
+    assert said in refusal(config(**systems))
+
+
+def test_merging_goes_key_by_key() -> None:
+    base = {"train": {"lr": 1, "steps": 2}, "source": {"name": "run", "depth": 5}, "loss": "softmax", "splits": [1, 2]}
+    over = {"train": {"lr": 3}, "source": {"depth": 7}, "splits": [3], "new": 1}
+    expected = {"train": {"lr": 3, "steps": 2}, "source": {"name": "run", "depth": 7}, "loss": "softmax"}
+    assert merge(base, over) == {**expected, "splits": [3], "new": 1}
+    assert base["train"] == {"lr": 1, "steps": 2}
+
+
+def test_an_answer_of_another_name_replaces_the_whole_answer() -> None:
+    assert merge({"name": "run", "depth": 5}, {"name": "live", "depth": 9}) == {"name": "live", "depth": 9}
+    assert merge({"name": "run", "depth": 5}, {"name": "random"}) == {"name": "random"}
+    assert merge({"name": "run", "depth": 5}, {"name": "run", "system": "a"}) == {
+        "name": "run",
+        "depth": 5,
+        "system": "a",
+    }
+    assert merge({"name": "run", "depth": 5}, "none") == "none"
+    assert merge("ranknet", {"alpha": 0.5}) == {"name": "ranknet", "alpha": 0.5}
+    warm = load(config(a={"preset": "star", "from": "warm", "source": "random", "train": BUDGET})).systems["a"]
+    assert warm.source.name == "random"
+
+
+def test_extends(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "root.yaml").write_text("seed: 1\nbm25: {k1: 0.5, b: 0.1}\n")
+    (tmp_path / "base" / "middle.yaml").write_text("extends: root.yaml\nseed: 2\n")
+    (tmp_path / "study.yaml").write_text("extends: base/middle.yaml\nbm25: {k1: 0.7}\n")
+    assert read_yaml(tmp_path / "study.yaml") == {"seed": 2, "bm25": {"k1": 0.7, "b": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("extends: other.yaml", "in a circle"),
+        ("extends: study.yaml", "in a circle"),
+        ("extends: nowhere.yaml", "does not exist"),
+        ("seed: [1\n", "not valid YAML"),
+        ("- 1", "holds no mapping"),
+        ("", "holds no mapping"),
+    ],
+)
+def test_files_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "study.yaml").write_text(text)
+    (tmp_path / "other.yaml").write_text("extends: study.yaml")
+    with pytest.raises(HardnegError, match=said):
+        read_yaml(tmp_path / "study.yaml")
+
+
+def test_text_from_the_command_line_becomes_numbers() -> None:
+    """Nested scalars of `--config` arrive as text."""
+    raw = config()
+    raw["seed"] = "7"
+    raw["systems"]["warm"] |= {"train": {"steps": "10", "lr": "1e-4"}, "sampler": {"k": "5"}}
+    raw["encoder"] = {"normalize": "true"}
+    read = load(raw)
+    warm = read.systems["warm"]
+    assert (read.seed, warm.train.steps, warm.train.lr, warm.sampler.k) == (7, 10, 1e-4, 5)  # type: ignore[union-attr]
+    assert read.encoder.normalize is True
+    raw["seed"] = 7
+    raw["systems"]["warm"] |= {"train": {"steps": 10, "lr": 1e-4}, "sampler": {"k": 5}}
+    raw["encoder"] = {"normalize": True}
+    assert load(raw) == read
+
+
+def test_a_read_configuration_can_be_written_again() -> None:
+    read = load(read_yaml(ROOT / "config.yaml"))
+    written = read.model_dump(mode="json", by_alias=True)
+    assert load(json.loads(json.dumps(written))) == read
+    assert load(yaml.safe_load(yaml.safe_dump(written))) == read

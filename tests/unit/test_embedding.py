@@ -1,0 +1,112 @@
+"""Vectors do not depend on how the passages are cut into shards, nor on the number of cores."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made import Small, small
+
+from hardneg import embedding
+from hardneg.embedding import encode_passages, encode_queries, shard_rows
+from hardneg.encoder import Encoder, encode_rows
+from hardneg.errors import HardnegError
+from hardneg.tokens import TokenStore
+
+CPU = torch.device("cpu")
+PINNED = """
+import os, sys
+os.sched_setaffinity(0, {int(core) for core in sys.argv[4].split(",")})
+import torch
+from pathlib import Path
+from hardneg.artifacts import Artifact
+from hardneg.devices import set_arithmetic_threads
+from hardneg.embedding import encode_passages
+from hardneg.encoder import Encoder
+from hardneg.tokens import TokenStore
+set_arithmetic_threads(2)
+store = TokenStore(Artifact.open(sys.argv[2]), "passages")
+encode_passages(Encoder.load(Artifact.open(sys.argv[1])), store, Path(sys.argv[3]), (0, len(store)),
+                dtype="float32", precision="fp32", device=torch.device("cpu"), label="encode")
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return small(tmp_path_factory.mktemp("small"))
+
+
+def encode(encoder: Encoder, store: TokenStore, target: Path, rows: tuple[int, int], dtype: str = "float32") -> Path:
+    encode_passages(encoder, store, target, rows, dtype=dtype, precision="fp32", device=CPU, label="encode")
+    return target
+
+
+@pytest.mark.parametrize("rows", [0, 1, 15, 16, 17, 159, 160, 1000])
+@pytest.mark.parametrize("shards", [1, 2, 3, 5, 12])
+def test_shards_are_whole_blocks_and_cover_all_rows(monkeypatch: pytest.MonkeyPatch, rows: int, shards: int) -> None:
+    monkeypatch.setattr(embedding, "BLOCK_ROWS", 16)
+    parts = [shard_rows(rows, shard, shards) for shard in range(shards)]
+    assert [row for first, end in parts for row in range(first, end)] == list(range(rows))
+    assert all(limit % 16 == 0 or limit == rows for part in parts for limit in part)
+    blocks = [-(-(end - first) // 16) for first, end in parts]
+    assert max(blocks) - min(blocks) <= 1
+
+
+def test_shards_change_no_byte(made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 texts, short and long, in blocks of 7: the last one is short, and so is each block's last micro-batch."""
+    monkeypatch.setattr(embedding, "BLOCK_ROWS", 7)
+    monkeypatch.setattr(embedding, "MICRO_ROWS", 4)
+    encoder, store = made.encoder(), TokenStore(made.tokens, "passages")
+    vectors = {}
+    for shards in (1, 2, 5):
+        parts = [
+            encode(encoder, store, tmp_path / f"{shard}-{shards}.npy", shard_rows(len(store), shard, shards))
+            for shard in range(shards)
+        ]
+        vectors[shards] = np.concatenate([np.load(part) for part in parts])
+    assert vectors[1].tobytes() == vectors[2].tobytes() == vectors[5].tobytes()
+    with torch.inference_mode():
+        alone = encode_rows(encoder.eval(), store, np.arange(len(store)), 1, CPU)
+    np.testing.assert_allclose(vectors[1], alone.numpy(), atol=1e-5)
+
+
+def test_half_precision_rounds_the_same_vectors(made: Small, tmp_path: Path) -> None:
+    encoder, store = made.encoder(), TokenStore(made.tokens, "passages")
+    full, half = (
+        np.load(encode(encoder, store, tmp_path / f"{d}.npy", (0, len(store)), d)) for d in ("float32", "float16")
+    )
+    assert half.dtype == np.float16 and np.array_equal(half, full.astype(np.float16))
+
+
+def test_queries_are_encoded_in_order(made: Small, tmp_path: Path) -> None:
+    encoder, store = made.encoder(), TokenStore(made.tokens, "queries.train")
+    encode_queries(encoder, store, tmp_path / "queries.npy", precision="fp32", device=CPU, label="encode")
+    with torch.inference_mode():
+        alone = encode_rows(encoder.eval(), store, np.arange(len(store)), 1, CPU)
+    np.testing.assert_allclose(np.load(tmp_path / "queries.npy"), alone.numpy(), atol=1e-5)
+
+
+def test_vectors_that_are_not_finite_are_refused(made: Small, tmp_path: Path) -> None:
+    encoder = made.encoder()
+    with torch.no_grad():
+        next(encoder.parameters()).fill_(torch.nan)
+    with pytest.raises(HardnegError, match="not finite"):
+        encode(encoder, TokenStore(made.tokens, "passages"), tmp_path / "vectors.npy", (0, 40))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+def test_cores_change_no_byte(made: Small, tmp_path: Path) -> None:
+    """Two threads of arithmetic, on one core and on two."""
+    model = made.model(tmp_path / "model", made.encoder())
+    written = []
+    for cores in ("0", "0,1"):
+        written.append(tmp_path / f"{cores}.npy")
+        manifests = [str(stage.folder / "manifest.json") for stage in (model, made.tokens)]
+        subprocess.run([sys.executable, "-c", PINNED, *manifests, str(written[-1]), cores], check=True)
+    assert written[0].read_bytes() == written[1].read_bytes()

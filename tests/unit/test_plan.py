@@ -1,0 +1,256 @@
+"""Versions: what a change of settings or of code changes, and what it does not."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Collection
+from copy import deepcopy
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hardneg import axes
+from hardneg.artifacts import canonical_json
+from hardneg.config import load, read_yaml
+from hardneg.plan import READERS, ROOTS, Plan, Stage
+from hardneg.revision import RUNTIME_MODULES, code_revision
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = {
+    "prepare_collection": "collection",
+    "make_tokenizer": "tokenizer",
+    "tokenize_texts": "tokens",
+    "index_bm25": "bm25_index",
+    "search_bm25": "bm25_run",
+    "mine_negatives": "mine",
+    "train_dual_encoder": "train",
+    "encode_passages": "passages",
+    "seal_passages": "passages",
+    "encode_queries": "queries",
+    "build_index": "index",
+    "search_dense": "run",
+    "train_query_encoder": "adore",
+    "measure_run": "measure",
+}
+NOT_STAGES = {"__init__", "command", "summarise_measures", "write_report"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The embedded default, with ANCE's rounds and an ADORE on a system that knows no RankNet."""
+    monkeypatch.chdir(tmp_path)
+    raw = read_yaml(ROOT / "config.yaml")
+    raw["systems"] |= {
+        "rand": {"preset": "rand", "from": "inbatch", "train": {"steps": 10}},
+        "ance": {"preset": "ance", "from": "bm25neg", "train": {"steps": 10}},
+        "adore_inbatch": {"preset": "adore", "from": "inbatch", "train": {"steps": 10}},
+    }
+    return raw
+
+
+Versions = dict[tuple[str, str], list[str]]
+
+
+def versions(raw: dict[str, Any]) -> Versions:
+    """Versions by kind and label; BM25 ranks twice, for evaluation and for mining."""
+    found: Versions = defaultdict(list)
+    for stage in Plan(load(raw)).stages:
+        found[stage.kind, stage.label].append(stage.version)
+    return dict(found)
+
+
+def changed(before: Versions, after: Versions) -> set[tuple[str, str]]:
+    assert before.keys() == after.keys()
+    return {key for key in before if before[key] != after[key]}
+
+
+def following(raw: dict[str, Any], chosen: Callable[[Stage], bool]) -> set[tuple[str, str]]:
+    """Kind and label of the chosen stages and of all that hang below them."""
+    found: set[Stage] = set()
+    for stage in Plan(load(raw)).stages:  # parents come first
+        if chosen(stage) or found & set(stage.parents.values()):
+            found.add(stage)
+    return {(stage.kind, stage.label) for stage in found}
+
+
+def with_change(raw: dict[str, Any], path: Collection[str], value: Any) -> dict[str, Any]:
+    raw = deepcopy(raw)
+    *way, last = path
+    place = raw
+    for key in way:
+        place = place.setdefault(key, {})
+    place[last] = value
+    return raw
+
+
+def test_parents_come_first_and_folders_are_their_own(settings: dict[str, Any]) -> None:
+    plan = Plan(load(settings))
+    for number, stage in enumerate(plan.stages):
+        assert set(stage.parents.values()) <= set(plan.stages[:number])
+        assert stage.folder == Path("artifacts/pydocs", stage.kind, f"{stage.label}-{stage.version}")
+        assert plan.stage(stage.kind, stage.label, stage.version) is stage
+        assert canonical_json(stage.record)  # JSON types only
+    assert len({stage.folder for stage in plan.stages}) == len(plan.stages)
+    assert {stage.kind for stage in plan.stages} == set(ROOTS)
+
+
+def test_versions_repeat(settings: dict[str, Any]) -> None:
+    assert versions(settings) == versions(settings)
+
+
+def test_the_learning_rate_of_adore_changes_what_hangs_below_it(settings: dict[str, Any]) -> None:
+    other = with_change(settings, ["systems", "adore_star", "train", "lr"], 2e-4)
+    kinds = ("adore", "queries", "run", "measure")
+    assert changed(versions(settings), versions(other)) == {(kind, "adore_star") for kind in kinds}
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["runtime", "shards"], 7),
+        (["runtime", "device"], "cpu"),
+        (["runtime", "checkpoint_seconds"], 0),
+        (["runtime", "gpus_per_search"], 4),
+        (["runtime", "java_heap_mib"], 300),
+        (["runtime", "trackers"], ["tensorboard"]),
+        (["evaluation", "main_measure"], "R@100"),
+    ],
+)
+def test_settings_that_change_no_version(settings: dict[str, Any], path: list[str], value: Any) -> None:
+    assert versions(with_change(settings, path, value)) == versions(settings)
+
+
+def test_the_seed_changes_training_and_what_follows(settings: dict[str, Any]) -> None:
+    expected = following(settings, lambda stage: stage.kind in ("train", "adore"))
+    assert changed(versions(settings), versions(with_change(settings, ["seed"], 14))) == expected
+    kept = {(kind, label) for kind, label in versions(settings) if (kind, label) not in expected}
+    assert kept == {
+        ("collection", "pydocs"),
+        ("tokenizer", "tiny"),
+        ("tokens", "all"),
+        ("bm25_index", "lucene"),
+        ("bm25_run", "bm25"),
+        ("mine", "bm25"),
+        ("measure", "bm25"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "kinds"),
+    [
+        (["bm25", "k1"], 1.2, {"bm25_run"}),
+        (["evaluation", "measures"], ["MRR@10"], {"measure"}),
+        (["encoder", "passage_length"], 65, {"tokens"}),
+        (["encoder", "tiny", "vocabulary"], 9000, {"tokenizer"}),
+        (["encoder", "temperature"], 0.1, {"train"}),
+        (["arithmetic", "encoding_threads"], 2, {"passages", "queries", "run"}),
+        (["arithmetic", "training_threads"], 1, {"train", "adore"}),
+        (["arithmetic", "vectors"], "float16", {"passages"}),
+        (["index", "factory"], "PQ8", {"index"}),
+    ],
+)
+def test_a_setting_changes_its_stages_and_what_follows(
+    settings: dict[str, Any], path: list[str], value: Any, kinds: set[str]
+) -> None:
+    found = changed(versions(settings), versions(with_change(settings, path, value)))
+    assert found == following(settings, lambda stage: stage.kind in kinds)
+
+
+def test_a_system_more_changes_no_other(settings: dict[str, Any]) -> None:
+    fewer = deepcopy(settings)
+    del fewer["systems"]["adore_inbatch"], fewer["systems"]["ance"]
+    before, after = versions(settings), versions(fewer)
+    assert after.items() <= before.items()
+
+
+def test_rounds_go_on_from_each_other(settings: dict[str, Any]) -> None:
+    trained = {stage.label: stage for stage in Plan(load(settings)).of("train")}
+    rounds = [trained[label] for label in ("ance.1", "ance.2", "ance")]
+    assert [stage.settings["round"] for stage in rounds] == [1, 2, 3]
+    assert rounds[0].parents["init"] is trained["bm25neg"]
+    for earlier, later in pairwise(rounds):
+        assert later.parents["continues"] is earlier
+        assert later.parents["negatives"].parents["run"].parents["passages"].parents["model"] is earlier
+
+
+# --- code ---
+
+
+@pytest.fixture
+def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the package, to edit, that the plan takes its revisions from."""
+    package = tmp_path / "copy" / "hardneg"
+    shutil.copytree(ROOT / "hardneg", package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("hardneg.plan.code_revision", partial(code_revision, package=package))
+    return package
+
+
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1, old
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def test_ranknets_arithmetic_changes_what_trains_with_it(settings: dict[str, Any], copied: Path) -> None:
+    before = versions(settings)
+    edit(copied / "losses.py", "scores.float() - positive.float()", "2 * scores.float() - positive.float()")
+    expected = following(settings, lambda stage: stage.settings.get("loss", {}).get("name") == "ranknet")
+    assert changed(before, versions(settings)) == expected
+    assert ("train", "star") in expected and not {("train", "inbatch"), ("adore", "adore_inbatch")} & expected
+
+
+def test_comments_and_messages_change_nothing(settings: dict[str, Any], copied: Path) -> None:
+    before = versions(settings)
+    for file in copied.rglob("*.py"):
+        file.write_text("# A word more.\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
+    edit(copied / "losses.py", '"""RankNet (Zhan et al., Eq. 4 and 13)', '"""RankNet')
+    edit(copied / "errors.py", '"where", where', '"place", where')
+    assert versions(settings) == before
+
+
+def imported(script: Path) -> list[tuple[str, str]]:
+    """Module and name of the library's functions and classes that a script imports."""
+    return [
+        (node.module, alias.name)
+        for node in ast.walk(ast.parse(script.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hardneg")
+        for alias in node.names
+        if not alias.name.isupper()
+    ]
+
+
+def test_every_script_is_of_a_stage() -> None:
+    assert {path.stem for path in (ROOT / "workflow_scripts").glob("*.py")} == SCRIPTS.keys() | NOT_STAGES
+    assert set(SCRIPTS.values()) == set(ROOTS)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_what_a_script_calls_is_in_its_stages_revision(script: str, copied: Path) -> None:
+    """Each function that it imports is edited, and the stage's revision must change."""
+    kind = SCRIPTS[script]
+    roots = [*ROOTS[kind], *(READERS.values() if kind == "collection" else ())]
+    before = code_revision(roots, copied)
+    for module, name in imported(ROOT / "workflow_scripts" / f"{script}.py"):
+        if module in RUNTIME_MODULES:
+            continue
+        file = copied.joinpath(*module.split(".")[1:]).with_suffix(".py")
+        text = file.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        definition = next(node for node in tree.body if getattr(node, "name", None) == name)
+        assert isinstance(definition, ast.FunctionDef | ast.ClassDef)
+        definition.body.append(ast.parse("edited = 1").body[0])
+        file.write_text(ast.unparse(tree), encoding="utf-8")
+        assert code_revision(roots, copied) != before, f"{module}:{name} is not reached"
+        file.write_text(text, encoding="utf-8")
+    assert code_revision(roots, copied) == before
+
+
+def test_every_answer_is_implemented_and_in_a_revision(copied: Path) -> None:
+    for _, answers in axes.QUESTIONS.values():
+        for answer in answers:
+            assert code_revision([answer.implemented_by], copied)

@@ -1,0 +1,93 @@
+"""ADORE: it trains on the exact top-k under each step's query vectors, and never touches a passage vector."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made import QRELS, RUNTIME, TRAIN, Small, seal, small, stage_of
+from safetensors.torch import load_file
+
+from hardneg.artifacts import Artifact, file_digest
+from hardneg.data.judgements import Judgements
+from hardneg.embedding import encode_passages
+from hardneg.encoder import encode_rows
+from hardneg.tokens import TokenStore
+from hardneg.training import query_encoder
+from hardneg.training.loop import rows_of_step
+
+CPU = torch.device("cpu")
+DEPTH = 7
+
+
+@pytest.mark.parametrize(("cut", "expected"), [(None, 3 + 2 / math.log2(3) + 1 / 2), (2, 3 + 2 / math.log2(3)), (1, 3)])
+def test_ideal_dcg(cut: int | None, expected: float) -> None:
+    """Query 0 is judged 1, 3, 0 and 2; query 1 only 0."""
+    query, passage, grade = np.array([[0, 4, 1], [0, 2, 3], [0, 7, 0], [0, 9, 2], [1, 3, 0], [2, 5, 1]]).T
+    judged = Judgements(query, passage, grade, 3, 10)
+    best = query_encoder.ideal_dcg(judged, np.array([2, 0, 1]), cut)
+    assert best.dtype == np.float32
+    assert best.tolist() == pytest.approx([1, expected, 0])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return small(tmp_path_factory.mktemp("small"))
+
+
+def parents_of(made: Small, folder: Path) -> dict[str, Artifact]:
+    """A model, the vectors of all passages in two shards, and the settings of a Flat index."""
+    encoder, store = made.encoder(seed=1), TokenStore(made.tokens, "passages")
+    stage = stage_of(folder / "passages", {})
+    stage.facts = {"shards": ["a.npy", "b.npy"]}
+    for name, rows in zip(stage.facts["shards"], [(0, 25), (25, 40)], strict=True):
+        target = stage.folder / name
+        encode_passages(encoder, store, target, rows, dtype="float32", precision="fp32", device=CPU, label="encode")
+    return {
+        "collection": made.collection,
+        "tokens": made.tokens,
+        "init": made.model(folder / "model", encoder),
+        "passages": seal(stage, stage.facts["shards"]),
+        "index": seal(stage_of(folder / "index", {"factory": "Flat"}), []),
+    }
+
+
+@pytest.mark.parametrize("metric", ["MRR", "nDCG"])
+def test_it_trains_on_the_exact_top_k(made: Small, tmp_path: Path, metric: str) -> None:
+    parents = parents_of(made, tmp_path)
+    shards = [parents["passages"].path(name) for name in ("a.npy", "b.npy")]
+    before = [file_digest(path) for path in shards]
+    settings = {
+        "source": {"name": "live", "depth": DEPTH, "append": "missing"},
+        "loss": {"name": "lambda_ranknet", "metric": metric, "cut": 5},
+        "train": TRAIN,
+        "seed": 5,
+        "split": "train",
+        "precision": "fp32",
+    }
+    stage = stage_of(tmp_path / "adore", settings, parents)
+    trained = seal(stage, query_encoder.train(stage, RUNTIME, [CPU]))
+    assert [file_digest(path) for path in shards] == before
+
+    passages = np.concatenate([np.load(path) for path in shards]).astype(np.float64)
+    kept = load_file(trained.path("kept.safetensors"))
+    positives = np.array(sorted({query for query, _, grade in QRELS if grade > 0}))
+    store, start = TokenStore(made.tokens, "queries.train"), made.encoder(seed=1).eval()
+    for step in range(1, TRAIN["steps"] + 1):
+        queries, vectors, retrieved, scores = (
+            kept[f"{step:06d}.{name}"].numpy() for name in ("queries", "vectors", "retrieved", "scores")
+        )
+        assert np.array_equal(queries, rows_of_step(positives, step - 1, TRAIN["batch_size"], 5))
+        every = vectors.astype(np.float64) @ passages.T
+        order = np.argsort(-every, axis=1, kind="stable")[:, :DEPTH]
+        assert np.array_equal(retrieved, order)
+        np.testing.assert_allclose(scores, np.take_along_axis(every, order, 1), atol=1e-6)
+        with torch.inference_mode():
+            plain = encode_rows(start, store, queries, 4, CPU).numpy()
+        assert np.abs(vectors - plain).max() > 1e-3  # dropout is on, and after the first step the weights moved
+
+    first, last = (made.encoder(seed=1).state_dict(), load_file(trained.path("encoder/backbone/model.safetensors")))
+    assert any(not torch.equal(tensor, first[f"backbone.{name}"]) for name, tensor in last.items())

@@ -1,0 +1,84 @@
+"""Tokenizers that repeat, and stored ids that read as the tokenizer's own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made import PASSAGE_LENGTH, QUERY_LENGTH, Small, small
+from transformers import AutoTokenizer
+
+from hardneg.tokens import TokenStore, passage_texts, query_texts
+
+AGAIN = """
+import sys
+from pathlib import Path
+from hardneg.artifacts import Artifact
+from hardneg.tokens import make_tokenizer
+settings = {"backbone": "builtin:tiny", "vocabulary": 300, "lower_case": True}
+make_tokenizer(settings, Path(sys.argv[2]), Artifact.open(sys.argv[1]), None)
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return small(tmp_path_factory.mktemp("small"))
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "tokenizer").iterdir()}
+
+
+def test_every_process_trains_the_same_tokenizer(made: Small, tmp_path: Path) -> None:
+    for seed in ("1", "2"):
+        (tmp_path / seed).mkdir()
+        subprocess.run(
+            [sys.executable, "-c", AGAIN, str(made.collection.folder / "manifest.json"), str(tmp_path / seed)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+        )
+    assert files(tmp_path / "1") == files(tmp_path / "2") == files(made.tokenizer.folder)
+    assert "tokenizer.json" in files(tmp_path / "1")
+
+
+@pytest.mark.parametrize(("name", "length"), [("passages", PASSAGE_LENGTH), ("queries.train", QUERY_LENGTH)])
+def test_ids_are_the_tokenizers_own(made: Small, name: str, length: int) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(made.tokenizer.folder / "tokenizer")
+    texts = list(passage_texts(made.collection) if name == "passages" else query_texts(made.collection, "train"))
+    store = TokenStore(made.tokens, name)
+    assert len(store) == len(texts)
+    ids, mask = store.batch(range(len(texts)))
+    own = [tokenizer(text, truncation=True, max_length=length)["input_ids"] for text in texts]
+    assert [row[: kept.sum()].tolist() for row, kept in zip(ids, mask, strict=True)] == own
+    assert store.lengths(np.arange(len(texts))).tolist() == [len(row) for row in own]
+    assert any(len(row) == length for row in own) and any(len(row) < length for row in own)
+
+
+def test_a_cut_text_keeps_its_closing_token(made: Small) -> None:
+    store = TokenStore(made.tokens, "passages")
+    long = next(n for n, text in enumerate(passage_texts(made.collection)) if len(text.split()) == 300)
+    ids, mask = store.batch([long])
+    assert mask.all() and ids.shape == (1, PASSAGE_LENGTH)
+    assert (ids[0, 0], ids[0, -1]) == (store.prefix[0], store.suffix[0])
+
+
+def test_an_empty_text_is_its_special_tokens(made: Small) -> None:
+    store = TokenStore(made.tokens, "passages")
+    empty = list(passage_texts(made.collection)).index("")
+    ids, mask = store.batch([empty], multiple=1)
+    assert ids.tolist() == [[*store.prefix, *store.suffix]] and mask.all()
+
+
+def test_padding_and_mask(made: Small) -> None:
+    store = TokenStore(made.tokens, "passages")
+    positions = np.argsort(store.lengths(np.arange(len(store))))[:6][::-1]
+    ids, mask = store.batch(positions, multiple=8)
+    lengths = store.lengths(positions)
+    assert ids.shape[1] % 8 == 0 and 0 <= ids.shape[1] - lengths.max() < 8
+    assert mask.sum(1).tolist() == lengths.tolist()
+    assert (ids[mask == 0] == store.pad).all() and (ids[mask == 1] != store.pad).all()
+    assert ((np.diff(mask, axis=1) <= 0).all()).item()  # all padding is at the end

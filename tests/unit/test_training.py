@@ -1,0 +1,202 @@
+"""The training loop: data order, resuming, rounds, and what is said when training diverges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from made import RUNTIME, TRAIN, Small, seal, small, stage_of
+from torch import nn
+
+from hardneg.artifacts import StageFolder
+from hardneg.errors import HardnegError
+from hardneg.training import dual_encoder
+from hardneg.training.loop import Budget, Log, fit, generator, new_accelerator, rows_of_step
+from hardneg.training.schedule import equal_rounds, one_round, total_steps
+
+CPU = torch.device("cpu")
+
+
+class Killed(Exception):
+    """Stands for a SIGKILL between two steps."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Small:
+    return small(tmp_path_factory.mktemp("small"))
+
+
+# --- data order ---
+
+
+def test_each_epoch_is_a_permutation() -> None:
+    rows = np.arange(100, 111)
+    stream = np.concatenate([rows_of_step(rows, step, 4, seed=1) for step in range(33)])
+    epochs = stream.reshape(12, 11)
+    assert all(sorted(epoch) == rows.tolist() for epoch in epochs.tolist())
+    assert len({tuple(epoch) for epoch in epochs.tolist()}) == 12
+    assert not np.array_equal(rows_of_step(rows, 0, 4, seed=2), stream[:4])
+
+
+def test_a_batch_may_be_larger_than_an_epoch() -> None:
+    rows = np.arange(3)
+    stream = np.concatenate([rows_of_step(rows, step, 8, seed=0) for step in range(3)]).reshape(8, 3)
+    assert all(sorted(epoch) == [0, 1, 2] for epoch in stream.tolist())
+
+
+def test_random_numbers_belong_to_seed_step_and_purpose() -> None:
+    drawn = [generator(*key).random() for key in [(1, 2, 0), (1, 2, 1), (1, 3, 0), (2, 2, 0), (2, 1, 0)]]
+    assert len(set(drawn)) == 5 and generator(1, 2).random() == drawn[0]
+
+
+# --- schedule ---
+
+
+@pytest.mark.parametrize(("total", "rounds"), [(10, 3), (9, 3), (7, 2), (100, 8)])
+def test_rounds_partition_the_steps(total: int, rounds: int) -> None:
+    parts = [equal_rounds(total, number, rounds=rounds) for number in range(1, rounds + 1)]
+    assert [step for first, end in parts for step in range(first, end)] == list(range(total))
+    lengths = [end - first for first, end in parts]
+    assert max(lengths) - min(lengths) <= 1
+    assert one_round(total, 1) == (0, total)
+
+
+def test_total_steps() -> None:
+    assert total_steps(7, None, 100, 8) == 7
+    assert total_steps(None, 1, 100, 8) == 13
+    assert total_steps(None, 2.5, 100, 10) == 25
+    assert total_steps(None, 0.001, 100, 10) == 1
+
+
+# --- the loop, with a small module ---
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.LayerNorm(8), nn.Linear(8, 1))
+
+
+def run(module: nn.Module, folder: Path, stop: int | None = None, last: float | None = None) -> Log:
+    """Eight steps, with a checkpoint after each; killed at step `stop`, or with the loss `last` at the end."""
+    folder.mkdir(exist_ok=True)
+    stage = StageFolder(folder, {"settings": {"train": TRAIN, "seed": 7}}, {})
+
+    def compute_loss(step: int, log: Log) -> torch.Tensor:
+        if step == stop:
+            raise Killed
+        batch = torch.from_numpy(generator(7, step).normal(size=(16, 4)).astype(np.float32))
+        log.kept[f"{step:03d}"] = batch[0]
+        loss: torch.Tensor = (module(batch).squeeze(1) - batch.sum(1)).pow(2).mean()
+        return loss * last if last is not None and step == 7 else loss
+
+    accelerator = new_accelerator(CPU, "fp32", [], folder)
+    return fit(module, compute_loss, stage, Budget(0, 8, 8), accelerator, checkpoint_seconds=0.0, label="train made")
+
+
+def assert_same(one: tuple[nn.Module, Log], other: tuple[nn.Module, Log]) -> None:
+    before, after = (module.state_dict() for module, _ in (one, other))
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert one[1].rows == other[1].rows
+    assert one[1].kept.keys() == other[1].kept.keys()
+    assert all(torch.equal(tensor, other[1].kept[name]) for name, tensor in one[1].kept.items())
+
+
+@pytest.fixture
+def undisturbed(tmp_path: Path) -> tuple[nn.Module, Log]:
+    module = network()
+    return module, run(module, tmp_path / "undisturbed")
+
+
+def test_a_resumed_run_ends_as_an_undisturbed_one(undisturbed: tuple[nn.Module, Log], tmp_path: Path) -> None:
+    for stop in (5, 6):  # killed twice
+        with pytest.raises(Killed):
+            run(network(), tmp_path / "killed", stop)
+    checkpoints = sorted(path.name for path in (tmp_path / "killed" / "checkpoints").iterdir())
+    assert checkpoints == ["step-000000005.safetensors", "step-000000006.safetensors"]
+    module = network()
+    assert_same(undisturbed, (module, run(module, tmp_path / "killed")))
+    assert [step for step, _, _ in undisturbed[1].rows] == [2, 4, 6, 8]
+    assert not torch.equal(module.state_dict()["0.weight"], network().state_dict()["0.weight"])
+
+
+@pytest.mark.parametrize("left", [0, 5, 700])
+def test_an_unreadable_checkpoint_is_passed_over(
+    undisturbed: tuple[nn.Module, Log], tmp_path: Path, capsys: pytest.CaptureFixture[str], left: int
+) -> None:
+    with pytest.raises(Killed):
+        run(network(), tmp_path / "killed", 5)
+    newest = tmp_path / "killed" / "checkpoints" / "step-000000005.safetensors"
+    newest.write_bytes(newest.read_bytes()[:left])
+    module = network()
+    assert_same(undisturbed, (module, run(module, tmp_path / "killed")))
+    said = capsys.readouterr().out
+    assert f"passing over an unreadable checkpoint: {newest}" in said and "resuming train made at step 4" in said
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_diverged_loss_is_told(tmp_path: Path, bad: float) -> None:
+    with pytest.raises(HardnegError, match=r"Training diverged\.\n.*step 8\n.*loss (nan|inf)"):
+        run(network(), tmp_path / "diverged", last=bad)
+
+
+def test_the_learning_rate_rises_and_falls(undisturbed: tuple[nn.Module, Log]) -> None:
+    """Linear: two steps up to the peak, then down to nothing at the end of all 8."""
+    rates = [lr for _, _, lr in undisturbed[1].rows]
+    assert rates == pytest.approx([TRAIN["lr"] * factor for factor in (1 / 2, 5 / 6, 3 / 6, 1 / 6)])
+
+
+# --- the real dual encoder ---
+
+
+def train(made: Small, folder: Path, parents: dict[str, Any] | None = None, **settings: Any) -> dict[str, bytes]:
+    stage = made.training(folder, parents, **settings)
+    return {name: (folder / name).read_bytes() for name in dual_encoder.train(stage, RUNTIME, CPU)}
+
+
+def test_a_resumed_encoder_has_the_same_bytes(made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = train(made, tmp_path / "undisturbed", source={"name": "random"})
+    stage = made.training(tmp_path / "killed", source={"name": "random"})
+    draw = rows_of_step
+
+    def killed_at_4(rows: np.ndarray, step: int, batch_size: int, seed: int) -> np.ndarray:
+        if step == 4:
+            raise Killed
+        return draw(rows, step, batch_size, seed)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(dual_encoder, "rows_of_step", killed_at_4)
+        dual_encoder.train(stage, RUNTIME, CPU)
+    names = dual_encoder.train(stage, RUNTIME, CPU)
+    assert {name: (stage.folder / name).read_bytes() for name in names} == undisturbed
+    seal(stage, names)
+    assert not (stage.folder / "checkpoints").exists()
+    assert train(made, tmp_path / "other", source={"name": "random"}, seed=6) != undisturbed
+
+
+def test_two_rounds_with_the_same_negatives_are_one_run(made: Small, tmp_path: Path) -> None:
+    """Weights, moments, schedule and data order go on; only the negatives would be mined anew."""
+    whole = train(made, tmp_path / "whole")
+    rounds = {"refresh": {"name": "rounds", "rounds": 2}}
+    stage = made.training(tmp_path / "first", round=1, **rounds)
+    first = seal(stage, dual_encoder.train(stage, RUNTIME, CPU))
+    assert first.facts["steps"] == 3 and "handover.safetensors" in first.manifest["files"]
+    second = train(made, tmp_path / "second", {"continues": first}, round=2, **rounds)
+    encoder = {name for name in whole if name.startswith("encoder/")}
+    assert encoder and {name: second[name] for name in encoder} == {name: whole[name] for name in encoder}
+    assert "handover.safetensors" not in second
+    assert second["loss.csv"].splitlines()[-2:] == whole["loss.csv"].splitlines()[-2:]
+
+
+def test_training_lowers_the_loss(made: Small, tmp_path: Path) -> None:
+    options = {**TRAIN, "steps": 60, "log_every": 1, "batch_size": 8}
+    lines = train(made, tmp_path / "run", train=options)["loss.csv"].decode().splitlines()[1:]
+    losses = [float(line.split(",")[1]) for line in lines]
+    assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
+
+
+def test_a_stage_without_mined_lists_needs_no_parent(made: Small, tmp_path: Path) -> None:
+    stage = stage_of(tmp_path / "none", {"train": TRAIN, "seed": 0})
+    assert stage.parents == {} and "negatives" not in made.training(tmp_path / "made").parents
