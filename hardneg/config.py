@@ -7,6 +7,7 @@ every key at fault. Nested scalars given with `--config` arrive as text, so numb
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
@@ -19,7 +20,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from hardneg import axes
 from hardneg.errors import HardnegError, nearest
 from hardneg.measure_names import split_name
-
 
 FOLDER_NAME = r"^\w[\w.-]*$"
 NAMES_FOLDERS = "names the folders under artifacts/ and results/: letters, digits, dots, hyphens and underscores"
@@ -137,7 +137,7 @@ class Evaluation(Model):
     """What is searched and measured."""
 
     depth: int = Field(1000, ge=1, description="passages a query in a run")
-    measures: tuple[str, ...] = ("MRR@10", "nDCG@10", "R@100")
+    measures: tuple[str, ...] = Field(("MRR@10", "nDCG@10", "R@100"), min_length=1)
     relevant_grade: int = Field(1, ge=1, description="lowest grade that counts as relevant in binary measures")
     main_measure: str = Field("MRR@10", description="the measure the report ranks systems by")
 
@@ -240,9 +240,10 @@ def merge(base: Any, over: Any) -> Any:
     """Lay `over` on `base`, key by key; an answer with another `name` replaces the whole answer."""
     if isinstance(base, str) and isinstance(over, Mapping):
         base = {"name": base}
-    if not (isinstance(base, Mapping) and isinstance(over, Mapping)) or (
-        "name" in base and over.get("name", base["name"]) != base["name"]
-    ):
+    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
+        return over
+    # A collection has a name too, but is no answer: it is told by its format.
+    if "name" in base and "format" not in base and over.get("name", base["name"]) != base["name"]:
         return over
     return {**base, **{key: merge(base[key], value) if key in base else value for key, value in over.items()}}
 
@@ -274,7 +275,7 @@ def _with_preset(name: str, own: Any, known: Mapping[str, Any]) -> Any:
     if not isinstance(own, Mapping) or own.get("preset") is None:
         return own
     chosen = own["preset"]
-    if chosen not in known:
+    if not isinstance(chosen, str) or chosen not in known:
         near = nearest(str(chosen), known)
         raise HardnegError(
             "Unknown preset.",
@@ -502,7 +503,33 @@ def _circle(name: str, systems: Mapping[str, System], path: list[str], finished:
     return None
 
 
+def schema() -> dict[str, Any]:
+    """JSON schema of a configuration file, for editors: what is written there, before presets are filled in.
+
+    `config.schema.json` holds it: `python -m hardneg.config > config.schema.json`. It is wider than the models where a
+    file may leave to others what they need: a base that it `extends`, a preset, or --config.
+    """
+    whole = Config.model_json_schema()
+    del whole["required"]
+    whole["properties"] = {
+        "extends": {"type": "string", "description": "a configuration file that this one changes, relative to it"},
+        **whole["properties"],
+    }
+    system = whole["$defs"]["System"]["properties"]
+    system["preset"] |= {"anyOf": [{"enum": list(presets())}, {"type": "null"}]}
+    for question, (asked, answers) in axes.QUESTIONS.items():
+        kinds = [{"$ref": f"#/$defs/{answer.__name__}"} for answer in answers]
+        names = [answer.model_fields["name"].default for answer in answers]
+        system[question] = {"description": asked, "anyOf": [{"enum": names}, *kinds]}
+    return whole
+
+
 # --- explaining what the models refuse ------------------------------------------------------------------------------
+
+
+# What YAML calls the shapes that pydantic calls dictionaries, instances and tuples.
+SHAPES = dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "keys and values, `key: value`")
+SHAPES |= {"tuple_type": "a list, `[a, b]`"}
 
 
 def _explain(error: Any) -> str:
@@ -544,22 +571,15 @@ def _explain(error: Any) -> str:
             )
         )
     if kind == "union_tag_not_found":
-        return str(
-            HardnegError(
-                "An answer has no name.",
-                where=where,
-                found=str(found),
-                expected="a `name:` among its keys",
-                remedy="add it; `hardneg methods` lists them.",
-            )
-        )
+        where += "." + str(context["discriminator"]).strip("'")
+        return str(HardnegError("A key is missing.", where=where, remedy="add it; config.yaml shows an example."))
     shown = str(found)
     return str(
         HardnegError(
             "A value is not allowed.",
             where=where,
             found=shown if len(shown) <= 80 else shown[:77] + "...",
-            expected=error["msg"],
+            expected=SHAPES.get(kind, error["msg"]),
             remedy="correct it.",
         )
     )
@@ -612,3 +632,7 @@ def _tag(member: Any) -> str | None:
         "name" if "name" in member.model_fields and issubclass(member, axes.Answer) else "format"
     )
     return get_args(field.annotation)[0] if field is not None else None
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))

@@ -51,7 +51,10 @@ class Encoder(nn.Module):
 
     def save(self, folder: Path) -> list[str]:
         """Write the encoder under `folder/encoder/`; the names of the files, relative to `folder`."""
+        from transformers.utils import logging
+
         target = folder / FOLDER
+        logging.disable_progress_bar()  # one file is written in a moment
         self.backbone.save_pretrained(target / "backbone")  # type: ignore[operator]
         head = {name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}
         if head:

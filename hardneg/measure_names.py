@@ -1,4 +1,4 @@
-"""The names of measures, as the field writes them: which there are and what they mean. Light, since every start asks."""
+"""The names of measures, as the field writes them: which there are and what they mean. Light: every start asks."""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ RUNTIME_MODULES = (
     "hardneg.axes",  # maps an answer's name to its function; the function chosen is itself a root
     "hardneg.config",  # checks settings; the checked values are in the version already
     "hardneg.plan",  # picks settings and parents, which are in the version already
+    "hardneg.data.readers",  # maps a format's name to its reader; the reader chosen is itself a root
     "hardneg.java",  # finds and starts a Java runtime; what runs on it is pinned and recorded
 )
 """Modules that never change a number. Nothing outside one reaches into it; a root may still lie in one."""

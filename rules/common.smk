@@ -14,7 +14,7 @@ from hardneg import watch
 from hardneg.errors import HardnegError
 from hardneg.plan import ARTIFACTS
 from hardneg.preflight import check_devices
-from workflow_scripts.planning import StageRule, command, pass_on_forced, planned
+from workflow_scripts.planning import StageRule, command, planned, tell_jobs
 
 try:
     PLAN = planned(
@@ -45,7 +45,7 @@ onstart:
         except HardnegError as fault:
             raise WorkflowError(str(fault))
     if not workflow.remote_exec:
-        pass_on_forced(workflow.dag_settings)
+        tell_jobs(workflow.dag_settings)
     if sys.stderr.isatty():
         watch.start(ARTIFACTS)
 

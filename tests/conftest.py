@@ -26,7 +26,7 @@ def words(rng: Random, count: int) -> list[str]:
 
 
 def write_collection(folder: Path, seed: int = 0) -> None:
-    """288 passages on 24 topics, one of each topic a single word; 96 train, 24 dev, 24 test queries with one positive."""
+    """288 passages on 24 topics, one of each a single word; 96 train, 24 dev, 24 test queries with one positive."""
     rng = Random(seed)
     common, topics = words(rng, 60), [words(rng, 14) for _ in range(TOPICS)]
     (folder / "qrels").mkdir(parents=True)
@@ -54,8 +54,8 @@ def write_collection(folder: Path, seed: int = 0) -> None:
 
 
 def small_config() -> dict[str, Any]:
-    """Every kind of stage, in seconds. The warm-up trains with softmax, STAR with RankNet, ADORE with lambda weights."""
-    train = {"steps": 24, "batch_size": 8, "lr": 1e-3, "log_every": 4, "rows_per_forward": 8}
+    """Every kind of stage, in seconds. The warm-up trains with softmax, STAR with RankNet, ADORE by lambda weights."""
+    train = {"steps": 40, "batch_size": 8, "lr": 1e-3, "log_every": 4, "rows_per_forward": 8}
     return {
         "collection": {"format": "beir", "name": "small", "path": "data"},
         "seed": 3,
@@ -158,7 +158,7 @@ class Project:
 
     def jobs(self, *arguments: str) -> dict[str, int]:
         """The rules that a dry run would run, with their number of jobs (`all` left out)."""
-        lines = self.snakemake("-n", "--quiet", "rules", *arguments).stdout.splitlines()
+        lines = self.snakemake(*arguments, "-n", "--quiet", "rules").stdout.splitlines()
         counts: dict[str, int] = {}
         for line in lines:
             parts = line.split()

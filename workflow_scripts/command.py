@@ -15,7 +15,10 @@ from typing import Any
 from hardneg.artifacts import Artifact, StageFolder, writer_lock
 from hardneg.devices import describe, lease, set_arithmetic_threads
 from hardneg.errors import HardnegError
-from workflow_scripts.planning import RUNTIME, is_forced
+from workflow_scripts.planning import RUN, RUNTIME, is_forced
+
+# A file that may not grow is told like a disk that is full.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 Run = Callable[[StageFolder, dict[str, Any], Sequence[str]], list[str]]
 
@@ -56,7 +59,7 @@ def stage_command(
     given = parser.parse_args()
     given.runtime = given.runtime or json.loads(os.environ.get(RUNTIME, "{}"))
     given.force = given.force or is_forced(Path(sys.argv[0]).stem)
-    with readable_errors():
+    with readable_errors(given.output.parent, given.output.name):
         _make(run, given, list(inputs), {name: getattr(given, name) for name in (*(options or {}), *(lists or {}))})
 
 
@@ -104,24 +107,47 @@ def _open_parents(given: argparse.Namespace, inputs: list[str], record: Mapping[
 
 
 @contextlib.contextmanager
-def readable_errors() -> Iterator[None]:
-    """Turn faults that the user can mend into one message on the standard error and exit status 1."""
+def readable_errors(folder: Path | None = None, name: str = "") -> Iterator[None]:
+    """Turn faults that the user can mend into one message on the standard error and exit status 1.
+
+    Args:
+        folder: where the job writes. What was told is kept there, so that a retry in the same run of Snakemake, which
+            shows every log, does not tell it again.
+        name: of the job's output.
+    """
     try:
         yield
-    except HardnegError as fault:
-        sys.exit(f"error: {fault}")
-    except (OSError, MemoryError, RuntimeError) as fault:
-        if (mendable := _mendable(fault)) is None:
+    except Exception as fault:
+        mendable = fault if isinstance(fault, HardnegError) else _mendable(fault, folder or Path.cwd())
+        if mendable is None:
             raise
-        sys.exit(f"error: {mendable}")
+        message = f"error: {mendable}"
+        if folder is not None and _was_told(message, folder / f".{name}.told"):
+            message = "error: the same as before this retry, see above."
+        sys.exit(message)
 
 
-def _mendable(fault: Exception) -> HardnegError | None:
+def _was_told(message: str, memory: Path) -> bool:
+    """Whether this run of Snakemake told it before; from now on it did."""
+    if RUN not in os.environ:
+        return False
+    telling = f"{os.environ[RUN]}\n{message}"
+    with contextlib.suppress(OSError):  # a full disk, for one: then it is told again
+        if memory.exists() and memory.read_text(encoding="utf-8") == telling:
+            return True
+        memory.write_text(telling, encoding="utf-8")
+    return False
+
+
+def _mendable(fault: Exception, folder: Path) -> HardnegError | None:
     """What a full disk, or too little memory, means for the user; None for any other fault."""
-    if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    full = isinstance(fault, OSError) and fault.errno in FULL
+    # Libraries in other languages hand on the system's words only.
+    if full or any(os.strerror(number) in str(fault) for number in FULL):
         return HardnegError(
             "The disk is full.",
-            where=str(fault.filename or Path.cwd()),
+            where=str(getattr(fault, "filename", None) or folder),
+            found=str(fault).splitlines()[0],
             remedy="free space, then run the same command: it goes on where it was.",
         )
     if isinstance(fault, MemoryError):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from hardneg import config as configuration
 from hardneg.plan import ARTIFACTS, Plan, Stage
@@ -14,6 +15,7 @@ from hardneg.preflight import check_machine
 
 RUNTIME = "HARDNEG_RUNTIME"
 FORCED = "HARDNEG_FORCED"
+RUN = "HARDNEG_RUN"
 ALL = "*"
 
 
@@ -35,11 +37,13 @@ def planned(files: Sequence[Path | str], over: Mapping[str, Any]) -> Plan:
     return plan
 
 
-def pass_on_forced(settings: Any) -> None:
-    """Tell the jobs which rules or files Snakemake was told to make again although they are finished.
+def tell_jobs(settings: Any) -> None:
+    """Tell the jobs which run of Snakemake they belong to, and which rules or files it was told to make again.
 
-    Without that a finished stage that lost its manifest gets it back.
+    By the first a retry knows what was said before; without the second a finished stage that lost its manifest gets it
+    back.
     """
+    os.environ[RUN] = uuid4().hex
     forced = [ALL] if settings.forceall else [*settings.forcerun, *(settings.targets if settings.forcetargets else ())]
     os.environ[FORCED] = "\n".join(map(str, forced))
 

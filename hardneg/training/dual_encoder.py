@@ -57,7 +57,8 @@ def train(stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> 
         usable[:, len(rows) :] &= (drawn >= 0).ravel()
         query = encode_rows(encoder, queries, rows, options["rows_per_forward"], device)
         passage = encode_rows(encoder, passages, columns, options["rows_per_forward"], device)
-        scores = query @ passage.T / encoder.temperature
+        with torch.autocast(device.type, enabled=False):  # mixed precision is for the encoder
+            scores = query @ passage.T / encoder.temperature
         in_batch, hard = (torch.from_numpy(part & usable).to(device) for part in mask)
         own: torch.Tensor = loss_of(scores, scores.diagonal(), in_batch, hard)
         return own

@@ -61,7 +61,8 @@ def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.devic
         passages, grades = listed_of(retrieved, rows, judged)
         listed = passages >= 0
         taken = torch.from_numpy(vectors.take(np.maximum(passages, 0).ravel())).view(*passages.shape, -1).to(device)
-        scores = torch.einsum("qd,qld->ql", query, taken) / encoder.temperature
+        with torch.autocast(device.type, enabled=False):  # mixed precision is for the encoder
+            scores = torch.einsum("qd,qld->ql", query, taken) / encoder.temperature
         ideal = torch.from_numpy(ideal_dcg(judged, rows, cut)).to(device)
         loss: torch.Tensor = loss_of(
             scores, torch.from_numpy(grades).to(device), torch.from_numpy(listed).to(device), ideal

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from conftest import ROOT, Project
 
 SUMMARY = {"summarise_measures": 1, "write_report": 1}
@@ -58,7 +57,7 @@ def test_shards_change_nothing(project: Project, shards: int) -> None:
 
 
 def test_the_seed_changes_training_and_what_follows(project: Project) -> None:
-    assert project.jobs("--config", "seed=4") == {
+    expected = {
         "train_dual_encoder": 2,
         "encode_passages": 4,
         "seal_passages": 2,
@@ -68,7 +67,8 @@ def test_the_seed_changes_training_and_what_follows(project: Project) -> None:
         "mine_negatives": 1,  # the warm-up model's; BM25's stay
         "train_query_encoder": 1,
         "measure_run": 3,
-    } | SUMMARY
+    }
+    assert project.jobs("--config", "seed=4") == expected | SUMMARY
 
 
 # --- the code ---
@@ -110,7 +110,7 @@ def test_ranknets_arithmetic_reruns_what_trains_with_it(checkout: Project) -> No
     assert text.count(formula) == 1
     losses.write_text(text.replace(formula, f"1.01 * {formula}"), encoding="utf-8")
     # STAR trains with it, ADORE starts from STAR; the warm-up trains with softmax and stays.
-    assert checkout.jobs() == {
+    expected = {
         "train_dual_encoder": 1,
         "encode_passages": 2,
         "seal_passages": 1,
@@ -119,7 +119,8 @@ def test_ranknets_arithmetic_reruns_what_trains_with_it(checkout: Project) -> No
         "search_dense": 2,
         "train_query_encoder": 1,
         "measure_run": 2,
-    } | SUMMARY
+    }
+    assert checkout.jobs() == expected | SUMMARY
 
 
 # --- --forcerun ---

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from conftest import Project, new_project
 
 COLLECTION = {"prepare_collection": 1}

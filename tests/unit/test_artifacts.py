@@ -137,7 +137,7 @@ def test_a_digest_is_read_again_when_the_file_changes(tmp_path: Path, monkeypatc
     assert cached_digest(file, cache) == file_digest(file)
 
 
-def test_a_second_writer_waits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_second_writer_waits(tmp_path: Path) -> None:
     order: list[str] = []
     inside = threading.Event()
 
@@ -146,6 +146,7 @@ def test_a_second_writer_waits(tmp_path: Path, capsys: pytest.CaptureFixture[str
             inside.set()
             while "waiting" not in order:
                 time.sleep(0.01)
+            time.sleep(0.1)
             order.append("first done")
 
     thread = threading.Thread(target=first)
@@ -155,7 +156,7 @@ def test_a_second_writer_waits(tmp_path: Path, capsys: pytest.CaptureFixture[str
     with writer_lock(tmp_path / "star"):
         order.append("second")
     thread.join()
-    assert order[-1] == "second"
+    assert order == ["waiting", "first done", "second"]
 
 
 def test_a_writer_that_never_ends_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

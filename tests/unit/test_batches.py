@@ -14,6 +14,7 @@ from made import QRELS, RUNTIME, TRAIN, Small, seal, small, stage_of
 
 from hardneg import batches
 from hardneg.artifacts import Artifact
+from hardneg.encoder import encode_rows
 from hardneg.training import dual_encoder
 from hardneg.training.loop import Log
 
@@ -31,6 +32,8 @@ class Seen(NamedTuple):
 
     rows: np.ndarray
     columns: np.ndarray
+    query: torch.Tensor
+    passage: torch.Tensor
     scores: torch.Tensor
     positive: torch.Tensor
     in_batch: torch.Tensor
@@ -41,16 +44,16 @@ def steps_of(
     made: Small, folder: Path, monkeypatch: pytest.MonkeyPatch, negatives: Artifact | None, count: int, **settings: Any
 ) -> list[Seen]:
     """Some steps of a training, each with all that reached its loss."""
-    encoded: list[np.ndarray] = []
+    encoded: list[tuple[np.ndarray, torch.Tensor]] = []
     seen: list[Seen] = []
-    encode = dual_encoder.encode_rows
 
     def note_rows(encoder: Any, store: Any, positions: np.ndarray, *rest: Any) -> torch.Tensor:
-        encoded.append(positions)
-        return encode(encoder, store, positions, *rest)
+        encoded.append((positions, encode_rows(encoder, store, positions, *rest)))
+        return encoded[-1][1]
 
     def note_loss(*arguments: torch.Tensor, alpha: float | None) -> torch.Tensor:
-        seen.append(Seen(*encoded[-2:], *arguments))
+        (rows, query), (columns, passage) = encoded[-2:]
+        seen.append(Seen(rows, columns, query, passage, *arguments))
         return arguments[0].sum()
 
     def no_optimizer(module: Any, compute_loss: Any, *rest: Any, **more: Any) -> Log:
@@ -140,6 +143,17 @@ def test_number_of_pairs_of_star(made: Small, tmp_path: Path, monkeypatch: pytes
             counted += 1
             assert (int(step.in_batch.sum()), int(step.mined.sum())) == (size * (size - 1), size * size)
     assert counted > 0
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_scores_are_float32_inner_products(
+    made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixed: bool
+) -> None:
+    """Mixed precision is for the encoder: rounded to bf16, scores over a temperature of 0.05 are off by up to 0.06."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        step = steps_of(made, tmp_path / "run", monkeypatch, None, 1)[0]
+    by_hand = step.query.double() @ step.passage.double().T / 0.05
+    torch.testing.assert_close(step.scores.double(), by_hand, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "in_batch", "mined"), [("own", 0, 2), ("in_batch", 3, 8), ("shared", 0, 8)])

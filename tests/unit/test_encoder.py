@@ -58,7 +58,7 @@ def test_cls_pooling() -> None:
 
 def test_projection_and_layer_norm() -> None:
     encoder, table = lookup(pooling="cls", projection=4)
-    linear, norm = encoder.head[0], encoder.head[1]
+    linear, norm = encoder.head.children()
     assert isinstance(linear, nn.Linear) and isinstance(norm, nn.LayerNorm)
     projected = table[[1, 4]] @ linear.weight.T + linear.bias
     centred = projected - projected.mean(1, keepdim=True)

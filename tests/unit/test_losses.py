@@ -168,12 +168,13 @@ def test_lambda_ranknet(
 ) -> None:
     scores, grades, listed, ideal = lists
     ours = lambda_ranknet(scores, grades, listed, ideal.float(), metric=metric, cut=cut)
-    assert_same(ours, list_by_hand(*lists, weight(cut)), scores)
+    assert_same(ours, list_by_hand(scores, grades, listed, ideal, weight(cut)), scores)
 
 
 def test_list_ranknet(lists: tuple[torch.Tensor, ...]) -> None:
     scores, grades, listed, ideal = lists
-    assert_same(list_ranknet(scores, grades, listed, ideal), list_by_hand(*lists, lambda own, i, j, ideal: 1.0), scores)
+    by_hand = list_by_hand(scores, grades, listed, ideal, lambda own, i, j, ideal: 1.0)
+    assert_same(list_ranknet(scores, grades, listed, ideal), by_hand, scores)
 
 
 @pytest.mark.parametrize("relevant", [0, 2, 5, 7])

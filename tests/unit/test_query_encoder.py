@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +12,13 @@ import torch
 from made import QRELS, RUNTIME, TRAIN, Small, seal, small, stage_of
 from safetensors.torch import load_file
 
-from hardneg.artifacts import Artifact, file_digest
+from hardneg.artifacts import Artifact, StageFolder, file_digest
 from hardneg.data.judgements import Judgements
 from hardneg.embedding import encode_passages
 from hardneg.encoder import encode_rows
 from hardneg.tokens import TokenStore
 from hardneg.training import query_encoder
-from hardneg.training.loop import rows_of_step
+from hardneg.training.loop import Log, rows_of_step
 
 CPU = torch.device("cpu")
 DEPTH = 7
@@ -36,6 +37,18 @@ def test_ideal_dcg(cut: int | None, expected: float) -> None:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Small:
     return small(tmp_path_factory.mktemp("small"))
+
+
+def adore_of(folder: Path, parents: dict[str, Artifact], metric: str) -> StageFolder:
+    settings = {
+        "source": {"name": "live", "depth": DEPTH, "append": "missing"},
+        "loss": {"name": "lambda_ranknet", "metric": metric, "cut": 5},
+        "train": TRAIN,
+        "seed": 5,
+        "split": "train",
+        "precision": "fp32",
+    }
+    return stage_of(folder, settings, parents)
 
 
 def parents_of(made: Small, folder: Path) -> dict[str, Artifact]:
@@ -60,15 +73,7 @@ def test_it_trains_on_the_exact_top_k(made: Small, tmp_path: Path, metric: str) 
     parents = parents_of(made, tmp_path)
     shards = [parents["passages"].path(name) for name in ("a.npy", "b.npy")]
     before = [file_digest(path) for path in shards]
-    settings = {
-        "source": {"name": "live", "depth": DEPTH, "append": "missing"},
-        "loss": {"name": "lambda_ranknet", "metric": metric, "cut": 5},
-        "train": TRAIN,
-        "seed": 5,
-        "split": "train",
-        "precision": "fp32",
-    }
-    stage = stage_of(tmp_path / "adore", settings, parents)
+    stage = adore_of(tmp_path / "adore", parents, metric)
     trained = seal(stage, query_encoder.train(stage, RUNTIME, [CPU]))
     assert [file_digest(path) for path in shards] == before
 
@@ -91,3 +96,33 @@ def test_it_trains_on_the_exact_top_k(made: Small, tmp_path: Path, metric: str) 
 
     first, last = (made.encoder(seed=1).state_dict(), load_file(trained.path("encoder/backbone/model.safetensors")))
     assert any(not torch.equal(tensor, first[f"backbone.{name}"]) for name, tensor in last.items())
+
+
+def test_the_loss_sees_the_list_in_float32(made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under mixed precision too: the retrieved list with its scores, then the positives that are not in it."""
+    seen: list[torch.Tensor] = []
+    log = Log()
+
+    def note(*given: torch.Tensor, metric: str, cut: int) -> torch.Tensor:
+        seen.extend(given)
+        return given[0].sum()
+
+    def one_step(module: Any, compute_loss: Any, *rest: Any, **more: Any) -> Log:
+        with torch.autocast("cpu", torch.bfloat16):
+            compute_loss(0, log)
+        return Log()
+
+    monkeypatch.setattr("hardneg.losses.lambda_ranknet", note)
+    monkeypatch.setattr(query_encoder, "fit", one_step)
+    query_encoder.train(adore_of(tmp_path / "adore", parents_of(made, tmp_path), "MRR"), RUNTIME, [CPU])
+    scores, grades, listed, ideal = (tensor.detach() for tensor in seen)
+    torch.testing.assert_close(scores[:, :DEPTH], log.kept["000001.scores"] / 0.05, rtol=1e-5, atol=1e-5)
+    relevant = {(query, passage): grade for query, passage, grade in QRELS if grade > 0}
+    for row, query in enumerate(log.kept["000001.queries"].tolist()):
+        top = log.kept["000001.retrieved"][row].tolist()
+        joined = [grade for (q, passage), grade in sorted(relevant.items()) if q == query and passage not in top]
+        expected = [relevant.get((query, passage), 0) for passage in top] + joined
+        assert grades[row][listed[row]].tolist() == expected
+        best = sorted((grade for (q, _), grade in relevant.items() if q == query), reverse=True)
+        dcg = sum(grade / math.log2(rank + 2) for rank, grade in enumerate(best))
+        assert ideal[row].item() == pytest.approx(dcg)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import RUNTIME, TRAIN, Small, seal, small, stage_of
+from made import RUNTIME, TRAIN, Small, seal, small
 from torch import nn
 
 from hardneg.artifacts import StageFolder
@@ -179,7 +179,7 @@ def test_a_resumed_encoder_has_the_same_bytes(made: Small, tmp_path: Path, monke
 def test_two_rounds_with_the_same_negatives_are_one_run(made: Small, tmp_path: Path) -> None:
     """Weights, moments, schedule and data order go on; only the negatives would be mined anew."""
     whole = train(made, tmp_path / "whole")
-    rounds = {"refresh": {"name": "rounds", "rounds": 2}}
+    rounds: dict[str, Any] = {"refresh": {"name": "rounds", "rounds": 2}}
     stage = made.training(tmp_path / "first", round=1, **rounds)
     first = seal(stage, dual_encoder.train(stage, RUNTIME, CPU))
     assert first.facts["steps"] == 3 and "handover.safetensors" in first.manifest["files"]
@@ -195,8 +195,3 @@ def test_training_lowers_the_loss(made: Small, tmp_path: Path) -> None:
     lines = train(made, tmp_path / "run", train=options)["loss.csv"].decode().splitlines()[1:]
     losses = [float(line.split(",")[1]) for line in lines]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
-
-
-def test_a_stage_without_mined_lists_needs_no_parent(made: Small, tmp_path: Path) -> None:
-    stage = stage_of(tmp_path / "none", {"train": TRAIN, "seed": 0})
-    assert stage.parents == {} and "negatives" not in made.training(tmp_path / "made").parents

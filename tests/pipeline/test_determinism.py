@@ -1,0 +1,87 @@
+"""The same project in two folders, with one core and with two, gives the same bytes; ADORE trained on what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Project, new_project
+from safetensors.numpy import load_file
+
+from hardneg.artifacts import Artifact
+from hardneg.search.retrieve import vectors_of
+from hardneg.tokens import TokenStore
+
+
+@pytest.fixture(scope="module")
+def one_core(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Another project of the same content, run on one core; the finished one had two."""
+    project = new_project(tmp_path_factory.mktemp("determinism") / "elsewhere")
+    project.snakemake(cores=1)
+    return project
+
+
+def contents(project: Project, pattern: str) -> dict[str, bytes]:
+    """The files of a project that match a pattern, by their path in it."""
+    return {str(path.relative_to(project.folder)): path.read_bytes() for path in project.folder.glob(pattern)}
+
+
+def test_texts_have_from_3_to_300_tokens(finished: Project) -> None:
+    store = TokenStore(Artifact.open(finished.stage("tokens", "all") / "manifest.json"), "passages")
+    lengths = store.lengths(np.arange(len(store)))
+    assert lengths.min() <= 3
+    assert lengths.max() >= 300
+
+
+@pytest.mark.parametrize(
+    ("pattern", "count"),
+    [
+        ("results/small/runs/*.trec", 4 * 2),
+        ("results/small/measures.csv", 1),
+        ("artifacts/small/*/*/*.npy", 2 + 3 * 3 + 4),  # passages, queries, offsets of tokens
+        ("artifacts/small/*/*/encoder/**/*.safetensors", 3),
+        ("artifacts/small/*/*/manifest.json", 26),
+    ],
+)
+def test_two_folders_give_the_same_bytes(finished: Project, one_core: Project, pattern: str, count: int) -> None:
+    ours, theirs = contents(finished, pattern), contents(one_core, pattern)
+    assert len(ours) == count
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if ours[name] != theirs[name]] == []
+
+
+def test_adore_trained_on_the_top_k_of_the_whole_collection(finished: Project) -> None:
+    stage = Artifact.open(finished.stage("adore", "adore_star") / "manifest.json")
+    passages = vectors_of(Artifact.open(finished.stage("passages", "star") / "manifest.json"))
+    matrix = passages.block(0, len(passages)).astype(np.float64)
+    kept = load_file(stage.path("kept.safetensors"))
+    options, depth = stage.settings["train"], stage.settings["source"]["depth"]
+    steps = sorted({name.partition(".")[0] for name in kept})
+    assert [int(step) for step in steps] == [8, 16, 24, 32, 40]
+    for step in steps:
+        queries, vectors, retrieved, scores = (
+            kept[f"{step}.{part}"] for part in ("queries", "vectors", "retrieved", "scores")
+        )
+        assert retrieved.shape == (options["batch_size"], depth)
+        assert len(queries) == len(vectors) == options["batch_size"]
+        exact = vectors.astype(np.float64) @ matrix.T
+        order = np.argsort(-exact, axis=1, kind="stable")
+        best = np.take_along_axis(exact, order, axis=1)
+        np.testing.assert_allclose(scores, best[:, :depth], atol=1e-6)
+        # In float32 two passages may change places only where their exact scores are as good as equal.
+        np.testing.assert_allclose(np.take_along_axis(exact, retrieved, axis=1), best[:, :depth], atol=1e-6)
+        clear = np.diff(best[:, : depth + 1], axis=1) < -1e-6
+        clear = clear & np.pad(clear, ((0, 0), (1, 0)), constant_values=True)[:, :-1]
+        assert clear.mean() > 0.5
+        assert (retrieved == order[:, :depth])[clear].all()
+        assert all(len(set(row)) == depth for row in retrieved)
+
+
+def test_adore_moved_its_queries_and_not_its_passages(finished: Project) -> None:
+    adore, star = (finished.stage("queries", label) / "queries.test.npy" for label in ("adore_star", "star"))
+    assert not np.array_equal(np.load(adore), np.load(star))
+    run = json.loads((finished.stage("run", "adore_star") / "manifest.json").read_text(encoding="utf-8"))
+    index: Path = finished.stage("index", "star")
+    assert index.name.endswith(run["parents"]["index"])
