@@ -45,7 +45,7 @@ class Encoder(nn.Module):
             pooled = hidden[:, 0]
         else:
             weight = attention_mask.unsqueeze(-1).to(hidden.dtype)
-            pooled = (hidden * weight).sum(1) / weight.sum(1)
+            pooled = (hidden * weight).sum(1) / weight.sum(1).clamp_min(1)  # a text may have no token at all
         vector = self.head(pooled).float()
         return nn.functional.normalize(vector, dim=-1) if self.settings["normalize"] else vector
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,12 +88,7 @@ def prepare(
                 found="0 queries",
                 remedy="check its queries and judgements.",
             )
-        query_ids = _unique_ids(
-            queries,
-            "query_id",
-            f"{split} queries",
-            lambda wanted, split=split: (q.where for q in reader.queries(split) if q.query_id == wanted),
-        )
+        query_ids = _unique_ids(queries, "query_id", f"{split} queries", partial(_places, reader, split))
         judgements = list(reader.judgements(split))
         judged = _judgements(judgements, query_ids, passage_ids, split)
         _write_table(qrels, judged)
@@ -135,6 +131,11 @@ def in_groups(rows: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
 def _write_table(path: Path, table: pa.Table) -> None:
     with atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
+
+
+def _places(reader: CollectionReader, split: str, query_id: str) -> Iterator[str]:
+    """Where the records of a query come from."""
+    return (query.where for query in reader.queries(split) if query.query_id == query_id)
 
 
 def _unique_ids(path: Path, column: str, what: str, places: Callable[[str], Iterable[str]]) -> pa.Array:
