@@ -154,10 +154,10 @@ def _methods(given: argparse.Namespace) -> None:
                     print(textwrap.fill(text, 110, initial_indent=" " * 20, subsequent_indent=" " * 24))
     print("\npresets (`preset:` of a system)")
     for name, chosen in presets().items():
-        answers = ", ".join(
+        filled = ", ".join(
             f"{key} {value['name'] if isinstance(value, dict) else value}" for key, value in chosen.items()
         )
-        print(textwrap.fill(answers, 110, initial_indent=f"  {name:<16}", subsequent_indent=" " * 18))
+        print(textwrap.fill(filled, 110, initial_indent=f"  {name:<16}", subsequent_indent=" " * 18))
 
 
 if __name__ == "__main__":

@@ -24,8 +24,9 @@ def one_core(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def contents(project: Project, pattern: str) -> dict[str, bytes]:
-    """The files of a project that match a pattern, by their path in it."""
-    return {str(path.relative_to(project.folder)): path.read_bytes() for path in project.folder.glob(pattern)}
+    """The files of a project that match a pattern, by their path; but for Lucene's: it writes dates and random ids."""
+    found = (path for path in project.folder.glob(pattern) if "bm25_index" not in path.parts)
+    return {str(path.relative_to(project.folder)): path.read_bytes() for path in found}
 
 
 def test_texts_have_from_3_to_300_tokens(finished: Project) -> None:
@@ -42,7 +43,7 @@ def test_texts_have_from_3_to_300_tokens(finished: Project) -> None:
         ("results/small/measures.csv", 1),
         ("artifacts/small/*/*/*.npy", 2 + 3 * 3 + 4),  # passages, queries, offsets of tokens
         ("artifacts/small/*/*/encoder/**/*.safetensors", 3),
-        ("artifacts/small/*/*/manifest.json", 26),
+        ("artifacts/small/*/*/manifest.json", 25),
     ],
 )
 def test_two_folders_give_the_same_bytes(finished: Project, one_core: Project, pattern: str, count: int) -> None:

@@ -36,7 +36,9 @@ def test_the_command_word_for_word(finished: Project, tmp_path: Path) -> None:
     clone = clone_of(finished, tmp_path / "clone")
     stage = clone.stage("queries", "adore_star")
     vectors = (stage / "queries.test.npy").read_bytes()
-    shutil.rmtree(stage)
+    for folder in (stage, clone.stage("run", "adore_star"), clone.stage("measure", "adore_star")):
+        shutil.rmtree(folder)
+    shutil.rmtree(clone.folder / "results")
     done = subprocess.run(
         COMMAND, cwd=clone.folder, env=clone.environment(), stdin=subprocess.DEVNULL, capture_output=True, text=True
     )
@@ -50,13 +52,14 @@ def test_the_command_word_for_word(finished: Project, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def pretended(tmp_path: Path) -> dict[str, str]:
-    """The environment of a machine with four devices."""
-    (tmp_path / "leases").mkdir()
-    return {"HARDNEG_PRETEND_DEVICES": "4", "HARDNEG_LEASE_DIR": str(tmp_path / "leases")}
+def leases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of leases of a machine with four pretended devices."""
+    monkeypatch.setenv("HARDNEG_PRETEND_DEVICES", "4")
+    monkeypatch.setenv("HARDNEG_LEASE_DIR", str(tmp_path / "leases"))
+    return tmp_path / "leases"
 
 
-def test_four_jobs_lease_a_device_each(project: Project, pretended: dict[str, str]) -> None:
+def test_four_jobs_lease_a_device_each(project: Project, leases: Path) -> None:
     stage = project.stage("passages", "star")
     before = vectors_of(Artifact.open(stage / "manifest.json"))
     expected = before.block(0, len(before))
@@ -65,26 +68,24 @@ def test_four_jobs_lease_a_device_each(project: Project, pretended: dict[str, st
         str(stage.relative_to(project.folder) / "manifest.json"),
         *("--resources", "gpu=4", "--config", "runtime={shards: 4}"),
         cores=4,
-        **pretended,
     )
     shards = costs(stage, "shard-*.cost.json")
     assert [cost["devices"] for cost in shards] == [1] * 4
     leased = {device for cost in shards for device in cost["visible"]}
     assert leased
     assert leased <= set("0123")
-    assert {path.name for path in Path(pretended["HARDNEG_LEASE_DIR"]).iterdir()} >= {f"{name}.lock" for name in leased}
+    assert {path.name for path in leases.iterdir()} >= {f"{name}.lock" for name in leased}
     after = vectors_of(Artifact.open(stage / "manifest.json"))
     assert np.array_equal(after.block(0, len(after)), expected)
 
 
-def test_one_job_searches_on_all_four(project: Project, pretended: dict[str, str]) -> None:
+def test_one_job_searches_on_all_four(project: Project, leases: Path) -> None:
     stage = project.stage("run", "adore_star")
     manifest = str(stage.relative_to(project.folder) / "manifest.json")
     ranked = (stage / "manifest.json").read_bytes()
     project.snakemake(
         manifest,
         *("--resources", "gpu=4", "--config", "runtime={gpus_per_search: 4}", "--forcerun", manifest),
-        **pretended,
     )
     (cost,) = costs(stage, "cost.json")
     assert (cost["devices"], cost["visible"]) == (4, ["0", "1", "2", "3"])

@@ -23,6 +23,7 @@ from conftest import Project
 
 PATIENCE = 240.0
 POLL = 0.002
+WRITTEN = ".passages-0001*.tmp"
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<writer>\d+)\.tmp")
 
 
@@ -55,6 +56,9 @@ class Watched:
     label: str
     needle: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.label}"
+
     def folder(self) -> Path | None:
         """Its folder, once there is one."""
         return next((self.project.folder / "artifacts/small" / self.kind).glob(f"{self.label}-*"), None)
@@ -77,7 +81,7 @@ class Watched:
     def process(self) -> int:
         """The process that makes it."""
         found = [number for number, line in processes(self.project.folder) if self._is_made_by(line)]
-        assert len(found) == 1, f"processes of {self.kind}/{self.label}: {found}"
+        assert len(found) == 1, f"processes of {self}: {found}"
         return found[0]
 
     def _is_made_by(self, line: str) -> bool:
@@ -165,6 +169,20 @@ def kill_everything(run: subprocess.Popen[bytes], victim: Watched) -> None:
     wait_for(lambda: not list(processes(victim.project.folder)), "the whole group ends")
 
 
+def stop_in_the_middle(run: subprocess.Popen[bytes], victim: Watched, step: int) -> None:
+    """Wait until a training has passed a step in this run, or a shard is being written."""
+    if victim.kind == "passages":
+        old = set(victim.files(WRITTEN))
+        wait_for(lambda: set(victim.files(WRITTEN)) > old, f"{victim} writes", run)
+    else:
+        step = max(step, victim.step() + 1)
+        wait_for(lambda: victim.step() >= step, f"{victim} passes step {step}", run)
+
+
+def wait_for_words(run: subprocess.Popen[bytes], victim: Watched, words: str) -> None:
+    wait_for(lambda: words in victim.log(), f"{victim} says: {words}", run)
+
+
 def test_killed_anywhere_the_same_command_ends_with_the_same_scores(finished: Project, interrupted: Project) -> None:
     project, rng = interrupted, Random(20210711)
     writers = Writers(project.folder / "artifacts/small")
@@ -178,46 +196,35 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_scores(finished: Pr
         Watched(project, "train", "star"),
         Watched(project, "adore", "adore_star"),
     ):
-        name = f"{victim.kind}/{victim.label}"
         for number, kill in enumerate((kill_the_job, kill_everything)):
-            if victim.kind == "passages":  # in the middle of a write
-                old = set(victim.files(".passages-0001*.tmp"))
-                wait_for(lambda v=victim, o=old: set(v.files(".passages-0001*.tmp")) > o, f"{name} writes", run)
-                kill(run, victim)
-                assert len(victim.files(".passages-0001*.tmp")) == number + 1
-                assert not victim.files("passages-0001*.npy")
-            else:
-                step = max(rng.randint(1, 9) + 11 * number, victim.step() + 1)
-                wait_for(lambda v=victim, s=step: v.step() >= s, f"{name} passes step {step}", run)
-                time.sleep(rng.random() * 0.02)
-                kill(run, victim)
-                assert victim.step() >= step
-                assert number == 0 or f"resuming train {victim.label} at step" in victim.log()
+            stop_in_the_middle(run, victim, rng.randint(1, 9) + 11 * number)
+            if victim.kind != "passages":
+                time.sleep(rng.random() * 0.02)  # between two checkpoints, or while one is written
+            kill(run, victim)
             assert not victim.files("manifest.json")
+            if victim.kind == "passages":
+                assert len(victim.files(WRITTEN)) == number + 1
+                assert not victim.files("passages-0001*.npy")
+            elif number > 0:
+                assert f"resuming train {victim.label} at step" in victim.log()
             run = start(project)
 
         # Snakemake alone: the job lives on.
-        if victim.kind == "passages":
-            old = set(victim.files(".passages-0001*.tmp"))
-            wait_for(lambda v=victim, o=old: set(v.files(".passages-0001*.tmp")) > o, f"{name} writes", run)
-        else:
-            step = max(25, victim.step() + 1)
-            wait_for(lambda v=victim, s=step: v.step() >= s, f"{name} passes step {step}", run)
+        stop_in_the_middle(run, victim, 25)
         orphan = victim.process()
-        os.kill(orphan, signal.SIGSTOP)  # it may not end before the next one starts
+        os.kill(orphan, signal.SIGSTOP)  # it ends when this test says so
         os.kill(run.pid, signal.SIGKILL)
         run.wait(PATIENCE)
-        if victim.kind == "adore":  # it ends before the next one starts
+        if victim.kind == "adore":  # before the next one starts
             os.kill(orphan, signal.SIGCONT)
-            wait_for(lambda v=victim: bool(v.files("manifest.json")), f"the orphan finishes {name}")
+            wait_for(lambda: project.stage("adore", "adore_star").joinpath("manifest.json").exists(), "the orphan ends")
             run = start(project)
-            wait_for(lambda v=victim: "was finished before" in v.log(), f"the new run finds {name} finished", run)
-        else:
+            wait_for_words(run, victim, "was finished before")
+        else:  # while the next one waits for it
             run = start(project)
-            wait_for(lambda v=victim: "waiting: " in v.log(), f"the new run waits for {name}", run)
-            assert f"is being written by process {orphan} on" in victim.log()
+            wait_for_words(run, victim, f"is being written by process {orphan} on")
             os.kill(orphan, signal.SIGCONT)
-            wait_for(lambda v=victim: "was finished by another process" in v.log(), f"the orphan finishes {name}", run)
+            wait_for_words(run, victim, "was finished by another process")
 
     assert run.wait(PATIENCE) == 0, (project.folder / "terminal.txt").read_text(encoding="utf-8")
     writers.stop.set()

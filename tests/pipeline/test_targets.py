@@ -63,7 +63,7 @@ def test_no_target_is_the_whole_flow(empty: Project) -> None:
 
 
 def test_until_stops_after_a_rule(empty: Project) -> None:
-    assert empty.jobs("--until", "train_dual_encoder") == STAR
+    assert empty.jobs("--until", "train_query_encoder") == ADORE
 
 
 def test_a_stage_can_be_asked_for_by_its_file(finished: Project, empty: Project) -> None:
