@@ -377,7 +377,8 @@ class Plan:
                 for answer in (system.source, system.sampler, system.refresh, system.loss, system.batch)
             ]
             made = self._encoded(label, self._add("train", label, settings, parents, roots))
-        return {**made, "index": self._index(name, made["passages"])}
+        queries = self._queries(name, made["model"], list(self.config.splits.evaluate))
+        return {**made, "queries": queries, "index": self._index(name, made["passages"])}
 
     def _trained(self, system: System) -> dict[str, Any]:
         arithmetic = self.config.arithmetic
@@ -398,15 +399,11 @@ class Plan:
             "dtype": arithmetic.vectors,
         }
         passages = self._add("passages", label, settings, {"model": model, "tokens": self.tokens})
-        return {"model": model, "passages": passages, "queries": self._queries(label, model)}
+        return {"model": model, "passages": passages}
 
-    def _queries(self, label: str, model: Stage) -> Stage:
+    def _queries(self, label: str, model: Stage, splits: list[str]) -> Stage:
         arithmetic = self.config.arithmetic
-        settings = {
-            "threads": arithmetic.encoding_threads,
-            "precision": arithmetic.precision,
-            "splits": self.collection.settings["splits"],
-        }
+        settings = {"threads": arithmetic.encoding_threads, "precision": arithmetic.precision, "splits": splits}
         return self._add("queries", label, settings, {"model": model, "tokens": self.tokens})
 
     def _index(self, label: str, passages: Stage) -> Stage:
@@ -427,7 +424,7 @@ class Plan:
                 "run",
                 label,
                 {"splits": [train], "depth": source.depth, "threads": self.config.arithmetic.encoding_threads},
-                {"passages": encoded["passages"], "queries": encoded["queries"]},
+                {"passages": encoded["passages"], "queries": self._queries(label, encoded["model"], [train])},
             )
         settings = {"filter": _plain(system.filter), "split": train}
         return self._add(
@@ -447,7 +444,8 @@ class Plan:
             "index": base.index,
         }
         model = self._add("adore", name, settings, parents, [system.source.implemented_by, system.loss.implemented_by])
-        return {"model": model, "passages": base.passages, "queries": self._queries(name, model), "index": base.index}
+        queries = self._queries(name, model, list(self.config.splits.evaluate))
+        return {"model": model, "passages": base.passages, "queries": queries, "index": base.index}
 
 
 def local_backbone(encoder: Encoder) -> Path | None:

@@ -1,4 +1,4 @@
-"""Encode the queries of all splits."""
+"""Encode the queries of some splits."""
 
 from __future__ import annotations
 

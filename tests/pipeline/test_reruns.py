@@ -61,7 +61,7 @@ def test_the_seed_changes_training_and_what_follows(project: Project) -> None:
         "train_dual_encoder": 2,
         "encode_passages": 4,
         "seal_passages": 2,
-        "encode_queries": 3,
+        "encode_queries": 4,
         "build_index": 2,
         "search_dense": 4,
         "mine_negatives": 1,  # the warm-up model's; BM25's stay

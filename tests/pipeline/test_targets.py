@@ -29,7 +29,7 @@ STAR_ENCODED = STAR | {"encode_passages": 4, "seal_passages": 2}
 ADORE = STAR_ENCODED | {"build_index": 1, "train_query_encoder": 1}
 EVALUATE = ADORE | {
     "search_bm25": 2,
-    "encode_queries": 3,
+    "encode_queries": 4,
     "build_index": 2,
     "search_dense": 4,
     "measure_run": 4,
@@ -38,7 +38,7 @@ EVALUATE = ADORE | {
 TARGETS = {
     "bm25": BM25,
     "warmup": WARM_UP,
-    "encode": ADORE | {"encode_queries": 3},
+    "encode": ADORE | {"encode_queries": 4},
     "mine": MINE,
     "star": STAR,
     "index": STAR_ENCODED | {"build_index": 2},
