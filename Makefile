@@ -1,12 +1,13 @@
-# make demo     install what is needed into .venv, then run the workflow on config.yaml
-# make test     install what is needed, then run the tests
-# make lint     check format, style and types of the Python and of the rules
-# make install  only install
-# make lock     rewrite requirements.lock and envs/ from the pins in pyproject.toml
-# make clean    remove .venv and the caches of the tools; artifacts/ and results/ stay
+# make demo       install what is needed into .venv, then run the workflow on config.yaml
+# make test       install what is needed, then run the tests
+# make test-slow  the tests that kill a run a dozen times
+# make lint       check format, style and types of the Python and of the rules
+# make install    only install
+# make lock       rewrite requirements.lock and envs/ from the pins in pyproject.toml
+# make clean      remove .venv and the caches of the tools; artifacts/ and results/ stay
 
 SHELL := /bin/bash
-.PHONY: demo test lint install lock clean
+.PHONY: demo test test-slow lint install lock clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -21,6 +22,9 @@ demo: install
 # wait, and take the cores from the other worker: training is ten times slower then.
 test: install
 	$(RUN) OMP_WAIT_POLICY=PASSIVE python -m pytest -n 2 --dist loadfile
+
+test-slow: install
+	$(RUN) OMP_WAIT_POLICY=PASSIVE python -m pytest -m slow
 
 lint: install
 	$(RUN) ruff check

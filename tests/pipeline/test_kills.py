@@ -183,6 +183,7 @@ def wait_for_words(run: subprocess.Popen[bytes], victim: Watched, words: str) ->
     wait_for(lambda: words in victim.log(), f"{victim} says: {words}", run)
 
 
+@pytest.mark.slow
 def test_killed_anywhere_the_same_command_ends_with_the_same_scores(finished: Project, interrupted: Project) -> None:
     project, rng = interrupted, Random(20210711)
     writers = Writers(project.folder / "artifacts/small")
