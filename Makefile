@@ -50,6 +50,9 @@ $(VENV)/locked: requirements.lock
 	echo "Installing the packages of requirements.lock into $(VENV) (2.5 GB or more, some minutes) ..."; \
 	"$$python" -m venv --clear $(VENV)
 	@$(PIP) install --no-compile --requirement requirements.lock
+	@# Compiled here, on all cores, since each of the workflow's jobs is a process of its own; a few packages carry
+	@# files that are no Python of this version, which nobody imports.
+	@$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
 	@touch $@
 
 $(VENV)/installed: $(VENV)/locked pyproject.toml
