@@ -57,6 +57,7 @@ $(VENV)/locked: requirements.lock
 
 $(VENV)/installed: $(VENV)/locked pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(VENV)/bin/python -m compileall -q hardneg workflow_scripts
 	@touch $@
 	@echo "Installed hardneg into $(VENV)."
 

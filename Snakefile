@@ -6,6 +6,7 @@ min_version("9.0")
 include: "rules/common.smk"
 include: "rules/collection.smk"
 include: "rules/bm25.smk"
+include: "rules/given.smk"
 include: "rules/train.smk"
 include: "rules/encode.smk"
 include: "rules/search.smk"

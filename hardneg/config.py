@@ -8,16 +8,17 @@ every key at fault. Nested scalars given with `--config` arrive as text, so numb
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from hardneg import axes
+from hardneg.data.template import DEFAULT_TEMPLATE, check_template
 from hardneg.errors import HardnegError, nearest
 from hardneg.measure_names import split_name
 
@@ -31,28 +32,207 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
-class PyDocsCollection(Model):
+class Windows(Model):
+    """Documents are cut into passages of at most `words` words, `overlap` of them shared with the next passage."""
+
+    words: int = Field(ge=1)
+    overlap: int = Field(0, ge=0)
+
+
+class Download(Model):
+    """A file to fetch into the collection's `path` before it is read; an archive is unpacked there."""
+
+    url: str = Field(pattern=r"^https?://", description="http or https")
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
+    size: int | None = Field(None, ge=0, description="bytes")
+    unpack: bool = Field(False, description="zip, tar, tar.gz or tgz")
+
+
+class AnyCollection(Model):
+    """What all formats have in common."""
+
+    name: str = Field(pattern=FOLDER_NAME, description=NAMES_FOLDERS)
+    holdout: dict[str, float] = Field(
+        {},
+        description="splits made by putting aside a share of the training queries, chosen by a hash of their ids: "
+        "{dev: 0.1, test: 0.1}",
+    )
+    windows: Windows | None = Field(
+        None, description="cut documents into passages; a document is then scored by its best passage"
+    )
+
+
+class PyDocsCollection(AnyCollection):
     """The embedded collection: docstrings of the pinned packages and the standard library."""
 
     format: Literal["pydocs"]
     name: str = Field("pydocs", pattern=FOLDER_NAME, description=NAMES_FOLDERS)
 
 
-class BeirCollection(Model):
+class FolderCollection(AnyCollection):
+    """A folder with files of known names, fetched first where `download` says from where."""
+
+    path: Path = Field(description="the folder")
+    download: tuple[Download, ...] = Field((), description="what to fetch into it")
+
+
+class BeirCollection(FolderCollection):
     """A folder in BEIR layout: corpus.jsonl, queries.jsonl (plain or .gz), qrels/<split>.tsv."""
 
     format: Literal["beir"]
-    name: str = Field(pattern=FOLDER_NAME, description=NAMES_FOLDERS)
-    path: Path = Field(description="the folder")
 
 
-Collection = Annotated[PyDocsCollection | BeirCollection, Field(discriminator="format")]
+class MsMarcoPassageCollection(FolderCollection):
+    """MS MARCO passages under their official names; splits train, dev, dl2019, dl2020, where their files are."""
+
+    format: Literal["msmarco-passage"]
+
+
+class MsMarcoDocumentCollection(FolderCollection):
+    """MS MARCO documents under their official names; splits train, dev, dl2019, dl2020, where their files are."""
+
+    format: Literal["msmarco-document"]
+
+
+class SquadCollection(FolderCollection):
+    """SQuAD 1.1 or 2.0: paragraphs are passages, questions are queries."""
+
+    format: Literal["squad"]
+    splits: dict[str, str] = Field(min_length=1, description="the JSON file of each split, in the folder")
+
+
+Column = str | int
+
+
+def _only_path(value: object) -> object:
+    """Let a file be written as its bare path."""
+    return {"path": value} if isinstance(value, str | Path) else value
+
+
+class TableFile(Model):
+    """A JSONL, TSV, CSV or Parquet file (.gz too); columns are found by usual names unless they are named here."""
+
+    path: Path = Field(description="a file, a folder of parts, or a pattern with *")
+    header: bool | None = Field(None, description="whether the first line names the columns; null: look")
+
+
+class PassageColumns(Model):
+    """Where a passage's fields are."""
+
+    id: Column | None = None
+    url: Column | None = None
+    title: Column | None = None
+    text: Column | None = None
+
+
+class QueryColumns(Model):
+    """Where a query's fields are."""
+
+    id: Column | None = None
+    text: Column | None = None
+
+
+class QrelsColumns(Model):
+    """Where a judgement's fields are."""
+
+    query: Column | None = None
+    passage: Column | None = None
+    grade: Column | None = None
+
+
+class PassageFile(TableFile, PassageColumns):
+    """Columns are names, or numbers from 0 where there is no header."""
+
+
+class QueryFile(TableFile, QueryColumns):
+    """Columns are names, or numbers from 0 where there is no header. TREC topics are read too."""
+
+
+class QrelsFile(TableFile, QrelsColumns):
+    """Columns are names, or numbers from 0 where there is no header. TREC qrels of 2, 3 or 4 columns are read too."""
+
+
+class SplitFiles(Model):
+    """The queries and judgements of one split."""
+
+    queries: Annotated[QueryFile, BeforeValidator(_only_path, json_schema_input_type=str | QueryFile)]
+    qrels: Annotated[QrelsFile, BeforeValidator(_only_path, json_schema_input_type=str | QrelsFile)]
+
+
+class FilesCollection(AnyCollection):
+    """Your own files: passages, and for each split queries and judgements.
+
+    With `queries` and `qrels` in place of `splits` there is one split, `train`, and `holdout` puts aside the others.
+    """
+
+    format: Literal["files"]
+    passages: Annotated[PassageFile, BeforeValidator(_only_path, json_schema_input_type=str | PassageFile)]
+    queries: Annotated[QueryFile, BeforeValidator(_only_path, json_schema_input_type=str | QueryFile)] | None = None
+    qrels: Annotated[QrelsFile, BeforeValidator(_only_path, json_schema_input_type=str | QrelsFile)] | None = None
+    splits: dict[str, SplitFiles] = {}
+
+
+class IrDatasetsCollection(AnyCollection):
+    """What the package ir_datasets knows, by its ids."""
+
+    format: Literal["ir_datasets"]
+    splits: dict[str, str] = Field(min_length=1, description="the ir_datasets id of each split; one set of documents")
+
+
+class HubRows(Model):
+    """Rows of a dataset of the Hugging Face Hub."""
+
+    dataset: str = Field(description="owner/name, or a local folder")
+    config: str | None = Field(None, description="the dataset's configuration (subset)")
+    split: str = "train"
+    revision: str | None = Field(None, description="the commit; null reads the newest")
+
+
+class HubPassages(HubRows, PassageColumns):
+    """Columns are found by usual names unless they are named here."""
+
+
+class HubQueries(HubRows, QueryColumns):
+    """Columns are found by usual names unless they are named here."""
+
+
+class HubQrels(HubRows, QrelsColumns):
+    """Columns are found by usual names unless they are named here."""
+
+
+class HubSplit(Model):
+    """The queries and judgements of one split."""
+
+    queries: HubQueries
+    qrels: HubQrels
+
+
+class HubCollection(AnyCollection):
+    """Datasets of the Hugging Face Hub, by their columns."""
+
+    format: Literal["hf_datasets"]
+    passages: HubPassages
+    splits: dict[str, HubSplit] = Field(min_length=1)
+
+
+Collection = Annotated[
+    PyDocsCollection
+    | BeirCollection
+    | MsMarcoPassageCollection
+    | MsMarcoDocumentCollection
+    | SquadCollection
+    | FilesCollection
+    | IrDatasetsCollection
+    | HubCollection,
+    Field(discriminator="format"),
+]
 
 
 class Splits(Model):
     """Which splits of the collection train and which are searched and scored."""
 
-    train: str = "train"
+    train: str | None = Field("train", description="null: nothing is trained here, systems come from elsewhere")
     evaluate: tuple[str, ...] = Field(("dev", "test"), min_length=1)
 
 
@@ -69,6 +249,13 @@ class Tiny(Model):
     lower_case: bool = True
 
 
+class HeadFrom(Model):
+    """Where a published checkpoint keeps the projection and the LayerNorm of its head."""
+
+    linear: str = Field(description="prefix of the projection's tensors, such as embeddingHead")
+    norm: str = Field(description="prefix of the LayerNorm's tensors, such as norm")
+
+
 class Encoder(Model):
     """One encoder for queries and passages: a Transformer, pooled, with an optional head."""
 
@@ -78,14 +265,28 @@ class Encoder(Model):
     tiny: Tiny = Field(default_factory=Tiny, description="the size of builtin:tiny")
     pooling: Literal["cls", "mean"] = "mean"
     projection: int | None = Field(None, ge=1, description="width of a linear layer with LayerNorm after pooling")
+    head_from: HeadFrom | None = Field(
+        None, description="take the head from the backbone's own safetensors, where a whole checkpoint is published"
+    )
     normalize: bool = Field(False, description="scale vectors to length 1")
     temperature: float = Field(1.0, gt=0, description="training divides inner products by it")
     query_length: int = Field(32, ge=3, description="tokens of a query, special ones included")
     passage_length: int = Field(128, ge=3, description="tokens of a passage, special ones included")
+    passage_template: str = Field(
+        DEFAULT_TEMPLATE, description="a passage's text of its url, title and text; {sep}: the tokenizer's separator"
+    )
+    lower_case: bool = Field(False, description="lower-case texts first; builtin:tiny has its own setting")
+    prefix_space: bool | None = Field(None, description="begin a text with a space; null: as the tokenizer has it")
+    characters: int | None = Field(None, ge=1, description="characters of a passage that are kept; null: all")
+    contract: Path | None = Field(
+        None, description="JSON lines of texts and their token ids; a tokenizer that gives others is refused"
+    )
 
 
 class Bm25(Model):
     """BM25 through Lucene."""
+
+    passage_template: str = Field(DEFAULT_TEMPLATE, description="what is indexed of a passage's url, title and text")
 
     k1: float = Field(0.9, ge=0)
     b: float = Field(0.4, ge=0, le=1)
@@ -104,15 +305,31 @@ class Training(Model):
     steps: int | None = Field(None, ge=1, description="optimizer steps; or give epochs")
     epochs: float | None = Field(None, gt=0, description="passes over the training queries; or give steps")
     batch_size: int = Field(32, ge=1, description="queries a step")
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: Literal["adamw", "lamb"] = "adamw"
+    eps: float = Field(1e-8, gt=0, description="added to the root of the second moment")
     lr: float = Field(5e-5, gt=0, description="peak learning rate")
     schedule: Literal["linear", "constant", "cosine"] = "linear"
     warmup_steps: int = Field(0, ge=0)
+    schedule_steps: int | None = Field(
+        None, ge=1, description="steps that the schedule is planned for, where training stops earlier; null: all"
+    )
     weight_decay: float = Field(0.01, ge=0, description="not applied to biases and LayerNorm weights")
     max_grad_norm: float = Field(1.0, gt=0)
+    query_length: int | None = Field(None, ge=3, description="tokens of a query in training; null: encoder's")
+    passage_length: int | None = Field(None, ge=3, description="tokens of a passage in training; null: encoder's")
+    gradient_checkpointing: bool = Field(False, description="less memory, more time: activations are made again")
     rows_per_forward: int = Field(64, ge=1, description="texts of similar length that go through the encoder together")
     log_every: int = Field(10, ge=1, description="steps between logged losses")
     log_retrieved_every: int = Field(100, ge=1, description="steps between logged live rankings (query encoder)")
+
+
+class Vectors(Model):
+    """Vectors made elsewhere: `.npy` [rows, width] of float16 or float32, scored by inner product."""
+
+    passages: tuple[Path, ...] = Field(min_length=1, description="the passages' vectors, in one or several files")
+    passage_ids: Path | None = Field(None, description="the id of each row, a line each; null: the collection's order")
+    queries: dict[str, Path] = Field(min_length=1, description="the queries' vectors of each split")
+    query_ids: dict[str, Path] = Field({}, description="the id of each row of a split; none: the split's order")
 
 
 class System(Model):
@@ -120,9 +337,15 @@ class System(Model):
 
     preset: str | None = None
     from_: str | None = Field(
-        None, alias="from", description="the system whose weights it starts with; null: the backbone's"
+        None,
+        alias="from",
+        description="the system whose weights it starts with, `study:system` for another study's; null: the backbone's",
     )
-    retriever: Literal["bm25", "dense"] = "dense"
+    retriever: Literal["bm25", "dense", "run", "vectors"] = Field(
+        "dense", description="run, vectors: rankings or vectors that were made elsewhere are scored here"
+    )
+    runs: dict[str, Path] = Field({}, description="for retriever run: the TREC or MS MARCO run file of each split")
+    vectors: Vectors | None = Field(None, description="for retriever vectors: .npy files")
     trains: Literal["nothing", "both_encoders", "query_encoder"] = "both_encoders"
     source: axes.Source = axes.NoSource()
     filter: axes.Filter = axes.NoFilter()
@@ -133,13 +356,23 @@ class System(Model):
     train: Training = Field(default_factory=Training)
 
 
+Grade = Annotated[int, Field(ge=1)]
+
+
 class Evaluation(Model):
     """What is searched and measured."""
 
     depth: int = Field(1000, ge=1, description="passages a query in a run")
     measures: tuple[str, ...] = Field(("MRR@10", "nDCG@10", "R@100"), min_length=1)
-    relevant_grade: int = Field(1, ge=1, description="lowest grade that counts as relevant in binary measures")
+    relevant_grade: Grade | dict[str, Grade] = Field(
+        1, description="lowest grade that counts as relevant in binary measures; one for all splits, or by split"
+    )
     main_measure: str = Field("MRR@10", description="the measure the report ranks systems by")
+
+    def relevant_grades(self, splits: Iterable[str]) -> dict[str, int]:
+        """The lowest relevant grade of each split; 1 where none is given for it."""
+        given = self.relevant_grade
+        return {split: given if isinstance(given, int) else given.get(split, 1) for split in splits}
 
 
 class Arithmetic(Model):
@@ -166,6 +399,7 @@ class Config(Model):
     """Everything a run needs."""
 
     collection: Collection
+    studies: dict[str, Path] = Field({}, description="configurations whose systems this one uses, by a name")
     splits: Splits = Field(default_factory=Splits)
     seed: int = Field(13, ge=0, description="enters training stages only")
     encoder: Encoder = Field(default_factory=Encoder)
@@ -249,7 +483,7 @@ def merge(base: Any, over: Any) -> Any:
 
 
 def load(raw: Mapping[str, Any]) -> Config:
-    """Validate a configuration.
+    """Validate a configuration. A system that is null is left out: so a file removes one of those it extends.
 
     Raises:
         HardnegError: with one paragraph for each key at fault.
@@ -258,7 +492,7 @@ def load(raw: Mapping[str, Any]) -> Config:
     known = presets()
     systems = raw.get("systems")
     if isinstance(systems, Mapping):
-        filled["systems"] = {name: _with_preset(name, own, known) for name, own in systems.items()}
+        filled["systems"] = {name: _with_preset(name, own, known) for name, own in systems.items() if own is not None}
     try:
         config = Config.model_validate(filled)
     except ValidationError as fault:
@@ -270,8 +504,6 @@ def load(raw: Mapping[str, Any]) -> Config:
 
 
 def _with_preset(name: str, own: Any, known: Mapping[str, Any]) -> Any:
-    if own is None:
-        own = {}
     if not isinstance(own, Mapping) or own.get("preset") is None:
         return own
     chosen = own["preset"]
@@ -290,6 +522,7 @@ def _with_preset(name: str, own: Any, known: Mapping[str, Any]) -> Any:
 def _contradictions(config: Config) -> Iterator[HardnegError]:
     """What no single key can be blamed for: references between systems and answers that exclude each other."""
     systems = config.systems
+    yield from _wrong_collection(config)
     for name, system in systems.items():
         at = f"systems.{name}"
         if not _is_name(name):
@@ -300,6 +533,8 @@ def _contradictions(config: Config) -> Iterator[HardnegError]:
                 expected="letters, digits and underscores, a letter first",
                 remedy="rename it.",
             )
+        if system.from_ and ":" in system.from_:
+            yield from _wrong_study(config, at, system.from_)
         for key, other in _references(system):
             if other not in systems:
                 near = nearest(other, systems)
@@ -310,15 +545,17 @@ def _contradictions(config: Config) -> Iterator[HardnegError]:
                     expected=", ".join(systems),
                     remedy=f"did you mean {near}?" if near else "add that system or name one of these.",
                 )
-        if system.from_ in systems and systems[system.from_].retriever == "bm25":
+        if system.from_ in systems and systems[system.from_].retriever != "dense":
+            kind = {"bm25": "BM25", "run": "a given run", "vectors": "given vectors"}[systems[system.from_].retriever]
             yield HardnegError(
-                "A system cannot start from BM25, which has no weights.",
+                f"A system cannot start from {kind}, which has no weights.",
                 where=f"{at}.from",
                 found=system.from_,
-                remedy="start from a trained system, or mine BM25 with `source: {name: run, system: bm25}`.",
+                remedy=f"start from a trained system, or mine with `source: {{name: run, system: {system.from_}}}`.",
             )
-        yield from _wrong_answers(at, name, system)
+        yield from _wrong_answers(at, system, config)
     yield from _cycles(systems)
+    yield from _wrong_encoder(config)
     tiny = config.encoder.tiny
     if tiny.hidden % tiny.heads:
         yield HardnegError(
@@ -348,28 +585,139 @@ def _is_name(name: str) -> bool:
 
 
 def _references(system: System) -> Iterator[tuple[str, str]]:
-    if system.from_ is not None:
+    if system.from_ is not None and ":" not in system.from_:
         yield "from", system.from_
     if isinstance(system.source, axes.RunSource) and system.source.system is not None:
         yield "source.system", system.source.system
 
 
-def _wrong_answers(at: str, name: str, system: System) -> Iterator[HardnegError]:
-    if system.retriever == "bm25":
+def _wrong_collection(config: Config) -> Iterator[HardnegError]:
+    collection, splits = config.collection, config.splits
+    if collection.holdout and not all(
+        0 < share < 1 for share in (*collection.holdout.values(), sum(collection.holdout.values()))
+    ):
+        yield HardnegError(
+            "The shares that are held out leave nothing to train with.",
+            where="collection.holdout",
+            found=", ".join(f"{split} {share}" for split, share in collection.holdout.items()),
+            expected="shares above 0, together below 1",
+            remedy="such as {dev: 0.1, test: 0.1}.",
+        )
+    if collection.windows and collection.windows.overlap >= collection.windows.words:
+        yield HardnegError(
+            "Windows over a document must move on.",
+            where="collection.windows.overlap",
+            found=f"{collection.windows.overlap} of {collection.windows.words} words",
+            expected="less than collection.windows.words",
+            remedy="lower the overlap.",
+        )
+    if isinstance(collection, FilesCollection):
+        single = (collection.queries is not None) + (collection.qrels is not None)
+        if single != (0 if collection.splits else 2):
+            found = [key for key in ("queries", "qrels", "splits") if getattr(collection, key)]
+            yield HardnegError(
+                "The queries and judgements must be given once.",
+                where="collection",
+                found=", ".join(found) or "none",
+                expected="`queries` and `qrels`, or `splits` with both for each split",
+                remedy="see configs/own-data.yaml.",
+            )
+    graded = config.evaluation.relevant_grade
+    for split in graded if isinstance(graded, dict) else ():
+        if split not in splits.evaluate:
+            yield HardnegError(
+                "A relevant grade is set for a split that is not evaluated.",
+                where=f"evaluation.relevant_grade.{split}",
+                found=split,
+                expected=", ".join(splits.evaluate),
+                remedy="name one of these, or add the split to splits.evaluate.",
+            )
+
+
+def _wrong_encoder(config: Config) -> Iterator[HardnegError]:
+    encoder = config.encoder
+    for template, where in (
+        (encoder.passage_template, "encoder.passage_template"),
+        (config.bm25.passage_template, "bm25.passage_template"),
+    ):
+        try:
+            check_template(template, where)
+        except HardnegError as fault:
+            yield fault
+    built_in = encoder.backbone == "builtin:tiny"
+    for key, given in (("lower_case", encoder.lower_case), ("prefix_space", encoder.prefix_space)):
+        if built_in and given:
+            yield HardnegError(
+                "The built-in encoder reads texts in its own way.",
+                where=f"encoder.{key}",
+                found=str(given).lower(),
+                remedy="remove the key (encoder.tiny.lower_case is the built-in encoder's), or name another backbone.",
+            )
+    if encoder.head_from and (built_in or encoder.projection is None):
+        yield HardnegError(
+            "A head to take over needs a backbone that has one, and its width.",
+            where="encoder.head_from",
+            found=f"backbone {encoder.backbone}, projection {encoder.projection}",
+            remedy="name the checkpoint under encoder.backbone and the head's width under encoder.projection.",
+        )
+    for name, system in config.systems.items():
+        for key in ("query_length", "passage_length"):
+            given, stored = getattr(system.train, key), getattr(encoder, key)
+            if given is not None and given > stored:
+                yield HardnegError(
+                    "Training cannot read more tokens than are stored.",
+                    where=f"systems.{name}.train.{key}",
+                    found=str(given),
+                    expected=f"at most encoder.{key}, {stored}",
+                    remedy="lower it, or raise the encoder's.",
+                )
+
+
+def _wrong_study(config: Config, at: str, start: str) -> Iterator[HardnegError]:
+    study, _, _ = start.partition(":")
+    if study not in config.studies:
+        near = nearest(study, config.studies)
+        yield HardnegError(
+            "A system starts from a study that is not named.",
+            where=f"{at}.from",
+            found=start,
+            expected=", ".join(f"{name}:<system>" for name in config.studies) or "a study under `studies`",
+            remedy=f"did you mean {near}?" if near else f"add `studies: {{{study}: configs/{study}.yaml}}`.",
+        )
+
+
+def _wrong_answers(at: str, system: System, config: Config) -> Iterator[HardnegError]:
+    if system.retriever in ("bm25", "run", "vectors"):
+        kind = {"bm25": "BM25", "run": "A given run", "vectors": "A system of given vectors"}[system.retriever]
         if system.trains != "nothing" or system.from_ is not None:
             yield HardnegError(
-                "BM25 trains nothing.", where=at, remedy="remove `trains` and `from`, or set `retriever: dense`."
+                f"{kind} trains nothing.", where=at, remedy="remove `trains` and `from`, or set `retriever: dense`."
+            )
+        yield from _wrong_files(at, system, config)
+        return
+    if system.runs or system.vectors:
+        yield HardnegError(
+            "A dense system makes its own rankings and vectors.",
+            where=f"{at}.{'runs' if system.runs else 'vectors'}",
+            remedy="set `retriever: run` or `retriever: vectors`, or remove the key.",
+        )
+    if system.trains == "nothing":
+        if system.from_ is None or ":" not in system.from_:
+            yield HardnegError(
+                "A dense system that trains nothing needs a trained one of another study.",
+                where=f"{at}.from",
+                found=system.from_ or "nothing",
+                expected="`study:system`, or trains: both_encoders or query_encoder",
+                remedy="name the study's system, train this one, or set `retriever: bm25`.",
             )
         return
-    if system.trains == "nothing":
+    if config.splits.train is None:
         yield HardnegError(
-            "A dense system that trains nothing is not supported.",
-            where=f"{at}.trains",
-            found="nothing",
-            expected="both_encoders or query_encoder",
-            remedy="train it, or set `retriever: bm25`.",
+            "A system cannot be trained without a training split.",
+            where=at,
+            found="splits.train: null",
+            remedy="name a split there, or evaluate another study's system: `preset: zero_shot`, `from: study:system`.",
         )
-        return
     source, loss, train = system.source, system.loss, system.train
     live = isinstance(source, axes.LiveSource)
     answers = f"source {source.name}, refresh {system.refresh.name}, sampler {system.sampler.name}, loss {loss.name}"
@@ -411,6 +759,16 @@ def _wrong_answers(at: str, name: str, system: System) -> Iterator[HardnegError]
             where=at,
             found=answers,
             remedy="set `trains: query_encoder`, or take a static source, sampler and loss.",
+        )
+    mined = config.systems.get(source.system or "") if isinstance(source, axes.RunSource) else None
+    if mined is not None and (
+        mined.retriever == "vectors" or (mined.retriever == "run" and config.splits.train not in mined.runs)
+    ):
+        yield HardnegError(
+            "A system mines another that has no ranking of the training queries.",
+            where=f"{at}.source.system",
+            found=source.system,  # type: ignore[union-attr]
+            remedy=f"add a run file of {config.splits.train} to its `runs`, or mine another system.",
         )
     if isinstance(source, axes.RunSource) and source.system is None and system.from_ is None:
         yield HardnegError(
@@ -478,6 +836,30 @@ def _wrong_answers(at: str, name: str, system: System) -> Iterator[HardnegError]
         )
 
 
+def _wrong_files(at: str, system: System, config: Config) -> Iterator[HardnegError]:
+    """Whether a system that was made elsewhere has files for all splits that are evaluated or mined."""
+    key, given = ("runs", system.runs) if system.retriever == "run" else ("vectors.queries", {})
+    if system.vectors is not None:
+        given = system.vectors.queries
+    if system.retriever == "bm25":
+        if system.runs or system.vectors:
+            yield HardnegError(
+                "BM25 makes its own rankings.",
+                where=f"{at}.{'runs' if system.runs else 'vectors'}",
+                remedy="set `retriever: run` or `retriever: vectors`, or remove the key.",
+            )
+        return
+    lacking = [split for split in config.splits.evaluate if split not in given]
+    if lacking:
+        yield HardnegError(
+            "Files are missing for splits that are evaluated.",
+            where=f"{at}.{key}",
+            found=", ".join(given) or "none",
+            expected=", ".join(config.splits.evaluate),
+            remedy=f"name the file of {', '.join(lacking)}, or leave the split out of splits.evaluate.",
+        )
+
+
 def _cycles(systems: Mapping[str, System]) -> Iterator[HardnegError]:
     finished: set[str] = set()
     for start in systems:
@@ -515,6 +897,7 @@ def schema() -> dict[str, Any]:
         "extends": {"type": "string", "description": "a configuration file that this one changes, relative to it"},
         **whole["properties"],
     }
+    whole["$defs"]["System"]["type"] = ["object", "null"]  # null leaves out a system of the base
     system = whole["$defs"]["System"]["properties"]
     system["preset"] |= {"anyOf": [{"enum": list(presets())}, {"type": "null"}]}
     for question, (asked, answers) in axes.QUESTIONS.items():

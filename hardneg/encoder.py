@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -23,7 +24,8 @@ class Encoder(nn.Module):
 
     Args:
         backbone: a Transformers encoder whose output has `last_hidden_state`.
-        settings: `pooling` (cls or mean), `projection` (width or None), `normalize`, `temperature`.
+        settings: `pooling` (cls or mean), `projection` (width or None), `normalize`, `temperature`; for pretrained
+            weights also `head_from` (see `initial_encoder`).
     """
 
     def __init__(self, backbone: nn.Module, settings: dict[str, Any]) -> None:
@@ -48,6 +50,22 @@ class Encoder(nn.Module):
             pooled = (hidden * weight).sum(1) / weight.sum(1).clamp_min(1)  # a text may have no token at all
         vector = self.head(pooled).float()
         return nn.functional.normalize(vector, dim=-1) if self.settings["normalize"] else vector
+
+    def checkpoint_gradients(self) -> None:
+        """In training, compute each layer's activations again on the way back instead of keeping them.
+
+        Raises:
+            HardnegError: the backbone cannot.
+        """
+        try:
+            self.backbone.activation_checkpointing_enable()  # type: ignore[operator]
+        except ValueError as fault:
+            raise HardnegError(
+                "The backbone does not support gradient checkpointing.",
+                where="train.gradient_checkpointing",
+                found=str(fault),
+                remedy="set it to false.",
+            ) from None
 
     def save(self, folder: Path) -> list[str]:
         """Write the encoder under `folder/encoder/`; the names of the files, relative to `folder`."""
@@ -79,7 +97,9 @@ def initial_encoder(
     """The encoder that training starts from when no system is named: random `builtin:tiny`, or pretrained weights.
 
     Args:
-        settings: the `encoder` settings of a training stage.
+        settings: the `encoder` settings of a training stage. With `head_from` {"linear": prefix, "norm": prefix} the
+            projection and its LayerNorm come from the backbone's own safetensors, where their tensors have these
+            prefixes: `embeddingHead` and `norm` in checkpoints of ANCE, STAR and ADORE.
         vocabulary: tokens of the tokenizer.
         pad: the padding token's id.
         longest: tokens of the longest text.
@@ -87,12 +107,16 @@ def initial_encoder(
         seed: for the weights that are drawn at random (`builtin:tiny`, a projection).
 
     Raises:
-        HardnegError: the backbone cannot be loaded.
+        HardnegError: the backbone cannot be loaded, lacks weights, or has no such head.
     """
     torch.manual_seed(seed)
     if settings["backbone"] == "builtin:tiny":
         return Encoder(_tiny(settings["tiny"], vocabulary, pad, longest), settings)
-    return Encoder(_pretrained(place or settings["backbone"], settings), settings)
+    backbone = place or settings["backbone"]
+    encoder = Encoder(_pretrained(backbone, settings), settings)
+    if settings.get("head_from") is not None:
+        _load_head(encoder, backbone, settings)
+    return encoder
 
 
 def _tiny(size: dict[str, Any], vocabulary: int, pad: int, longest: int) -> nn.Module:
@@ -119,25 +143,81 @@ def _pretrained(place: str, settings: dict[str, Any]) -> nn.Module:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        backbone: nn.Module = AutoModel.from_pretrained(
+        made = AutoModel.from_pretrained(
             place,
             revision=settings.get("revision"),
             trust_remote_code=settings.get("trust_remote_code", False),
             use_safetensors=True,
             dtype=torch.float32,
+            output_loading_info=True,
         )
     except (OSError, ValueError) as fault:
         raise HardnegError(
             "The backbone cannot be loaded.",
             where=f"encoder.backbone: {place}",
             found=str(fault).splitlines()[0],
-            expected="safetensors weights of a Transformers encoder",
-            remedy="correct the name, or save the model with safetensors.",
+            expected="safetensors weights of a Transformers encoder; pickled ones (.bin, .pt) are not read",
+            remedy="correct the name, or save the model with `save_pretrained`, which writes safetensors.",
         ) from None
+    backbone: nn.Module = made[0]
+    missing = sorted(name for name in made[1]["missing_keys"] if "pooler" not in name.split("."))
+    if missing:
+        raise HardnegError(
+            "The backbone's files lack weights of the encoder, which would be random numbers.",
+            where=f"encoder.backbone: {place}",
+            found=f"{len(missing)} missing: {_some(missing)}",
+            expected="all weights of the model that config.json describes",
+            remedy="check model_type in config.json and the names of the tensors.",
+        )
     if getattr(backbone, "pooler", None) is not None:
-        del backbone.pooler  # pooling is ours; the backbone's own head would never be trained
-        backbone.register_module("pooler", None)
+        backbone.register_module("pooler", None)  # pooling is ours; the backbone's own head would never be trained
     return backbone
+
+
+def _load_head(encoder: Encoder, place: str, settings: dict[str, Any]) -> None:
+    """Copy the projection and its LayerNorm from the safetensors of a folder, or of a name on the hub."""
+    from huggingface_hub import snapshot_download
+
+    if not isinstance(encoder.head, nn.Sequential):
+        raise HardnegError(
+            "A head cannot be loaded without a projection to load it into.",
+            where="encoder.head_from",
+            remedy="set encoder.projection to the width of the checkpoint's vectors, or remove head_from.",
+        )
+    prefixes: dict[str, str] = settings["head_from"]
+    wanted = {
+        f"{prefixes[part]}.{kind}": f"{number}.{kind}"
+        for number, part in enumerate(("linear", "norm"))
+        for kind in ("weight", "bias")
+    }
+    patterns = ["model.safetensors", "model-*.safetensors"]
+    folder = Path(place)
+    if not folder.is_dir():  # a name on the hub: its files are in the cache, since the backbone was just loaded
+        folder = Path(snapshot_download(place, revision=settings.get("revision"), allow_patterns=patterns))
+    expected = encoder.head.state_dict()
+    head: dict[str, torch.Tensor] = {}
+    seen: list[str] = []
+    for path in sorted(file for pattern in patterns for file in folder.glob(pattern)):
+        with safe_open(path, "pt") as stream:
+            names = list(stream.keys())
+            seen += names
+            head |= {wanted[name]: stream.get_tensor(name).float() for name in names if name in wanted}
+    shapes = {name: list(tensor.shape) for name, tensor in head.items()}
+    if shapes != {name: list(tensor.shape) for name, tensor in expected.items()}:
+        outside = [name for name in seen if name.count(".") == 1]
+        found = {name: shapes[own] for name, own in wanted.items() if own in shapes}
+        raise HardnegError(
+            "The checkpoint has no such head.",
+            where=f"encoder.head_from: {place}",
+            found=f"{found}; tensors outside the encoder: {_some(outside)}",
+            expected=str({name: list(expected[own].shape) for name, own in wanted.items()}),
+            remedy="correct the two prefixes and encoder.projection.",
+        )
+    encoder.head.load_state_dict(head)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "none"
 
 
 def encode_rows(

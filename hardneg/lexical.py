@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from hardneg.data.prepare import in_groups
 from hardneg.errors import HardnegError
 from hardneg.java import JavaClass, start_jvm
 from hardneg.progress import Progress
@@ -77,7 +78,7 @@ def build_index(
         writer = indexer.writer
         writer.getConfig().setRAMBufferSizeMB(java("java.lang.Runtime").getRuntime().maxMemory() / 2**20 / 4)
         try:
-            for batch in _batches(passages):
+            for batch in in_groups(passages, BATCH_PASSAGES, len, BATCH_CHARACTERS):
                 documents = tuple(
                     json.dumps({"id": DOCID.format(position), "contents": text})
                     for position, text in enumerate(batch, seen)
@@ -104,7 +105,7 @@ def build_index(
 
 def search(
     index: Path,
-    queries: Sequence[str],
+    queries: Iterable[str],
     k: int,
     *,
     k1: float,
@@ -113,6 +114,7 @@ def search(
     heap_mib: int = 2048,
     batch: int = 1024,
     progress_file: Path | None = None,
+    total: int | None = None,
 ) -> Iterator[Hits]:
     """Rank passages for each query by BM25, best first, ties by ascending passage position.
 
@@ -123,7 +125,7 @@ def search(
 
     Args:
         index: the folder that `build_index` wrote.
-        queries: their texts.
+        queries: their texts, streamed.
         k: hits wanted for each query, at least 1.
         k1: saturation of term frequency.
         b: strength of length normalisation, 0 to 1.
@@ -131,6 +133,7 @@ def search(
         heap_mib: the JVM's largest heap in MiB, where this process has not started it yet.
         batch: queries whose hits are held at once.
         progress_file: where lines of progress go.
+        total: how many queries there are, for the progress bar, where known.
 
     Yields:
         For each query in order, passage positions (int32) and scores (float32), both of shape [hits], hits <= k:
@@ -157,26 +160,12 @@ def search(
 
         with (
             ThreadPoolExecutor(threads) as pool,  # jnius lets other Python threads run while Java works
-            Progress("bm25 search", len(queries), "queries", progress_file) as progress,
+            Progress("bm25 search", total, "queries", progress_file) as progress,
         ):
-            for start in range(0, len(queries), batch):
-                ranked = list(pool.map(rank, queries[start : start + batch]))
+            for texts in in_groups(queries, batch):
+                ranked = list(pool.map(rank, texts))
                 progress.advance(len(ranked))
                 yield from ranked
-
-
-def _batches(passages: Iterable[str]) -> Iterator[list[str]]:
-    """Cut a stream into batches bounded in count and, but for a single longer passage, in characters."""
-    batch: list[str] = []
-    characters = 0
-    for text in passages:
-        if batch and (len(batch) == BATCH_PASSAGES or characters + len(text) > BATCH_CHARACTERS):
-            yield batch
-            batch, characters = [], 0
-        batch.append(text)
-        characters += len(text)
-    if batch:
-        yield batch
 
 
 def _open(java: JavaClass, index: Path) -> JavaClass:

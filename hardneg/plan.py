@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,28 +20,46 @@ from typing import Any
 import yaml
 
 from hardneg import axes
-from hardneg.artifacts import MANIFEST, cached_digest, canonical_json
-from hardneg.config import BeirCollection, Config, Encoder, Model, PyDocsCollection, System
+from hardneg.artifacts import MANIFEST, cached_digest, canonical_json, write_json
+from hardneg.config import (
+    Config,
+    Encoder,
+    FolderCollection,
+    IrDatasetsCollection,
+    Model,
+    PyDocsCollection,
+    System,
+    load,
+    read_yaml,
+)
+from hardneg.data import readers
 from hardneg.errors import HardnegError
-from hardneg.revision import code_revision
+from hardneg.revision import PACKAGE, code_revision
+from hardneg.tokenizer_contract import read_contract
 
 ARTIFACTS = Path("artifacts")
 RESULTS = Path("results")
+
+# How texts are read: the tokenizer's business, not the weights'.
+READING = ("passage_template", "lower_case", "prefix_space", "characters", "contract")
 
 ARITHMETIC = "hardneg.devices:set_arithmetic_threads"
 TEXT_TO_VECTOR = ("hardneg.encoder:Encoder", "hardneg.tokens:TokenStore")
 
 # What each kind of stage runs. The answers of a system's axes come on top.
 ROOTS: dict[str, tuple[str, ...]] = {
-    "collection": ("hardneg.data.prepare:prepare",),
+    "download": ("hardneg.data.download:fetch",),
+    "collection": ("hardneg.data.prepare:prepare", "hardneg.data.prepare:repairs"),
     "tokenizer": ("hardneg.tokens:make_tokenizer",),
     "tokens": ("hardneg.tokens:tokenize",),
-    "bm25_index": ("hardneg.lexical:build_index", "hardneg.tokens:passage_texts"),
+    "bm25_index": ("hardneg.lexical:build_index", "hardneg.tokens:passage_texts", "hardneg.data.template:Reading"),
     "bm25_run": ("hardneg.lexical:search", "hardneg.tokens:query_texts", "hardneg.runs:write_run"),
     "mine": ("hardneg.negatives.mine:mine", "hardneg.data.judgements:Judgements"),
     "train": ("hardneg.training.dual_encoder:train", ARITHMETIC),
     "passages": ("hardneg.embedding:encode_passages", "hardneg.embedding:shard_rows", *TEXT_TO_VECTOR, ARITHMETIC),
     "queries": ("hardneg.embedding:encode_queries", *TEXT_TO_VECTOR, ARITHMETIC),
+    "given_run": ("hardneg.given:import_run",),
+    "given_vectors": ("hardneg.given:import_vectors",),
     "index": ("hardneg.search.index:build_index", "hardneg.search.retrieve:vectors_of"),
     "run": (
         "hardneg.search.retrieve:retrieve",
@@ -52,11 +71,13 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "measure": (
         "hardneg.measures:evaluate",
         "hardneg.measures:parse_measures",
+        "hardneg.data.documents:judged_documents",
+        "hardneg.data.documents:read_documents",
         "hardneg.runs:read_run",
+        "hardneg.runs:best_passage",
         "hardneg.runs:write_trec",
     ),
 }
-READERS = {"pydocs": "hardneg.data.pydocs:PyDocs", "beir": "hardneg.data.beir:Beir"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,11 +133,19 @@ class Stage:
 
 @dataclass(frozen=True)
 class SystemStages:
-    """The stages that make one system: what trains it, what it ranks with, what scores it; BM25 has no vectors."""
+    """The stages that make one system: what trains it, what it ranks with, what scores it; BM25 has no vectors.
+
+    Attributes:
+        tokenizer: whose tokens the encoder reads.
+        model: the encoder of queries.
+        passage_model: the encoder of passages, which is another where the query encoder alone was trained.
+    """
 
     run: Stage
     measure: Stage
+    tokenizer: Stage | None = None
     model: Stage | None = None
+    passage_model: Stage | None = None
     passages: Stage | None = None
     queries: Stage | None = None
     index: Stage | None = None
@@ -125,20 +154,28 @@ class SystemStages:
 class Plan:
     """All stages of a configuration, parents first.
 
+    Args:
+        config: what to plan.
+        within: configuration files of the studies that led to this one, which it must not come back to.
+
     Raises:
-        HardnegError: files that the configuration names are missing.
+        HardnegError: files that the configuration names are missing, or a study that it draws on is wrong.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, within: Sequence[Path] = ()) -> None:
         self.config = config
         self.dataset = config.collection.name
-        self._stages: dict[tuple[str, str, str], Stage] = {}
+        self._within = within
+        self._stages: dict[tuple[str, str, str, str], Stage] = {}
+        self._studies: dict[str, Plan] = {}
         self._digests = ARTIFACTS / ".digests.json"
+        self._revisions = _Revisions(ARTIFACTS / ".revisions.json", PACKAGE)
         self.collection = self._collection()
         self.systems: dict[str, SystemStages] = {}
         for name in _in_order(config.systems):
             self.systems[name] = self._system(name, config.systems[name])
         self.systems = {name: self.systems[name] for name in config.systems}
+        self._revisions.save()
 
     # --- what the workflow asks ---
 
@@ -147,18 +184,18 @@ class Plan:
         """Every stage once, parents first."""
         return list(self._stages.values())
 
-    def stage(self, kind: str, label: str, version: str) -> Stage:
+    def stage(self, dataset: str, kind: str, label: str, version: str) -> Stage:
         """The stage that a rule's wildcards name.
 
         Raises:
             HardnegError: no system of this configuration needs it.
         """
         try:
-            return self._stages[kind, label, version]
+            return self._stages[dataset, kind, label, version]
         except KeyError:
             raise HardnegError(
                 "This configuration has no such stage.",
-                where=str(ARTIFACTS / self.dataset / kind / f"{label}-{version}"),
+                where=str(ARTIFACTS / dataset / kind / f"{label}-{version}"),
                 remedy="`hardneg plan` lists the stages that it has.",
             ) from None
 
@@ -192,7 +229,7 @@ class Plan:
             "collection": str(self.collection.manifest),
             "stages": [str(stage.manifest) for stage in self.stages],
             "systems": rows,
-            "relevant_grade": self.config.evaluation.relevant_grade,
+            "relevant_grade": self.config.evaluation.relevant_grades(self.config.splits.evaluate),
             "command": f"snakemake --cores all --configfile this.yaml\n\n# this.yaml\n{self._configuration()}",
         }
 
@@ -242,13 +279,21 @@ class Plan:
 
     @property
     def runtime(self) -> dict[str, Any]:
-        """What scripts need and versions leave out: runtime settings and where files lie on this machine."""
-        places: dict[str, str] = {}
-        if isinstance(self.config.collection, BeirCollection):
-            places["collection"] = str(self.config.collection.path)
+        """What scripts need and versions leave out: runtime settings and where each dataset's files lie here."""
+        places = {plan.dataset: plan.places for plan in (*self._studies.values(), self)}
+        return {**self.config.runtime.model_dump(mode="json"), "places": places}
+
+    @property
+    def places(self) -> dict[str, Any]:
+        """Where this configuration's files lie on this machine."""
+        places: dict[str, Any] = {
+            "collection": self.config.collection.model_dump(mode="json"),
+            "runs": {name: _plain(system)["runs"] for name, system in self.config.systems.items() if system.runs},
+            "vectors": {name: _plain(system.vectors) for name, system in self.config.systems.items() if system.vectors},
+        }
         if (folder := local_backbone(self.config.encoder)) is not None:
             places["backbone"] = str(folder)
-        return {**self.config.runtime.model_dump(mode="json"), "places": places}
+        return places
 
     # --- building ---
 
@@ -256,44 +301,101 @@ class Plan:
         self, kind: str, label: str, settings: dict[str, Any], parents: dict[str, Stage], roots: Iterable[str] = ()
     ) -> Stage:
         settings = json.loads(canonical_json(settings))
-        revision = code_revision([*ROOTS[kind], *roots])
+        revision = self._revisions.of([*ROOTS[kind], *roots])
         stage = Stage(self.dataset, kind, label, settings, parents, revision)
-        return self._stages.setdefault((kind, label, stage.version), stage)
+        return self._stages.setdefault((self.dataset, kind, label, stage.version), stage)
 
     def _collection(self) -> Stage:
         collection, splits = self.config.collection, self.config.splits
-        wanted = list(dict.fromkeys([splits.train, *splits.evaluate]))
-        settings: dict[str, Any] = {"format": collection.format, "splits": wanted, "train": splits.train}
+        train = [splits.train] if splits.train else []
+        wanted = list(dict.fromkeys([*train, *splits.evaluate]))
+        settings = _without_places(_plain(collection, drop=["name", "download"]))
+        settings |= {"splits": wanted, "train": splits.train}
+        roots, parents = readers.roots(collection.model_dump(mode="json")), {}
         if isinstance(collection, PyDocsCollection):
             from hardneg.data.pydocs import DISTRIBUTIONS
 
             settings |= {"python": platform.python_version(), "distributions": dict(DISTRIBUTIONS)}
-        else:
-            from hardneg.data.beir import Beir
+        elif isinstance(collection, IrDatasetsCollection):  # it repairs texts: its version belongs to the data
+            from hardneg.data.irds import PINNED
 
-            files = Beir(collection.path).files(wanted)
+            settings["package"] = PINNED
+        elif isinstance(collection, FolderCollection) and collection.download:
+            fetched = {"download": [_plain(file) for file in collection.download]}
+            parents["files"] = self._add("download", collection.name, fetched, {})
+        else:
+            files = readers.open_collection(collection.model_dump(mode="json"), splits.train or "train").files(wanted)
             settings["files"] = {name: cached_digest(path, self._digests) for name, path in files.items()}
-        return self._add("collection", collection.name, settings, {}, [READERS[collection.format]])
+        return self._add("collection", collection.name, settings, parents, roots)
+
+    def _study(self, name: str) -> Plan:
+        """The plan of another study, whose systems this one starts from or evaluates."""
+        if name not in self._studies:
+            path = self.config.studies[name]
+            if path.resolve() in self._within:
+                raise HardnegError(
+                    "Studies draw on each other in a circle.",
+                    where=f"studies.{name}",
+                    found=" -> ".join(map(str, (*self._within, path))),
+                    remedy="let one of them stand alone.",
+                )
+            try:
+                self._studies[name] = Plan(load(read_yaml(path)), (*self._within, path.resolve()))
+            except HardnegError as fault:
+                raise HardnegError(
+                    "A study that this one draws on cannot be planned.",
+                    where=f"studies.{name}: {path}",
+                    remedy=f"mend it first:\n{fault}",
+                ) from None
+        return self._studies[name]
+
+    def _start(self, system: System, name: str) -> SystemStages | None:
+        """What a system starts from: here, in another study, or nowhere."""
+        if system.from_ is None:
+            return None
+        study, _, other = system.from_.rpartition(":")
+        if not study:
+            return self.systems[other]
+        plan = self._study(study)
+        if other not in plan.systems or plan.systems[other].model is None:
+            raise HardnegError(
+                "A study has no such trained system.",
+                where=f"systems.{name}.from",
+                found=system.from_,
+                expected=", ".join(each for each, stages in plan.systems.items() if stages.model is not None),
+                remedy="name one of these.",
+            )
+        return plan.systems[other]
+
+    def _adopt(self, stage: Stage) -> Stage:
+        """Take a stage of another study, and all that it needs, among the stages of this plan."""
+        for parent in stage.parents.values():
+            self._adopt(parent)
+        self._stages.setdefault((stage.dataset, stage.kind, stage.label, stage.version), stage)
+        return stage
 
     @cached_property
     def tokenizer(self) -> Stage:
         """The tokenizer: trained on the collection for `builtin:tiny`, the backbone's own otherwise."""
         encoder = self.config.encoder
+        reading = {
+            "passage_template": encoder.passage_template,
+            "characters": encoder.characters,
+            "contract": read_contract(encoder.contract) if encoder.contract else None,
+        }
         if encoder.backbone == "builtin:tiny":
-            settings = {
-                "backbone": encoder.backbone,
-                "vocabulary": encoder.tiny.vocabulary,
-                "lower_case": encoder.tiny.lower_case,
-            }
+            size = {"vocabulary": encoder.tiny.vocabulary, "lower_case": encoder.tiny.lower_case}
+            settings = {"backbone": encoder.backbone, **size, **reading}
             return self._add("tokenizer", "tiny", settings, {"collection": self.collection})
-        return self._add("tokenizer", "backbone", self._backbone(), {})
+        reading |= {"lower_case": encoder.lower_case, "prefix_space": encoder.prefix_space}
+        return self._add("tokenizer", "backbone", {**self._backbone(), **reading}, {})
 
-    @cached_property
-    def tokens(self) -> Stage:
-        """Token ids of all texts, made once for all systems."""
+    def _tokens(self, tokenizer: Stage) -> Stage:
+        """Token ids of all texts, made once for all systems that share a tokenizer."""
         encoder = self.config.encoder
         settings = {"query_length": encoder.query_length, "passage_length": encoder.passage_length}
-        return self._add("tokens", "all", settings, {"collection": self.collection, "tokenizer": self.tokenizer})
+        label = "all" if tokenizer.dataset == self.dataset else tokenizer.dataset
+        return self._add("tokens", label, settings, {"collection": self.collection, "tokenizer": tokenizer})
 
     def _backbone(self) -> dict[str, Any]:
         encoder = self.config.encoder
@@ -311,7 +413,8 @@ class Plan:
     def _encoder(self) -> dict[str, Any]:
         encoder = self.config.encoder
         settings = _plain(
-            encoder, drop=("backbone", "revision", "trust_remote_code", "tiny", "query_length", "passage_length")
+            encoder,
+            drop=["backbone", "revision", "trust_remote_code", "tiny", "query_length", "passage_length", *READING],
         )
         if encoder.backbone == "builtin:tiny":
             size = _plain(encoder.tiny, drop=("vocabulary", "lower_case"))
@@ -321,19 +424,25 @@ class Plan:
     @cached_property
     def bm25_index(self) -> Stage:
         """The Lucene index."""
-        return self._add("bm25_index", "lucene", {}, {"collection": self.collection})
+        settings = {"passage_template": self.config.bm25.passage_template}
+        return self._add("bm25_index", "lucene", settings, {"collection": self.collection})
 
     def _system(self, name: str, system: System) -> SystemStages:
         evaluate, depth = list(self.config.splits.evaluate), self.config.evaluation.depth
+        made: dict[str, Stage] = {}
         if system.retriever == "bm25":
-            made: dict[str, Stage] = {}
             run = self._bm25_run(name, evaluate, depth)
+        elif system.retriever == "run":
+            run = self._given_run(name, system, evaluate, depth)
         else:
-            made = (
-                self._query_encoder(name, system)
-                if system.trains == "query_encoder"
-                else self._dual_encoder(name, system)
-            )
+            if system.retriever == "vectors":
+                made = self._given_vectors(name, system)
+            elif system.trains == "query_encoder":
+                made = self._query_encoder(name, system)
+            elif system.trains == "both_encoders":
+                made = self._dual_encoder(name, system)
+            else:
+                made = self._untrained(name, system)
             run = self._add(
                 "run",
                 name,
@@ -341,28 +450,87 @@ class Plan:
                 {"index": made["index"], "queries": made["queries"]},
             )
         evaluation = self.config.evaluation
-        settings = {"measures": evaluation.measures, "relevant_grade": evaluation.relevant_grade}
+        settings = {"measures": evaluation.measures, "relevant_grade": evaluation.relevant_grades(evaluate)}
         return SystemStages(
             run=run, measure=self._add("measure", name, settings, {"collection": self.collection, "run": run}), **made
         )
 
     def _bm25_run(self, name: str, splits: list[str], depth: int) -> Stage:
-        settings = {**_plain(self.config.bm25), "splits": splits, "depth": depth}
+        settings = {**_plain(self.config.bm25, drop=["passage_template"]), "splits": splits, "depth": depth}
         return self._add("bm25_run", name, settings, {"collection": self.collection, "index": self.bm25_index})
 
+    def _given_run(self, name: str, system: System, splits: list[str], depth: int) -> Stage:
+        """A ranking made elsewhere."""
+        files = {split: self._digest(system.runs[split], f"systems.{name}.runs.{split}") for split in splits}
+        settings = {"splits": splits, "depth": depth, "files": files}
+        return self._add("given_run", name, settings, {"collection": self.collection})
+
+    def _given_vectors(self, name: str, system: System) -> dict[str, Stage]:
+        """Vectors made elsewhere, of passages and of queries."""
+        given, at = system.vectors, f"systems.{name}.vectors"
+        assert given is not None
+        splits = list(self.config.splits.evaluate)
+        settings: dict[str, Any] = {
+            "splits": splits,
+            "passages": [self._digest(path, f"{at}.passages") for path in given.passages],
+            "queries": {split: self._digest(given.queries[split], f"{at}.queries.{split}") for split in splits},
+        }
+        if given.passage_ids is not None:
+            settings["passage_ids"] = self._digest(given.passage_ids, f"{at}.passage_ids")
+        if given.query_ids:
+            settings["query_ids"] = {
+                split: self._digest(path, f"{at}.query_ids.{split}")
+                for split, path in given.query_ids.items()
+                if split in splits
+            }
+        vectors = self._add("given_vectors", name, settings, {"collection": self.collection})
+        return {"passages": vectors, "queries": vectors, "index": self._index(name, vectors)}
+
+    def _digest(self, path: Path, key: str) -> str:
+        if not path.is_file():
+            raise HardnegError(
+                "A file that the configuration names is missing.",
+                where=key,
+                found=str(path),
+                expected="an existing file",
+                remedy="correct the path; it counts from the folder where snakemake runs.",
+            )
+        return cached_digest(path, self._digests)
+
+    def _base(self, name: str, system: System) -> dict[str, Stage]:
+        """What a system starts from, with vectors of this collection's passages; nothing where it starts from none."""
+        start = self._start(system, name)
+        if start is None:
+            return {}
+        assert system.from_ is not None
+        if ":" not in system.from_:
+            return {role: stage for role, stage in vars(start).items() if stage is not None}
+        assert start.tokenizer is not None and start.model is not None and start.passage_model is not None
+        label = system.from_.replace(":", ".")
+        tokenizer, model = self._adopt(start.tokenizer), self._adopt(start.model)
+        encoded = self._encoded(label, tokenizer, self._adopt(start.passage_model))
+        return {**encoded, "model": model, "index": self._index(label, encoded["passages"])}
+
+    def _untrained(self, name: str, system: System) -> dict[str, Stage]:
+        """Another study's system on this collection, as it is."""
+        base = self._base(name, system)
+        queries = self._queries(name, base["tokenizer"], base["model"], list(self.config.splits.evaluate))
+        return {**base, "queries": queries}
+
     def _dual_encoder(self, name: str, system: System) -> dict[str, Stage]:
-        start = self.systems[system.from_] if system.from_ else None
+        base = self._base(name, system)
+        tokenizer = base.get("tokenizer") or self.tokenizer
         rounds = system.refresh.rounds if isinstance(system.refresh, axes.Rounds) else 1
         made: dict[str, Stage] = {}
         for number in range(1, rounds + 1):
             label = name if number == rounds else f"{name}.{number}"
-            parents = {"collection": self.collection, "tokenizer": self.tokenizer, "tokens": self.tokens}
+            parents = {"collection": self.collection, "tokenizer": tokenizer, "tokens": self._tokens(tokenizer)}
             if number > 1:
                 parents["continues"] = made["model"]
-            elif start is not None and start.model is not None:
-                parents["init"] = start.model
+            elif base:
+                parents["init"] = base["model"]
             if isinstance(system.source, axes.RunSource | axes.SelfSource):
-                parents["negatives"] = self._negatives(system, made)
+                parents["negatives"] = self._negatives(system, made or base)
             settings = {
                 **self._trained(system),
                 "encoder": self._encoder(),
@@ -376,8 +544,8 @@ class Plan:
                 answer.implemented_by
                 for answer in (system.source, system.sampler, system.refresh, system.loss, system.batch)
             ]
-            made = self._encoded(label, self._add("train", label, settings, parents, roots))
-        queries = self._queries(name, made["model"], list(self.config.splits.evaluate))
+            made = self._encoded(label, tokenizer, self._add("train", label, settings, parents, roots))
+        queries = self._queries(name, tokenizer, made["model"], list(self.config.splits.evaluate))
         return {**made, "queries": queries, "index": self._index(name, made["passages"])}
 
     def _trained(self, system: System) -> dict[str, Any]:
@@ -391,40 +559,50 @@ class Plan:
             "precision": arithmetic.precision,
         }
 
-    def _encoded(self, label: str, model: Stage) -> dict[str, Stage]:
+    def _encoded(self, label: str, tokenizer: Stage, model: Stage) -> dict[str, Stage]:
         arithmetic = self.config.arithmetic
         settings = {
             "threads": arithmetic.encoding_threads,
             "precision": arithmetic.precision,
             "dtype": arithmetic.vectors,
         }
-        passages = self._add("passages", label, settings, {"model": model, "tokens": self.tokens})
-        return {"model": model, "passages": passages}
+        passages = self._add("passages", label, settings, {"model": model, "tokens": self._tokens(tokenizer)})
+        return {"tokenizer": tokenizer, "model": model, "passage_model": model, "passages": passages}
 
-    def _queries(self, label: str, model: Stage, splits: list[str]) -> Stage:
+    def _queries(self, label: str, tokenizer: Stage, model: Stage, splits: list[str]) -> Stage:
         arithmetic = self.config.arithmetic
         settings = {"threads": arithmetic.encoding_threads, "precision": arithmetic.precision, "splits": splits}
-        return self._add("queries", label, settings, {"model": model, "tokens": self.tokens})
+        return self._add("queries", label, settings, {"model": model, "tokens": self._tokens(tokenizer)})
 
     def _index(self, label: str, passages: Stage) -> Stage:
         return self._add("index", label, _plain(self.config.index), {"passages": passages})
 
-    def _negatives(self, system: System, made: dict[str, Stage]) -> Stage:
-        """Candidates for training: a ranking of the training queries, less judged positives, filtered."""
+    def _negatives(self, system: System, latest: dict[str, Stage]) -> Stage:
+        """Candidates for training: a ranking of the training queries, less judged positives, filtered.
+
+        Args:
+            system: whose candidates.
+            latest: the system's last round, or what it starts from.
+        """
         source, train = system.source, self.config.splits.train
-        assert isinstance(source, axes.RunSource | axes.SelfSource)
-        mined = source.system if isinstance(source, axes.RunSource) and source.system else system.from_
-        assert mined is not None
-        if not made and self.config.systems[mined].retriever == "bm25":
+        assert isinstance(source, axes.RunSource | axes.SelfSource) and train is not None
+        mined = source.system if isinstance(source, axes.RunSource) else None
+        other = self.config.systems[mined] if mined else None
+        if mined and other and other.retriever == "bm25":
             run = self._bm25_run(mined, [train], source.depth)
+        elif mined and other and other.retriever == "run":
+            run = self._given_run(mined, other, [train], source.depth)
         else:
-            label = made["model"].label if made else mined
-            encoded = made or vars(self.systems[mined])
+            encoded = vars(self.systems[mined]) if mined else latest
+            label = mined or encoded["model"].label
             run = self._add(
                 "run",
                 label,
                 {"splits": [train], "depth": source.depth, "threads": self.config.arithmetic.encoding_threads},
-                {"passages": encoded["passages"], "queries": self._queries(label, encoded["model"], [train])},
+                {
+                    "passages": encoded["passages"],
+                    "queries": self._queries(label, encoded["tokenizer"], encoded["model"], [train]),
+                },
             )
         settings = {"filter": _plain(system.filter), "split": train}
         return self._add(
@@ -432,20 +610,62 @@ class Plan:
         )
 
     def _query_encoder(self, name: str, system: System) -> dict[str, Stage]:
-        assert system.from_ is not None
-        base = self.systems[system.from_]
-        assert base.model is not None and base.passages is not None and base.index is not None
+        base = self._base(name, system)
         settings = {**self._trained(system), "source": _plain(system.source)}
         parents = {
             "collection": self.collection,
-            "tokens": self.tokens,
-            "init": base.model,
-            "passages": base.passages,
-            "index": base.index,
+            "tokens": self._tokens(base["tokenizer"]),
+            "init": base["model"],
+            "passages": base["passages"],
+            "index": base["index"],
         }
         model = self._add("adore", name, settings, parents, [system.source.implemented_by, system.loss.implemented_by])
-        queries = self._queries(name, model, list(self.config.splits.evaluate))
-        return {"model": model, "passages": base.passages, "queries": queries, "index": base.index}
+        queries = self._queries(name, base["tokenizer"], model, list(self.config.splits.evaluate))
+        return {
+            "tokenizer": base["tokenizer"],
+            "model": model,
+            "passage_model": base["passage_model"],
+            "passages": base["passages"],
+            "queries": queries,
+            "index": base["index"],
+        }
+
+
+class _Revisions:
+    """Revisions of this package's code, computed once for each state of its sources: every start asks for dozens.
+
+    Args:
+        cache: where they are kept; they are computed again when a source, or the version of Python, changed.
+        package: the package's folder.
+    """
+
+    def __init__(self, cache: Path, package: Path) -> None:
+        self._cache, self._package = cache, package
+        sources = hashlib.sha256(sys.version.encode())
+        for path in sorted(package.rglob("*.py")):
+            sources.update(f"\n{path.relative_to(package)}\n".encode() + path.read_bytes())
+        self._state = sources.hexdigest()
+        try:
+            content = json.loads(cache.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            content = {}
+        self._known: dict[str, str] = content["revisions"] if content.get("sources") == self._state else {}
+        self._added = False
+
+    def of(self, roots: Iterable[str]) -> str:
+        """`code_revision` of some roots."""
+        key = " ".join(sorted(roots))
+        if key not in self._known:
+            self._known[key] = code_revision(key.split(), self._package)
+            self._added = True
+        return self._known[key]
+
+    def save(self) -> None:
+        """Keep what was computed since the last time."""
+        if self._added:
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self._cache, {"sources": self._state, "revisions": self._known})
+            self._added = False
 
 
 def local_backbone(encoder: Encoder) -> Path | None:
@@ -494,6 +714,13 @@ def _plain(model: Model | axes.Answer, drop: Sequence[str] = ()) -> dict[str, An
     return model.model_dump(mode="json", exclude=set(drop))
 
 
+def _without_places(value: Any) -> Any:
+    """Settings without paths, which say where a file lies on this machine; digests say what is in it."""
+    if isinstance(value, dict):
+        return {key: _without_places(inner) for key, inner in value.items() if key != "path"}
+    return value
+
+
 def _in_order(systems: dict[str, System]) -> Iterator[str]:
     """System names, those that others start from or mine first; otherwise in the order given."""
     done: set[str] = set()
@@ -504,7 +731,7 @@ def _in_order(systems: dict[str, System]) -> Iterator[str]:
         done.add(name)
         system = systems[name]
         for other in (system.from_, getattr(system.source, "system", None)):
-            if other is not None:
+            if other in systems:
                 yield from visit(other)
         yield name
 

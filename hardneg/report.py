@@ -40,13 +40,13 @@ class Facts(TypedDict):
 
     Attributes:
         collection: such as the number of passages, and of queries and judgements by split.
-        relevant_grade: the lowest grade that counts as relevant.
+        relevant_grade: the lowest grade that counts as relevant, by split.
         command: the command line that makes the report.
         versions: of hardneg, its commit, Python and the libraries that decide numbers.
     """
 
     collection: Mapping[str, object]
-    relevant_grade: int
+    relevant_grade: Mapping[str, int]
     command: str
     versions: Mapping[str, str]
 
@@ -97,9 +97,17 @@ def write_report(
         total=duration(float(costs["seconds"].sum())),
         plan_rows=plan_rows,
         facts=facts,
+        grades=_grades(facts["relevant_grade"]),
     )
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
+
+
+def _grades(lowest: Mapping[str, int]) -> str:
+    """The lowest relevant grade in words; by split where the splits differ."""
+    if len(set(lowest.values())) == 1:
+        return str(next(iter(lowest.values())))
+    return ", ".join(f"{grade} ({split})" for split, grade in lowest.items())
 
 
 def measures_text(measures: pd.DataFrame, split: str) -> str:

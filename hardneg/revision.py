@@ -34,10 +34,12 @@ RUNTIME_MODULES = (
     "hardneg.config",  # checks settings; the checked values are in the version already
     "hardneg.plan",  # picks settings and parents, which are in the version already
     "hardneg.data.readers",  # maps a format's name to its reader; the reader chosen is itself a root
+    "hardneg.data.download",  # fetches bytes; what they must be is in the settings
     "hardneg.java",  # finds and starts a Java runtime; what runs on it is pinned and recorded
 )
 """Modules that never change a number. Nothing outside one reaches into it; a root may still lie in one."""
 
+PACKAGE = Path(__file__).parent
 EFFECTS = "<import>"
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -48,7 +50,7 @@ Scope = dict[str, set[Reference | None]]
 """The names a block binds: to imports, and to None where it makes them itself."""
 
 
-def code_revision(roots: Iterable[str], package: Path = Path(__file__).parent) -> str:
+def code_revision(roots: Iterable[str], package: Path = PACKAGE) -> str:
     """The SHA-256, in hexadecimal, of the normalised source that `roots` reach; the order of roots does not matter.
 
     Args:

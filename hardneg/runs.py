@@ -8,13 +8,15 @@ has strictly decreasing single-precision scores within a query, so that all of t
 from __future__ import annotations
 
 import codecs
+import contextlib
 import itertools
 import re
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from types import TracebackType
+from typing import Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -37,40 +39,102 @@ _NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,2})?")
 Ids: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
 
 
-def write_run(
-    path: Path, query: npt.ArrayLike, passage: npt.ArrayLike, rank: npt.ArrayLike, score: npt.ArrayLike
-) -> None:
-    """Write a run as Parquet, atomically; equal arrays give equal bytes.
+class RunWriter:
+    """Writes a run as Parquet while it is made, atomically: the file is there once the `with` block has ended well.
+
+    Row groups have one size, so that equal rows give equal bytes however they come in parts, and less than one row
+    group is held besides the part at hand.
 
     Args:
         path: the file to write.
-        query: [rows] query positions, non-decreasing.
-        passage: [rows] passage positions.
-        rank: [rows] from 1, increasing within a query.
-        score: [rows] finite; kept as float32.
-
-    Raises:
-        HardnegError: a score is not finite, or the file could not be written.
-        ValueError: the rows are not sorted by query and rank.
     """
-    columns = (query, passage, rank, score)
-    arrays = [np.asarray(column, kind.type.to_pandas_dtype()) for column, kind in zip(columns, SCHEMA, strict=True)]
-    queries, _, ranks, scores = arrays
-    same = np.diff(queries) == 0
-    if np.any(np.diff(queries) < 0) or np.any(ranks < 1) or np.any(np.diff(ranks)[same] <= 0):
-        raise ValueError("a run must be sorted by query, then by rank, with ranks from 1")
-    if not np.isfinite(scores).all():
-        row = int(np.flatnonzero(~np.isfinite(scores))[0])
-        raise HardnegError(
-            "A run holds a score that is not a finite number.",
-            where=str(path),
-            found=f"{scores[row]} for query position {queries[row]}",
-            expected="finite scores",
-            remedy="the model that made them has probably diverged: lower its learning rate and train it again.",
-        )
-    table = pa.Table.from_arrays([pa.array(column) for column in arrays], schema=SCHEMA)
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=_ROW_GROUP)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._held, self._last = SCHEMA.empty_table(), (-1, 0)
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self.path))
+            self._file = stack.enter_context(pq.ParquetWriter(temporary, SCHEMA, compression="zstd"))
+            stack.push(self._finish)
+            self._exits = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exits.__exit__(kind, fault, trace)
+
+    def append(self, query: npt.ArrayLike, passage: npt.ArrayLike, rank: npt.ArrayLike, score: npt.ArrayLike) -> None:
+        """Add rows, which go on where those before them ended.
+
+        Args:
+            query: [rows] query positions, non-decreasing.
+            passage: [rows] passage positions.
+            rank: [rows] from 1, increasing within a query.
+            score: [rows] finite; kept as float32.
+
+        Raises:
+            HardnegError: a score is not finite, or the file could not be written.
+            ValueError: the rows are not sorted by query and rank.
+        """
+        columns = (query, passage, rank, score)
+        arrays = [np.asarray(column, kind.type.to_pandas_dtype()) for column, kind in zip(columns, SCHEMA, strict=True)]
+        queries, _, ranks, scores = arrays
+        if not len(queries):
+            return
+        steps = np.diff(queries, prepend=self._last[0])
+        if np.any(steps < 0) or np.any(ranks < 1) or np.any(np.diff(ranks, prepend=self._last[1])[steps == 0] <= 0):
+            raise ValueError("a run must be sorted by query, then by rank, with ranks from 1")
+        if not np.isfinite(scores).all():
+            row = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise HardnegError(
+                "A run holds a score that is not a finite number.",
+                where=str(self.path),
+                found=f"{scores[row]} for query position {queries[row]}",
+                expected="finite scores",
+                remedy="the model that made them has probably diverged: lower its learning rate and train it again.",
+            )
+        self._last = int(queries[-1]), int(ranks[-1])
+        added = pa.Table.from_arrays([pa.array(column) for column in arrays], schema=SCHEMA)
+        self._held = pa.concat_tables([self._held, added])
+        self._write(len(self._held) // _ROW_GROUP * _ROW_GROUP)
+
+    def _write(self, rows: int) -> None:
+        """Write so many of the rows held. Each column as one chunk: where chunks end would show in the bytes."""
+        if rows:
+            self._file.write_table(self._held.slice(0, rows).combine_chunks(), _ROW_GROUP)
+            self._held = self._held.slice(rows)
+
+    def _finish(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._write(len(self._held))
+
+
+def write_run(
+    path: Path, query: npt.ArrayLike, passage: npt.ArrayLike, rank: npt.ArrayLike, score: npt.ArrayLike
+) -> None:
+    """Write a run that is in memory; arguments and faults as those of `RunWriter.append`."""
+    with RunWriter(path) as run:
+        run.append(query, passage, rank, score)
+
+
+def whole_queries(path: Path) -> Iterator[pa.Table]:
+    """Stream a run a row group at a time, cut between queries: tables as `read_run` gives them, none empty."""
+    file = pq.ParquetFile(path)
+    held = SCHEMA.empty_table()
+    for number in range(file.num_row_groups):
+        held = pa.concat_tables([held, file.read_row_group(number, SCHEMA.names)]).combine_chunks()
+        query = held["query"].to_numpy()
+        last = int(np.searchsorted(query, query[-1]))  # the last query may go on in the next row group
+        if last:
+            yield held.slice(0, last)
+        held = held.slice(last)
+    if len(held):
+        yield held
 
 
 def read_run(path: Path) -> pa.Table:
@@ -79,6 +143,27 @@ def read_run(path: Path) -> pa.Table:
     Each column is one chunk, so that `run["query"].to_numpy()` copies nothing.
     """
     return pq.read_table(path, columns=SCHEMA.names).combine_chunks()
+
+
+def best_passage(run: pa.Table, document: npt.NDArray[np.integer]) -> pa.Table:
+    """A run over documents from one over their passages: a document's score is that of its best passage.
+
+    Args:
+        run: as `read_run` gives it.
+        document: [passages] the document that each passage was cut from.
+
+    Returns:
+        A run as well, of documents: each where its first passage was, with that passage's score, ranked from 1.
+    """
+    query, owner = run["query"].to_numpy(), document[run["passage"].to_numpy()]
+    pairs = query.astype(np.int64) * (int(document.max(initial=0)) + 1) + owner
+    first = np.sort(np.unique(pairs, return_index=True)[1])
+    kept = query[first]
+    rank = np.arange(len(kept)) - np.searchsorted(kept, kept) + 1
+    columns = (kept, owner[first], rank, run["score"].to_numpy()[first])
+    return pa.Table.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+    )
 
 
 def write_trec(path: Path, run: pa.Table, query_ids: Ids, passage_ids: Ids, tag: str) -> None:

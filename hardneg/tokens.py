@@ -7,6 +7,7 @@ length still ends with the closing token.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +16,31 @@ import pyarrow.parquet as pq
 
 from hardneg.artifacts import Artifact, atomic_path, write_json
 from hardneg.data.prepare import in_groups
+from hardneg.data.template import Reading, fields_of
 from hardneg.errors import HardnegError
 from hardneg.progress import Progress
+from hardneg.tokenizer_contract import check_contract
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TEXTS_AT_ONCE = 4096
 
 
-def passage_texts(collection: Artifact) -> Iterator[str]:
-    """Each passage as one text: its title, a space, its text."""
-    for batch in pq.ParquetFile(collection.path("passages.parquet")).iter_batches(
-        TEXTS_AT_ONCE, columns=["title", "text"]
-    ):
-        titles, texts = (batch.column(name).to_pylist() for name in ("title", "text"))
-        yield from (f"{title} {text}".strip() for title, text in zip(titles, texts, strict=True))
+def passage_texts(collection: Artifact, reading: Reading | None = None) -> Iterator[str]:
+    """Each passage as one text: its title, a space, its text, unless it is to be read otherwise."""
+    reading = reading or Reading()
+    fields = fields_of(reading.passage_template)
+    for batch in pq.ParquetFile(collection.path("passages.parquet")).iter_batches(TEXTS_AT_ONCE, columns=fields):
+        columns = (batch.column(field).to_pylist() for field in fields)
+        yield from (reading.passage(dict(zip(fields, row, strict=True))) for row in zip(*columns, strict=True))
 
 
-def query_texts(collection: Artifact, split: str) -> Iterator[str]:
+def query_texts(collection: Artifact, split: str, reading: Reading | None = None) -> Iterator[str]:
     """The queries of a split."""
+    reading = reading or Reading()
     for batch in pq.ParquetFile(collection.path(f"queries.{split}.parquet")).iter_batches(
         TEXTS_AT_ONCE, columns=["text"]
     ):
-        yield from batch.column("text").to_pylist()
+        yield from map(reading.query, batch.column("text").to_pylist())
 
 
 def make_tokenizer(
@@ -45,22 +49,29 @@ def make_tokenizer(
     """Train the tokenizer of `builtin:tiny` on the passages and training queries, or copy the backbone's.
 
     Args:
-        settings: the stage's settings (`backbone`; `vocabulary` and `lower_case` for the built-in one).
+        settings: the stage's settings: `backbone`; `vocabulary` for the built-in one; how texts are read
+            (`passage_template`, `lower_case`, `characters`), whether a text begins with a space (`prefix_space`; None:
+            as the tokenizer has it) and golden token ids (`contract`), where they are given.
         folder: where `tokenizer/` and `template.json` go.
         collection: the prepared collection, needed for the built-in tokenizer.
         backbone: the local folder or hub name of another one.
 
     Returns:
-        The names of the files, and facts: vocabulary size, special ids before and after a text, the padding id.
+        The names of the files, and facts: vocabulary size, special ids before and after a text, the padding id, how
+        texts are read.
 
     Raises:
-        HardnegError: the backbone's tokenizer cannot be loaded.
+        HardnegError: the backbone's tokenizer cannot be loaded, lacks a token that is needed, does not do as
+            `prefix_space` says, or breaks the contract.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+    options = ("passage_template", "lower_case", "characters")
+    reading = Reading(**{name: settings[name] for name in options if name in settings})
     if settings["backbone"] == "builtin:tiny":
         assert collection is not None
-        trained = _train_bpe(collection, settings["vocabulary"], settings["lower_case"])
+        reading = replace(reading, lower_case=False)  # its normalizer does that
+        trained = _train_bpe(collection, settings["vocabulary"], settings["lower_case"], reading)
         pad, unknown, first, last, mask = SPECIAL
         tokenizer: Any = PreTrainedTokenizerFast(
             tokenizer_object=trained,
@@ -74,7 +85,10 @@ def make_tokenizer(
     else:
         try:
             tokenizer = AutoTokenizer.from_pretrained(
-                backbone, revision=settings.get("revision"), trust_remote_code=settings["trust_remote_code"]
+                backbone,
+                revision=settings.get("revision"),
+                trust_remote_code=settings["trust_remote_code"],
+                **({} if settings.get("prefix_space") is None else {"add_prefix_space": settings["prefix_space"]}),
             )
         except (OSError, ValueError) as fault:
             raise HardnegError(
@@ -85,6 +99,8 @@ def make_tokenizer(
                 remedy="correct the name, or download the model and name its folder.",
             ) from None
     tokenizer.save_pretrained(folder / "tokenizer")
+    # What is checked and recorded is what later stages load.
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     prefix, suffix = _template(tokenizer)
     if tokenizer.pad_token_id is None:
         raise HardnegError(
@@ -92,7 +108,23 @@ def make_tokenizer(
             where="encoder.backbone",
             remedy="set one in its tokenizer_config.json.",
         )
-    facts = {"vocabulary": len(tokenizer), "prefix": prefix, "suffix": suffix, "pad": tokenizer.pad_token_id}
+    if tokenizer.sep_token is None and "{sep}" in reading.passage_template:
+        raise HardnegError(
+            "The backbone's tokenizer has no separator token.",
+            where="encoder.passage_template",
+            found=reading.passage_template,
+            remedy="write another separator in place of {sep}, or set one in the backbone's tokenizer_config.json.",
+        )
+    reading = replace(reading, separator=tokenizer.sep_token or "")
+    _check_prefix_space(tokenizer, settings.get("prefix_space"))
+    check_contract(tokenizer, settings.get("contract") or [], reading)
+    facts = {
+        "vocabulary": len(tokenizer),
+        "prefix": prefix,
+        "suffix": suffix,
+        "pad": tokenizer.pad_token_id,
+        "reading": asdict(reading),
+    }
     write_json(folder / "template.json", facts)
     return ["template.json", *sorted(f"tokenizer/{path.name}" for path in (folder / "tokenizer").iterdir())], facts
 
@@ -105,7 +137,19 @@ def _template(tokenizer: Any) -> tuple[list[int], list[int]]:
     return full[:start], full[start + len(bare) :]
 
 
-def _train_bpe(collection: Artifact, vocabulary: int, lower_case: bool) -> Any:
+def _check_prefix_space(tokenizer: Any, wanted: bool | None) -> None:
+    """Whether a text begins with a space can be seen: then one more changes nothing."""
+    bare, spaced = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", " a"))
+    if wanted is not None and (bare == spaced) != wanted:
+        raise HardnegError(
+            "The backbone's tokenizer does not take prefix_space.",
+            where="encoder.prefix_space",
+            found=f"{str(wanted).lower()}, but 'a' is {bare} and ' a' is {spaced}",
+            remedy="remove the key, or set add_prefix_space in the backbone's tokenizer files.",
+        )
+
+
+def _train_bpe(collection: Artifact, vocabulary: int, lower_case: bool, reading: Reading) -> Any:
     """Byte-pair encoding without a subword prefix: WordPiece's trainer gives another vocabulary every time."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -118,7 +162,7 @@ def _train_bpe(collection: Artifact, vocabulary: int, lower_case: bool) -> Any:
     )
 
     def texts() -> Iterator[str]:
-        yield from passage_texts(collection)
+        yield from passage_texts(collection, replace(reading, separator=" "))  # there is no separator token yet
         yield from query_texts(collection, collection.settings["train"])
 
     tokenizer.train_from_iterator(texts(), trainer)
@@ -142,6 +186,7 @@ def tokenize(
     from transformers import AutoTokenizer
 
     model = AutoTokenizer.from_pretrained(tokenizer.folder / "tokenizer")
+    reading = Reading(**tokenizer.facts["reading"])
     special = len(tokenizer.facts["prefix"]) + len(tokenizer.facts["suffix"])
     dtype = np.dtype("<u2") if tokenizer.facts["vocabulary"] <= 65536 else np.dtype("<u4")
     facts: dict[str, Any] = {
@@ -152,11 +197,15 @@ def tokenize(
         "passage_length": settings["passage_length"],
     }
     kinds: dict[str, tuple[Iterator[str], int, int]] = {
-        "passages": (passage_texts(collection), collection.facts["passages"], settings["passage_length"] - special)
+        "passages": (
+            passage_texts(collection, reading),
+            collection.facts["passages"],
+            settings["passage_length"] - special,
+        )
     }
     for split, counts in collection.facts["splits"].items():
         kinds[f"queries.{split}"] = (
-            query_texts(collection, split),
+            query_texts(collection, split, reading),
             counts["queries"],
             settings["query_length"] - special,
         )
@@ -193,13 +242,15 @@ class TokenStore:
     Args:
         tokens: the tokens stage.
         name: `passages` or `queries.<split>`.
+        longest: cut texts at so many tokens, special ones included; None: at the length they were stored with.
     """
 
-    def __init__(self, tokens: Artifact, name: str) -> None:
+    def __init__(self, tokens: Artifact, name: str, longest: int | None = None) -> None:
         facts = tokens.facts
         self.offsets = np.load(tokens.path(f"{name}.offsets.npy"))
         self.prefix, self.suffix, self.pad = facts["prefix"], facts["suffix"], facts["pad"]
-        self.longest = facts["passage_length"] if name == "passages" else facts["query_length"]
+        stored = facts["passage_length"] if name == "passages" else facts["query_length"]
+        self.longest = stored if longest is None else min(longest, stored)
         size = int(self.offsets[-1])
         dtype = np.dtype(facts["dtype"])
         self.ids = np.memmap(tokens.path(f"{name}.ids.bin"), dtype, "r", shape=(size,)) if size else np.zeros(0, dtype)
@@ -209,16 +260,20 @@ class TokenStore:
 
     def lengths(self, positions: np.ndarray) -> np.ndarray:
         """Tokens of each text, special ones included: int64 [n]."""
-        return np.asarray(self.offsets[positions + 1] - self.offsets[positions] + len(self.prefix) + len(self.suffix))
+        special = len(self.prefix) + len(self.suffix)
+        stored = np.asarray(self.offsets[positions + 1] - self.offsets[positions])
+        return np.minimum(stored, max(self.longest - special, 0)) + special
 
     def batch(self, positions: Sequence[int] | np.ndarray, multiple: int = 8) -> tuple[np.ndarray, np.ndarray]:
         """Ids int64 [n, width] and mask int64 [n, width]; the width is the longest text's, rounded up to `multiple`."""
         positions = np.asarray(positions)
         lengths = self.lengths(positions)
         width = min(-(-int(lengths.max()) // multiple) * multiple, max(self.longest, int(lengths.max())))
+        special = len(self.prefix) + len(self.suffix)
         ids = np.full((len(positions), width), self.pad, np.int64)
         for row, (position, length) in enumerate(zip(positions, lengths, strict=True)):
-            body = self.ids[self.offsets[position] : self.offsets[position + 1]]
+            start = self.offsets[position]
+            body = self.ids[start : start + length - special]
             ids[row, :length] = np.concatenate((self.prefix, body, self.suffix))
         mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
         return ids, mask

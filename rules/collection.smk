@@ -1,9 +1,32 @@
+DOWNLOAD = StageRule(PLAN, "download")
 COLLECTION = StageRule(PLAN, "collection")
 TOKENIZER = StageRule(PLAN, "tokenizer")
 TOKENS = StageRule(PLAN, "tokens")
 
 
+rule download_collection:
+    output:
+        manifest=DOWNLOAD.manifest,
+    log:
+        f"{DOWNLOAD.log}.log",
+    benchmark:
+        f"{DOWNLOAD.log}.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=720,
+        gpu=0,
+    params:
+        record=DOWNLOAD.record,
+    shell:
+        command("download_collection")
+
+
 rule prepare_collection:
+    input:
+        files=COLLECTION.parent("files"),
     output:
         manifest=COLLECTION.manifest,
     log:
@@ -20,7 +43,7 @@ rule prepare_collection:
     params:
         record=COLLECTION.record,
     shell:
-        command("prepare_collection", more="--threads {threads}")
+        command("prepare_collection", "files", more="--threads {threads}")
 
 
 rule make_tokenizer:

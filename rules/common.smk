@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 from snakemake.exceptions import WorkflowError
+from snakemake.persistence import PersistenceBase
 
 from hardneg import watch
 from hardneg.errors import HardnegError
@@ -24,6 +25,9 @@ try:
 except HardnegError as fault:
     raise WorkflowError(str(fault))
 
+# Parameters here are text: without this, Snakemake loads pandas (0.4 s at every start) to see whether one is a table.
+PersistenceBase._serialize_param = PersistenceBase._serialize_param_builtin
+
 SHARDS = PLAN.config.runtime.shards
 TRAINING_THREADS = PLAN.config.arithmetic.training_threads
 ENCODING_THREADS = PLAN.config.arithmetic.encoding_threads
@@ -33,6 +37,7 @@ ENVIRONMENT = f"../envs/{'gpu' if on_gpu else 'cpu'}.yaml"
 
 
 wildcard_constraints:
+    dataset=r"[\w.-]+",
     label=r"[\w.-]+",
     version=r"[0-9a-f]{12}",
     shard=r"\d{4}",

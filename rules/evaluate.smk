@@ -42,7 +42,7 @@ rule summarise_measures:
         runtime=30,
         gpu=0,
     params:
-        summary=SUMMARY,
+        summary=lambda wildcards: SUMMARY,  # a function: its braces are no wildcards
     shell:
         "python -m workflow_scripts.summarise_measures --summary {params.summary:q} --output {output.measures:q} > {log:q} 2>&1"
 
@@ -64,7 +64,7 @@ rule write_report:
         runtime=30,
         gpu=0,
     params:
-        summary=SUMMARY,
+        summary=lambda wildcards: SUMMARY,  # a function: its braces are no wildcards
     shell:
         "python -m workflow_scripts.write_report --summary {params.summary:q}"
         " --measures {input.measures:q} --output {output.report:q} > {log:q} 2>&1"

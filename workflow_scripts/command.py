@@ -86,7 +86,8 @@ def _make(run: Run, given: argparse.Namespace, inputs: list[str], extra: dict[st
                 "devices": len(granted.devices),
                 "visible": list(granted.visible),
             }
-            stage.seal(output, run(stage, {**given.runtime, **extra}, granted.devices))
+            places = given.runtime.get("places", {}).get(record["dataset"], {})
+            stage.seal(output, run(stage, {**given.runtime, "places": places, **extra}, granted.devices))
 
 
 def _open_parents(given: argparse.Namespace, inputs: list[str], record: Mapping[str, Any]) -> dict[str, Artifact]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hardneg.artifacts import PROGRESS, StageFolder
+from hardneg.data.template import Reading
 from hardneg.lexical import build_index
 from hardneg.tokens import passage_texts
 from workflow_scripts.command import stage_command
@@ -14,8 +15,10 @@ from workflow_scripts.command import stage_command
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Build it."""
     collection, index = stage.parents["collection"], stage.folder / "lucene"
+    # Lucene has no separator token: a space ends a word as well.
+    reading = Reading(stage.settings["passage_template"], separator=" ")
     stage.facts |= build_index(
-        passage_texts(collection),
+        passage_texts(collection, reading),
         index,
         heap_mib=runtime["java_heap_mib"],
         total=collection.facts["passages"],

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hardneg.artifacts import StageFolder, atomic_path
+from hardneg.data.documents import judged_documents, read_documents
 from hardneg.measures import evaluate, parse_measures
-from hardneg.runs import read_run, write_trec
+from hardneg.runs import best_passage, read_run, write_trec
 from workflow_scripts.command import stage_command
 
 
@@ -18,12 +19,16 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     """Score them."""
     collection, ranked, settings = stage.parents["collection"], stage.parents["run"], stage.settings
     measures, names = parse_measures(settings["measures"]), []
-    passage_ids = pq.read_table(collection.path("passages.parquet"), columns=["passage_id"]).column(0)
+    documents = read_documents(collection)
+    shown = ("documents.parquet", "document_id") if documents is not None else ("passages.parquet", "passage_id")
+    passage_ids = pq.read_table(collection.path(shown[0]), columns=[shown[1]]).column(0)
     for split in ranked.settings["splits"]:
         ranking = read_run(ranked.path(f"run.{split}.parquet"))
         query_ids = pq.read_table(collection.path(f"queries.{split}.parquet"), columns=["query_id"]).column(0)
         qrels = pq.read_table(collection.path(f"qrels.{split}.parquet"), columns=["query", "passage", "grade"])
-        scores = evaluate(ranking, qrels, query_ids.to_pylist(), measures, settings["relevant_grade"])
+        if documents is not None:  # passages are windows of documents, which are what is judged
+            ranking, qrels = best_passage(ranking, documents), judged_documents(qrels, documents)
+        scores = evaluate(ranking, qrels, query_ids.to_pylist(), measures, settings["relevant_grade"][split])
         names += [f"{split}.trec", f"measures.{split}.parquet"]
         write_trec(stage.folder / names[-2], ranking, query_ids, passage_ids, stage.record["label"])
         with atomic_path(stage.folder / names[-1]) as temporary:

@@ -67,20 +67,20 @@ class StageRule:
     """Where a kind of stage lies, and what the plan says of the stage that a job's wildcards name.
 
     Attributes:
-        folder: with the wildcards `label` and `version`.
+        folder: with the wildcards `dataset`, `label` and `version`; another study's stages lie under its dataset.
         manifest: the file that a rule declares.
         log: where its logs go, without an ending.
     """
 
     def __init__(self, plan: Plan, kind: str) -> None:
         self.plan, self.kind = plan, kind
-        self.folder = f"{ARTIFACTS}/{plan.dataset}/{kind}/{{label}}-{{version}}"
+        self.folder = f"{ARTIFACTS}/{{dataset}}/{kind}/{{label}}-{{version}}"
         self.manifest = f"{self.folder}/manifest.json"
-        self.log = f"logs/{plan.dataset}/{kind}/{{label}}-{{version}}"
+        self.log = f"logs/{{dataset}}/{kind}/{{label}}-{{version}}"
 
     def stage(self, wildcards: Any) -> Stage:
         """The stage of a job."""
-        return self.plan.stage(self.kind, wildcards.label, wildcards.version)
+        return self.plan.stage(wildcards.dataset, self.kind, wildcards.label, wildcards.version)
 
     def parent(self, role: str) -> Callable[[Any], str | list[str]]:
         """An input function: the manifest of the parent in a role, nothing where the stage has none."""

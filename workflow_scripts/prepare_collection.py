@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from hardneg.artifacts import PROGRESS, StageFolder
-from hardneg.data.prepare import prepare
-from hardneg.data.readers import open_collection
+from hardneg.data.prepare import prepare, repairs
+from hardneg.data.readers import FETCHED, open_collection
 from workflow_scripts.command import stage_command
 
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Prepare it."""
-    settings = stage.settings
-    reader = open_collection(settings, runtime["places"].get("collection"), runtime["threads"])
-    names, facts = prepare(reader, stage.folder, settings["splits"], settings["train"], stage.folder / PROGRESS)
+    settings, windows = stage.settings, stage.settings["windows"]
+    reader = open_collection(
+        runtime["places"]["collection"],
+        settings["train"] or "train",
+        stage.parents["files"].folder / FETCHED if "files" in stage.parents else None,
+        runtime["threads"],
+    )
+    names, facts = prepare(
+        reader,
+        stage.folder,
+        settings["splits"],
+        settings["train"],
+        stage.folder / PROGRESS,
+        (windows["words"], windows["overlap"]) if windows else None,
+    )
     stage.facts |= facts
+    for repair in repairs(facts):
+        print(f"warning: {repair}", file=sys.stderr)
     return names
 
 
 if __name__ == "__main__":
-    stage_command(run, __doc__, {}, {"threads": "processes that read sources"})
+    stage_command(run, __doc__, {"files": "what was downloaded"}, {"threads": "processes that read sources"})

@@ -8,37 +8,46 @@ from typing import Any
 import numpy as np
 
 from hardneg.artifacts import PROGRESS, StageFolder
+from hardneg.data.prepare import in_groups
 from hardneg.lexical import search
-from hardneg.runs import write_run
+from hardneg.runs import RunWriter
 from hardneg.tokens import query_texts
 from workflow_scripts.command import stage_command
+
+QUERIES_AT_ONCE = 1024
 
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Rank."""
-    settings, names = stage.settings, []
+    settings, collection, names = stage.settings, stage.parents["collection"], []
     for split in settings["splits"]:
         hits = search(
             stage.parents["index"].folder / "lucene",
-            list(query_texts(stage.parents["collection"], split)),
+            query_texts(collection, split),
             settings["depth"],
             k1=settings["k1"],
             b=settings["b"],
             threads=runtime["threads"],
             heap_mib=runtime["java_heap_mib"],
             progress_file=stage.folder / PROGRESS,
+            total=collection.facts["splits"][split]["queries"],
         )
-        passages, scores = zip(*hits, strict=True)
-        counts = [len(found) for found in passages]
         names.append(f"run.{split}.parquet")
-        write_run(
-            stage.folder / names[-1],
-            np.repeat(np.arange(len(counts)), counts),
-            np.concatenate(passages),
-            np.concatenate([np.arange(1, count + 1) for count in counts]),
-            np.concatenate(scores),
-        )
-        stage.facts[split] = {"queries": len(counts), "hits": sum(counts), "queries_without_hits": counts.count(0)}
+        counts = {"queries": 0, "hits": 0, "queries_without_hits": 0}
+        with RunWriter(stage.folder / names[-1]) as writer:
+            for group in in_groups(hits, QUERIES_AT_ONCE):
+                passages, scores = zip(*group, strict=True)
+                found = np.array([len(ranked) for ranked in passages])
+                writer.append(
+                    np.repeat(counts["queries"] + np.arange(len(group)), found),
+                    np.concatenate(passages),
+                    np.concatenate([np.arange(1, count + 1) for count in found]),
+                    np.concatenate(scores),
+                )
+                counts["queries"] += len(group)
+                counts["hits"] += int(found.sum())
+                counts["queries_without_hits"] += int((found == 0).sum())
+        stage.facts[split] = counts
     return names
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hardneg.artifacts import PROGRESS, StageFolder
-from hardneg.runs import write_run
+from hardneg.runs import RunWriter
 from hardneg.search.retrieve import open_searcher, retrieve
 from workflow_scripts.command import stage_command
 
@@ -28,7 +28,9 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
             stage.folder / PROGRESS,
         )
         names.append(f"run.{split}.parquet")
-        write_run(stage.folder / names[-1], *ranking)
+        with RunWriter(stage.folder / names[-1]) as writer:
+            for part in ranking:
+                writer.append(*part)
     return names
 
 

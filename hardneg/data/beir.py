@@ -7,114 +7,17 @@ lines are tolerated.
 
 from __future__ import annotations
 
-import gzip
-import json
-import re
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from hardneg.artifacts import file_digest
 from hardneg.data.collection import Judgement, Passage, Query
+from hardneg.data.lines import GRADE, grade_of, json_lines, lines, text_of
 from hardneg.errors import HardnegError
 
 HEADER = "query-id<tab>corpus-id<tab>score"
-GRADE = re.compile(r"[+-]?[0-9]{1,9}")  # fits 32 bits
 USUAL_ORDER = ("train", "dev", "test")
-
-
-def lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Each line of a UTF-8 file (unpacked where its name ends in .gz) that is not empty, after its place `file:line`.
-
-    Raises:
-        HardnegError: the file cannot be read, is cut short, or a line is not UTF-8.
-    """
-    number = 0
-    try:
-        with cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as stream:
-            for number, line in enumerate(stream, start=1):
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                if text.strip():
-                    yield f"{path}:{number}", text
-    except UnicodeDecodeError as fault:
-        raise HardnegError(
-            "A line is not UTF-8 text.",
-            where=f"{path}:{number}",
-            found=f"byte 0x{fault.object[fault.start]:02x} at position {fault.start + 1} of the line",
-            remedy="save the file as UTF-8.",
-        ) from None
-    except (OSError, EOFError, zlib.error) as fault:
-        raise HardnegError(
-            "A file of the collection cannot be read.",
-            where=f"{path}, after line {number}",
-            found=str(fault),
-            remedy="check its permissions, or get the file again if it is damaged or cut short.",
-        ) from None
-
-
-def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The object on each line of a JSON Lines file, after its place.
-
-    Raises:
-        HardnegError: as `lines`, or a line holds no JSON object.
-    """
-    for where, line in lines(path):
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as fault:
-            raise HardnegError(
-                "A line is not valid JSON.",
-                where=where,
-                found=str(fault),
-                expected="one JSON object a line",
-                remedy="mend or remove that line.",
-            ) from None
-        if not isinstance(value, dict):
-            raise HardnegError(
-                "A line holds no JSON object.",
-                where=where,
-                found=line[:80],
-                expected='{"_id": ..., "text": ...}',
-                remedy="mend or remove that line.",
-            )
-        yield where, value
-
-
-def text_of(record: dict[str, Any], key: str, where: str) -> str:
-    """The text under a key.
-
-    Raises:
-        HardnegError: the key is missing, its value is no text, or it holds half of a surrogate pair.
-    """
-    if key not in record:
-        raise HardnegError(
-            f"A record lacks the key `{key}`.",
-            where=where,
-            found=", ".join(record) or "no keys",
-            expected=key,
-            remedy="add the key, or remove that line.",
-        )
-    value = record[key]
-    if not isinstance(value, str) or (key == "_id" and not value):
-        found, expected = json.dumps(value)[:80], "an identifier in quotes" if key == "_id" else "text in quotes"
-        raise HardnegError(
-            f"The value of `{key}` cannot be used.",
-            where=where,
-            found=found,
-            expected=expected,
-            remedy="correct the value.",
-        )
-    try:
-        value.encode()
-    except UnicodeEncodeError as fault:
-        raise HardnegError(
-            f"The value of `{key}` is no valid Unicode text.",
-            where=where,
-            found=f"half of a surrogate pair, \\u{ord(value[fault.start]):04x}",
-            remedy="remove it or write the whole character.",
-        ) from None
-    return value
 
 
 def qrels_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
@@ -265,15 +168,7 @@ class Beir:
                 remedy="put the header before the first judgement.",
             )
         for where, (query_id, passage_id, grade) in records:
-            if not GRADE.fullmatch(grade):
-                raise HardnegError(
-                    "A grade is no integer.",
-                    where=where,
-                    found=repr(grade),
-                    expected="a whole number such as 0, 1, 2",
-                    remedy="correct the grade.",
-                )
-            yield Judgement(query_id, passage_id, int(grade), where)
+            yield Judgement(query_id, passage_id, grade_of(grade, where), where)
 
     def provenance(self) -> dict[str, Any]:
         """Size and SHA-256 of each file, by its name in the folder."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A unit of retrieval; `title` may be empty. `where` is the file and line it comes from, for messages, if any."""
+    """A unit of retrieval; `title` and `url` may be empty.
+
+    `where` is the file and line it comes from, for messages, if any.
+    """
 
     passage_id: str
     title: str
     text: str
     where: str = field(default="", compare=False)
+    url: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,10 @@ class CollectionReader(Protocol):
 
     def splits(self) -> tuple[str, ...]:
         """The names of the splits, such as train, dev, test."""
+        ...
+
+    def files(self, splits: Iterable[str]) -> dict[str, Path]:
+        """The files that some splits are read from, by names that no machine's paths are in; none: not from files."""
         ...
 
     def passages(self) -> Iterator[Passage]:

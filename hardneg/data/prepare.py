@@ -2,48 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hardneg.artifacts import atomic_path
-from hardneg.data.collection import CollectionReader, Judgement
+from hardneg.data.collection import CollectionReader, Passage
+from hardneg.data.ids import Ids
 from hardneg.errors import HardnegError
 from hardneg.progress import Progress
 
+# What is held at once: rows, and fewer where their texts are long.
 ROWS_AT_ONCE = 20_000
+CHARACTERS_AT_ONCE = 32_000_000
 T = TypeVar("T")
 
-PASSAGES = pa.schema([("passage_id", pa.string()), ("title", pa.string()), ("text", pa.string())])
+PASSAGES = pa.schema([(name, pa.string()) for name in ("passage_id", "url", "title", "text")])
+WINDOWS = PASSAGES.append(pa.field("document", pa.int32()))
+DOCUMENTS = pa.schema([("document_id", pa.string())])
 QUERIES = pa.schema([("query_id", pa.string()), ("text", pa.string())])
+QRELS = pa.schema(
+    [
+        ("query_id", pa.string()),
+        ("passage_id", pa.string()),
+        ("grade", pa.int32()),
+        ("query", pa.int32()),
+        ("passage", pa.int32()),
+    ]
+)
+
+_WORD = re.compile(r"\S+")
+_FIRST_WINDOW = "#0"
 
 
 def prepare(
-    reader: CollectionReader, folder: Path, splits: Sequence[str], train: str, progress: Path | None = None
+    reader: CollectionReader,
+    folder: Path,
+    splits: Sequence[str],
+    train: str | None,
+    progress: Path | None = None,
+    windows: tuple[int, int] | None = None,
 ) -> tuple[list[str], dict[str, Any]]:
     """Write `passages.parquet`, and `queries.<split>.parquet` and `qrels.<split>.parquet` for each split.
 
-    A row's number is the passage's, or the query's, position from here on. Text is streamed; only ids stay in memory.
+    A row's number is the passage's, or the query's, position from here on. Text is streamed; what stays in memory is
+    the ids, 16 bytes more for each of them, and some 50 bytes a judgement of one split.
+
+    With `windows` the reader gives documents, and a passage is a window of words over one: `<id>#0`, `<id>#1` and so
+    on, each with the document's title and url. `passages.parquet` then says in its column `document` (int32) which
+    row of `documents.parquet` each was cut from, and the qrels judge every passage of a judged document, by its grade.
 
     Args:
         reader: the collection.
         folder: where the files go.
         splits: the splits wanted.
-        train: the one that trains.
+        train: the one that trains, if any.
         progress: where progress lines go.
+        windows: words a window, and words that a window shares with the one before it; None leaves texts whole.
 
     Returns:
-        The names of the files, and facts: counts of passages, queries, judgements and positives.
+        The names of the files, and facts: counts of passages (and documents), queries, judgements (of what the
+        collection judges, documents for one) and positives among them, and of what `repairs` tells.
 
     Raises:
-        HardnegError: an empty collection, duplicate or empty ids, judgements of unknown queries or passages, a split
-            that the collection lacks, no positive judgement in the training split.
+        HardnegError: an empty collection, duplicate or empty ids, judgements of unknown queries or passages, two
+            grades for one query and passage, a split that the collection lacks, no positive judgement in a split.
+        ValueError: the windows overlap by their whole width.
     """
     lacking = [split for split in splits if split not in reader.splits()]
     if lacking:
@@ -54,33 +87,14 @@ def prepare(
             expected=", ".join(reader.splits()),
             remedy="name its splits under `splits` in the configuration.",
         )
-    rows = ((p.passage_id, p.title, p.text) for p in reader.passages())
-    with Progress("prepare passages", None, "passages", progress) as bar:
-        count, empty = _write_texts(folder / "passages.parquet", rows, PASSAGES, bar)
-    if count == 0:
-        raise HardnegError(
-            "The collection has no passages.",
-            where="collection",
-            found="0 passages",
-            remedy="check the collection's files.",
-        )
-    passage_ids = _unique_ids(
-        folder / "passages.parquet",
-        "passage_id",
-        "passages",
-        lambda wanted: (p.where for p in reader.passages() if p.passage_id == wanted),
-    )
-    facts: dict[str, Any] = {
-        "passages": count,
-        "empty_passages": empty,
-        "splits": {},
-        "provenance": reader.provenance(),
-    }
-    names = ["passages.parquet"]
+    judged, facts = _passages(reader, folder, windows, progress)
+    facts |= {"splits": {}, "provenance": reader.provenance()}
+    names = [path.name for path in judged.files]
     for split in splits:
         queries, qrels = folder / f"queries.{split}.parquet", folder / f"qrels.{split}.parquet"
+        rows = ((query.query_id, query.text) for query in reader.queries(split))
         with Progress(f"prepare {split} queries", None, "queries", progress) as bar:
-            asked, _ = _write_texts(queries, ((q.query_id, q.text) for q in reader.queries(split)), QUERIES, bar)
+            asked, empty = _write_texts(queries, rows, QUERIES, ("text",), bar)
         if asked == 0:
             raise HardnegError(
                 "A split has no queries.",
@@ -89,48 +103,167 @@ def prepare(
                 remedy="check its queries and judgements.",
             )
         query_ids = _unique_ids(queries, "query_id", f"{split} queries", partial(_places, reader, split))
-        judgements = list(reader.judgements(split))
-        judged = _judgements(judgements, query_ids, passage_ids, split)
-        _write_table(qrels, judged)
-        grades = judged.column("grade").to_numpy()
-        positives = int((grades > 0).sum())
-        if positives == 0:
+        judgements = _judgements(reader, split, query_ids, judged)
+        positive = judgements.grade > 0
+        if not positive.any():
             raise HardnegError(
                 "A split has no positive judgement.",
-                where=f"split {split}, {judgements[0].where or 'its judgements'} and on",
-                found=f"{len(grades)} judgements, none above grade 0",
+                where=f"split {split}, {judgements.where or 'its judgements'} and on",
+                found=f"{len(positive)} judgements, none above grade 0",
                 remedy="training and measuring both need relevant passages: check the qrels, or leave the split out."
                 if split != train
                 else "training needs relevant passages: check the qrels of the training split.",
             )
-        facts["splits"][split] = {"queries": asked, "judgements": len(grades), "positives": positives}
+        _write_qrels(qrels, judgements, query_ids, judged)
+        facts["splits"][split] = {
+            "queries": asked,
+            "empty_queries": empty,
+            "judgements": len(positive),
+            "repeated_judgements": judgements.repeated,
+            "positives": int(positive.sum()),
+            "queries_without_positives": asked - len(np.unique(judgements.query[positive])),
+        }
         names += [queries.name, qrels.name]
     return names, facts
 
 
-def _write_texts(path: Path, rows: Iterable[tuple[str, ...]], schema: pa.Schema, bar: Progress) -> tuple[int, int]:
-    """Stream rows (id first, text last) into Parquet; the number of rows, and of those without any text."""
+def repairs(facts: Mapping[str, Any]) -> Iterator[str]:
+    """What was found amiss in a collection and kept or mended, one line each: told once, to whoever prepared it."""
+    if count := facts["empty_passages"]:
+        yield f"passages without title and text: {count:,} (kept; they are hardly ever found)"
+    for split, counts in facts["splits"].items():
+        if count := counts["empty_queries"]:
+            yield f"{split} queries without text: {count:,} (kept)"
+        if count := counts["repeated_judgements"]:
+            yield f"{split} judgements that repeat an earlier one: {count:,} (counted once)"
+        if count := counts["queries_without_positives"]:
+            yield f"{split} queries without a relevant passage: {count:,} (kept)"
+
+
+class _Judged(NamedTuple):
+    """What judgements name: passages, or the documents they were cut from.
+
+    Attributes:
+        kind: passage or document.
+        ids: of all of them.
+        firsts: int64 [documents + 1], the first passage of each document; None where passages are judged.
+        files: what was written of them.
+    """
+
+    kind: str
+    ids: Ids
+    firsts: npt.NDArray[np.int64] | None
+    files: list[Path]
+
+
+class _Judgements(NamedTuple):
+    """The judgements of a split, each pair once, by query and then by what is judged.
+
+    Attributes:
+        query: int32 [m], query positions.
+        judged: int32 [m], passage (or document) positions.
+        grade: int32 [m].
+        repeated: how many were left out, since an earlier one says the same.
+        where: the place of the first.
+    """
+
+    query: npt.NDArray[np.int32]
+    judged: npt.NDArray[np.int32]
+    grade: npt.NDArray[np.int32]
+    repeated: int
+    where: str
+
+
+def _passages(
+    reader: CollectionReader, folder: Path, windows: tuple[int, int] | None, progress: Path | None
+) -> tuple[_Judged, dict[str, Any]]:
+    """Write the passages, and the documents they were cut from; what judgements name, and the counts."""
+    passages, documents = folder / "passages.parquet", folder / "documents.parquet"
+
+    def places(wanted: str) -> Iterator[str]:
+        return (passage.where for passage in reader.passages() if passage.passage_id == wanted)
+
+    rows: Iterable[tuple[Any, ...]]
+    if windows is None:
+        rows, schema = ((p.passage_id, p.url, p.title, p.text) for p in reader.passages()), PASSAGES
+    else:
+        rows, schema = _in_windows(reader.passages(), *windows), WINDOWS
+    with Progress("prepare passages", None, "passages", progress) as bar:
+        count, empty = _write_texts(passages, rows, schema, ("title", "text"), bar)
+    if count == 0:
+        raise HardnegError(
+            "The collection has no passages.",
+            where="collection",
+            found="0 passages",
+            remedy="check the collection's files.",
+        )
+    facts = {"passages": count, "empty_passages": empty}
+    if windows is None:
+        ids = _unique_ids(passages, "passage_id", "passages", places)
+        return _Judged("passage", ids, None, [passages]), facts
+    firsts = _write_documents(passages, documents)
+    ids = _unique_ids(documents, "document_id", "documents", places)
+    return _Judged("document", ids, firsts, [passages, documents]), facts | {"documents": len(ids)}
+
+
+def _in_windows(documents: Iterable[Passage], size: int, overlap: int) -> Iterator[tuple[str, str, str, str, int]]:
+    """Rows of `WINDOWS`. White space inside a window stays as it is."""
+    if not 0 <= overlap < size:
+        raise ValueError(f"windows of {size} words cannot overlap by {overlap}")
+    for number, document in enumerate(documents):
+        words = [word.span() for word in _WORD.finditer(document.text)]
+        # A window begins where the one before it has not yet reached the end.
+        starts = range(0, max(len(words) - overlap, 1), size - overlap)
+        for window, start in enumerate(starts):
+            text = document.text
+            if len(starts) > 1:
+                text = text[words[start][0] : words[min(start + size, len(words)) - 1][1]]
+            yield f"{document.passage_id}#{window}", document.url, document.title, text, number
+
+
+def _write_documents(passages: Path, path: Path) -> npt.NDArray[np.int64]:
+    """Write `documents.parquet`; the position of each document's first passage, and the number of passages."""
+    firsts, seen = [np.zeros(0, np.int64)], 0
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, DOCUMENTS, compression="zstd") as writer:
+        for batch in pq.ParquetFile(passages).iter_batches(ROWS_AT_ONCE, columns=["passage_id"]):
+            is_first = pc.ends_with(batch.column(0), _FIRST_WINDOW)
+            ids = pc.utf8_slice_codeunits(batch.column(0).filter(is_first), 0, -len(_FIRST_WINDOW))
+            writer.write_table(pa.table([ids], schema=DOCUMENTS))
+            firsts.append(seen + np.flatnonzero(is_first))
+            seen += len(batch)
+    return np.concatenate([*firsts, [seen]])
+
+
+def _write_texts(
+    path: Path, rows: Iterable[tuple[Any, ...]], schema: pa.Schema, texts: Sequence[str], bar: Progress
+) -> tuple[int, int]:
+    """Stream rows into Parquet; the number of rows, and of those without a word in any of the columns `texts`."""
     count = empty = 0
+    places = [schema.get_field_index(name) for name in texts]
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        for group in in_groups(rows, ROWS_AT_ONCE):
+        for group in in_groups(rows, ROWS_AT_ONCE, lambda row: sum(len(row[at]) for at in places), CHARACTERS_AT_ONCE):
             columns = list(zip(*group, strict=True))
             writer.write_table(pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema))
             count += len(group)
-            empty += sum(not any(part.strip() for part in row[1:]) for row in group)
+            empty += sum(not any(row[at].strip() for at in places) for row in group)
             bar.advance(len(group))
     return count, empty
 
 
-def in_groups(rows: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
-    """Consecutive groups of `size` rows; the last may be smaller."""
-    remaining = iter(rows)
-    while group := tuple(islice(remaining, size)):
-        yield group
-
-
-def _write_table(path: Path, table: pa.Table) -> None:
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+def in_groups(
+    rows: Iterable[T], size: int, weight: Callable[[T], int] = lambda row: 0, heaviest: int = 0
+) -> Iterator[tuple[T, ...]]:
+    """Consecutive groups of at most `size` rows that weigh at most `heaviest` (a single row may weigh more)."""
+    group: list[T] = []
+    total = 0
+    for row in rows:
+        total += weight(row)
+        if group and (len(group) == size or total > heaviest):
+            yield tuple(group)
+            group, total = [], weight(row)
+        group.append(row)
+    if group:
+        yield tuple(group)
 
 
 def _places(reader: CollectionReader, split: str, query_id: str) -> Iterator[str]:
@@ -138,12 +271,10 @@ def _places(reader: CollectionReader, split: str, query_id: str) -> Iterator[str
     return (query.where for query in reader.queries(split) if query.query_id == query_id)
 
 
-def _unique_ids(path: Path, column: str, what: str, places: Callable[[str], Iterable[str]]) -> pa.Array:
+def _unique_ids(path: Path, column: str, what: str, places: Callable[[str], Iterable[str]]) -> Ids:
     """The ids in a file; `places` finds where the records of an id come from, for the message about a repeated one."""
-    ids = pq.read_table(path, columns=[column]).column(column).combine_chunks()
-    counts = pc.value_counts(ids)
-    repeated = counts.filter(pc.greater(counts.field("counts"), 1))
-    if len(repeated):
+    ids = Ids(path, column)
+    if len(repeated := ids.repeated()):
         examples = [value.as_py() for value in repeated.field("values")[:3]]
         first_two = [place for place in islice(places(examples[0]), 2) if place]
         raise HardnegError(
@@ -153,33 +284,84 @@ def _unique_ids(path: Path, column: str, what: str, places: Callable[[str], Iter
             expected="each id once",
             remedy="remove or rename the duplicates.",
         )
-    if pc.any(pc.equal(ids, "")).as_py():
-        row = pc.index(ids, "").as_py()
+    if (row := int(ids.positions([""])[0])) >= 0:
         raise HardnegError("An id is empty.", where=f"{what}, number {row + 1}", found="''", remedy="give it an id.")
     return ids
 
 
-def _judgements(judgements: list[Judgement], query_ids: pa.Array, passage_ids: pa.Array, split: str) -> pa.Table:
-    queries = pa.array([j.query_id for j in judgements], pa.string())
-    passages = pa.array([j.passage_id for j in judgements], pa.string())
-    at = {"query": pc.index_in(queries, query_ids), "passage": pc.index_in(passages, passage_ids)}
-    for kind, column, positions in (("query", queries, at["query"]), ("passage", passages, at["passage"])):
-        if positions.null_count:
-            row = pc.index(pc.is_null(positions), True).as_py()
+def _judgements(reader: CollectionReader, split: str, query_ids: Ids, judged: _Judged) -> _Judgements:
+    """Stream the judgements of a split into positions, and check them."""
+    parts = [np.zeros((3, 0), np.int32)]
+    unknown: dict[str, tuple[str, str, int]] = {}  # the first that names something unknown: place, id; how many do
+    where, seen = "", 0
+    for group in in_groups(reader.judgements(split), ROWS_AT_ONCE):
+        wanted = {"query": [j.query_id for j in group], judged.kind: [j.passage_id for j in group]}
+        found = {"query": query_ids.positions(wanted["query"]), judged.kind: judged.ids.positions(wanted[judged.kind])}
+        for kind, positions in found.items():
+            if len(absent := np.flatnonzero(positions < 0)):
+                row = int(absent[0])
+                place = group[row].where or f"qrels of split {split}, number {seen + row + 1}"
+                first = unknown.get(kind, (place, wanted[kind][row], 0))
+                unknown[kind] = (*first[:2], first[2] + len(absent))
+        parts.append(np.array([*found.values(), [j.grade for j in group]], np.int32))
+        where = where or group[0].where
+        seen += len(group)
+    for kind in ("query", judged.kind):
+        if kind in unknown:
+            place, name, count = unknown[kind]
             raise HardnegError(
                 f"A judgement names a {kind} that does not exist.",
-                where=judgements[row].where or f"qrels of split {split}, number {row + 1}",
-                found=f"{kind} {column[row].as_py()!r} ({positions.null_count:,} such judgements)",
+                where=place,
+                found=f"{kind} {name!r} ({count:,} such judgements)",
                 expected=f"an id of the {kind} file",
                 remedy=f"add that {kind} or remove the judgement.",
             )
-    table = pa.table(
-        {
-            "query_id": queries,
-            "passage_id": passages,
-            "grade": pa.array([j.grade for j in judgements], pa.int32()),
-            "query": at["query"].cast(pa.int32()),
-            "passage": at["passage"].cast(pa.int32()),
-        }
+    query, position, grade = np.concatenate(parts, axis=1)
+    order = np.lexsort((position, query))
+    query, position, grade = query[order], position[order], grade[order]
+    again = (np.diff(query, prepend=-1) == 0) & (np.diff(position, prepend=-1) == 0)
+    contrary = np.flatnonzero(again & (np.diff(grade, prepend=0) != 0))
+    if len(contrary):
+        row = int(contrary[0])
+        pair = query_ids.texts[int(query[row])].as_py(), judged.ids.texts[int(position[row])].as_py()
+        raise _two_grades(reader, split, judged.kind, pair, len(contrary))
+    return _Judgements(query[~again], position[~again], grade[~again], int(again.sum()), where)
+
+
+def _two_grades(
+    reader: CollectionReader, split: str, kind: str, pair: tuple[str, str], judgements: int
+) -> HardnegError:
+    """The places of the first two grades of a query and passage (or document) whose judgements disagree."""
+    first: dict[int, str] = {}
+    for judgement in reader.judgements(split):
+        if (judgement.query_id, judgement.passage_id) == pair:
+            first.setdefault(judgement.grade, judgement.where)
+    one, other = islice(first.items(), 2)
+    return HardnegError(
+        f"A query and a {kind} are judged twice, with different grades.",
+        where=" and ".join(filter(None, (one[1], other[1]))) or f"qrels of split {split}",
+        found=f"query {pair[0]!r}, {kind} {pair[1]!r}: grades {one[0]} and {other[0]} ({judgements:,} such judgements)",
+        expected="one grade for each pair",
+        remedy="keep the judgement that is right and remove the other.",
     )
-    return table.sort_by([("query", "ascending"), ("passage", "ascending")])
+
+
+def _write_qrels(path: Path, judgements: _Judgements, query_ids: Ids, judged: _Judged) -> None:
+    """Write the judgements by query and passage; that of a document becomes one for each of its passages."""
+    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, QRELS, compression="zstd") as writer:
+        for start in range(0, len(judgements.query), ROWS_AT_ONCE):
+            rows = slice(start, start + ROWS_AT_ONCE)
+            query, position, grade = judgements.query[rows], judgements.judged[rows], judgements.grade[rows]
+            if judged.firsts is None:
+                passage, passage_ids = position, judged.ids.texts.take(pa.array(position))
+            else:
+                counts = judged.firsts[position + 1] - judged.firsts[position]
+                query, position, grade = (np.repeat(column, counts) for column in (query, position, grade))
+                window = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+                passage = judged.firsts[position] + window
+                numbers = pa.array(window).cast(pa.large_string())
+                documents = judged.ids.texts.take(pa.array(position))
+                passage_ids = pc.binary_join_element_wise(documents, numbers, pa.scalar("#", pa.large_string()))
+            columns = [query_ids.texts.take(pa.array(query)), passage_ids, *map(pa.array, (grade, query, passage))]
+            arrays = [column.cast(field.type) for column, field in zip(columns, QRELS, strict=True)]
+            writer.write_table(pa.table(arrays, schema=QRELS))

@@ -31,7 +31,7 @@ import sys
 import sysconfig
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -337,6 +337,10 @@ class PyDocs:
     def splits(self) -> tuple[str, ...]:
         """train, dev, test."""
         return SPLITS
+
+    def files(self, splits: Iterable[str]) -> dict[str, Path]:
+        """None: versions tell what is read."""
+        return {}
 
     def passages(self) -> Iterator[Passage]:
         """Every passage, in ascending order of id."""

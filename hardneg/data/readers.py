@@ -2,22 +2,118 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from hardneg.data.beir import Beir
 from hardneg.data.collection import CollectionReader
-from hardneg.data.pydocs import PyDocs
+
+if TYPE_CHECKING:
+    from hardneg.data.hub import HubTable
+    from hardneg.data.tables import Table
+
+FETCHED = "files"
+"""The folder, in that of a download stage, with what was fetched."""
+
+ROOTS = {
+    "pydocs": "hardneg.data.pydocs:PyDocs",
+    "beir": "hardneg.data.beir:Beir",
+    "msmarco-passage": "hardneg.data.msmarco:MsMarcoPassage",
+    "msmarco-document": "hardneg.data.msmarco:MsMarcoDocument",
+    "squad": "hardneg.data.squad:Squad",
+    "files": "hardneg.data.tables:Files",
+    "ir_datasets": "hardneg.data.irds:IrDatasets",
+    "hf_datasets": "hardneg.data.hub:HubDatasets",
+}
 
 
-def open_collection(settings: dict[str, Any], place: str | None, workers: int) -> CollectionReader:
-    """The reader of a collection stage's `format`.
+def roots(chosen: Mapping[str, Any]) -> list[str]:
+    """The code that reads a collection, for its stage's revision."""
+    return [ROOTS[chosen["format"]], *(["hardneg.data.holdout:HeldOut"] if chosen["holdout"] else [])]
+
+
+def open_collection(
+    chosen: Mapping[str, Any], train: str = "train", fetched: Path | None = None, workers: int = 1
+) -> CollectionReader:
+    """The reader of a `collection` of the configuration.
 
     Args:
-        settings: the stage's settings.
-        place: where its files lie on this machine; None for the embedded collection.
+        chosen: its settings as JSON, paths included.
+        train: the split that held-out queries are taken from.
+        fetched: where its files were downloaded to; `path` then counts from there.
         workers: processes that may read at once.
+
+    Raises:
+        HardnegError: its files are not there.
     """
-    if settings["format"] == "pydocs":
-        return PyDocs(settings["distributions"], workers=workers)
-    assert place is not None
-    return Beir(place)
+    reader = _open(chosen, fetched, workers)
+    if not chosen["holdout"]:
+        return reader
+    from hardneg.data.holdout import HeldOut
+
+    return HeldOut(reader, train, chosen["holdout"])
+
+
+def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> CollectionReader:
+    # Each format is imported when it is asked for: the plan opens collections at every start.
+    folder = (fetched or Path()) / chosen.get("path", "")
+    match chosen["format"]:
+        case "pydocs":
+            from hardneg.data.pydocs import PyDocs
+
+            return PyDocs(workers=workers)
+        case "beir":
+            from hardneg.data.beir import Beir
+
+            return Beir(folder)
+        case "msmarco-passage":
+            from hardneg.data.msmarco import MsMarcoPassage
+
+            return MsMarcoPassage(folder)
+        case "msmarco-document":
+            from hardneg.data.msmarco import MsMarcoDocument
+
+            return MsMarcoDocument(folder)
+        case "squad":
+            from hardneg.data.squad import Squad
+
+            return Squad({split: folder / name for split, name in chosen["splits"].items()})
+        case "files":
+            from hardneg.data.tables import Files
+
+            splits = chosen["splits"] or {"train": {"queries": chosen["queries"], "qrels": chosen["qrels"]}}
+            return Files(
+                _table(chosen["passages"]),
+                {split: (_table(given["queries"]), _table(given["qrels"])) for split, given in splits.items()},
+            )
+        case "ir_datasets":
+            from hardneg.data.irds import IrDatasets
+
+            return IrDatasets(chosen["splits"])
+        case "hf_datasets":
+            from hardneg.data.hub import HubDatasets
+
+            return HubDatasets(
+                _rows(chosen["passages"]),
+                {split: (_rows(given["queries"]), _rows(given["qrels"])) for split, given in chosen["splits"].items()},
+            )
+    raise ValueError(chosen["format"])
+
+
+def _table(given: Mapping[str, Any]) -> Table:
+    from hardneg.data.tables import Table
+
+    return Table(Path(given["path"]), _columns(given), given["header"])
+
+
+def _rows(given: Mapping[str, Any]) -> HubTable:
+    from hardneg.data.hub import HubTable
+
+    place = {key: given[key] for key in ("dataset", "config", "split", "revision")}
+    return HubTable(**place, columns=_columns(given))
+
+
+def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields whose columns are named."""
+    fields = ("id", "url", "title", "text", "query", "passage", "grade")
+    return {field: given[field] for field in fields if given.get(field) is not None}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -16,7 +16,9 @@ from hardneg.search.index import FaissSearcher
 from hardneg.search.vectors import VectorStore
 
 INDEX = "index"
-QUERIES_AT_ONCE = 16 * QUERY_BATCH
+# The passages are read once for so many hits, or batches of queries, whichever is reached first.
+HITS_AT_ONCE = 8_000_000
+BATCHES_AT_ONCE = 64
 
 
 class Searcher(Protocol):
@@ -27,7 +29,7 @@ class Searcher(Protocol):
 
 
 class Ranking(NamedTuple):
-    """Rows of a run, sorted by query and rank: query, passage, rank (from 1), score."""
+    """Rows of a run, sorted by query and rank: query, passage, rank (from 1), score; each of shape [rows]."""
 
     query: np.ndarray
     passage: np.ndarray
@@ -50,16 +52,17 @@ def open_searcher(
     return FaissSearcher(index.path(INDEX), devices, query_batch)
 
 
-def retrieve(searcher: Searcher, queries: Path, depth: int, label: str, progress: Path | None = None) -> Ranking:
-    """Rank `depth` passages for each query vector of an `.npy` file [queries, dim]."""
+def retrieve(
+    searcher: Searcher, queries: Path, depth: int, label: str, progress: Path | None = None
+) -> Iterator[Ranking]:
+    """Rank `depth` passages for each query vector of an `.npy` file [queries, dim], in parts that follow each other."""
     vectors = np.load(queries, mmap_mode="r")
-    parts: list[Ranking] = []
+    at_once = QUERY_BATCH * min(max(HITS_AT_ONCE // (depth * QUERY_BATCH), 1), BATCHES_AT_ONCE)
     with Progress(label, len(vectors), "queries", progress) as bar:
-        for start in range(0, len(vectors), QUERIES_AT_ONCE):
-            chunk = torch.from_numpy(np.array(vectors[start : start + QUERIES_AT_ONCE]))
+        for start in range(0, len(vectors), at_once):
+            chunk = torch.from_numpy(np.array(vectors[start : start + at_once]))
             positions, scores = (part.numpy() for part in searcher.search(chunk, depth))
             found = positions >= 0
             query, rank = np.nonzero(found)
-            parts.append(Ranking(query + start, positions[found], rank + 1, scores[found]))
+            yield Ranking(query + start, positions[found], rank + 1, scores[found])
             bar.advance(len(chunk))
-    return Ranking(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

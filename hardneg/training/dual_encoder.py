@@ -36,9 +36,12 @@ def train(stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> 
     """
     settings, parents = stage.settings, stage.parents
     collection, options, seed, split = parents["collection"], settings["train"], settings["seed"], settings["split"]
-    queries, passages = TokenStore(parents["tokens"], f"queries.{split}"), TokenStore(parents["tokens"], "passages")
+    queries = TokenStore(parents["tokens"], f"queries.{split}", options.get("query_length"))
+    passages = TokenStore(parents["tokens"], "passages", options.get("passage_length"))
     judged = Judgements.read(collection.path(f"qrels.{split}.parquet"), len(queries), len(passages))
     encoder = _starting_encoder(stage, runtime).to(device)
+    if options.get("gradient_checkpointing", False):
+        encoder.checkpoint_gradients()
 
     mined = parents["negatives"].path(FILE) if "negatives" in parents else None
     candidates = function_of("source", settings["source"])(mined, len(queries), len(passages))

@@ -26,6 +26,8 @@ from transformers import get_scheduler
 from hardneg.artifacts import PROGRESS, TRACKERS, StageFolder, atomic_path
 from hardneg.errors import HardnegError
 from hardneg.progress import Progress
+from hardneg.training.optimizers import optimizer_of
+from hardneg.training.schedule import planned_steps
 
 KEPT_CHECKPOINTS = 2
 HANDOVER = "handover.safetensors"
@@ -72,7 +74,7 @@ def new_accelerator(device: torch.device, precision: str, trackers: list[str], f
     """Device, mixed precision and experiment trackers, through Accelerate. `auto` is bf16 on a GPU, fp32 on a CPU.
 
     Raises:
-        HardnegError: a tracker's package is not installed.
+        HardnegError: a tracker's package is not installed, or fp16 is asked of a CPU.
     """
     for name in trackers:
         if find_spec(name) is None:
@@ -84,22 +86,20 @@ def new_accelerator(device: torch.device, precision: str, trackers: list[str], f
             )
     if precision == "auto":
         precision = "bf16" if device.type == "cuda" else "fp32"
+    if precision == "fp16" and device.type == "cpu":  # Accelerate would train in fp32 without a word
+        raise HardnegError(
+            "fp16 training needs a GPU.",
+            where="arithmetic.precision",
+            found="fp16 on a CPU",
+            expected="auto, fp32 or bf16 there",
+            remedy="set one of these, or run on a GPU.",
+        )
     return Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="no" if precision == "fp32" else precision,
         log_with=list(trackers) or None,
         project_dir=str(folder / TRACKERS) if trackers else None,
     )
-
-
-def optimizer_of(module: nn.Module, train: dict[str, Any]) -> torch.optim.Optimizer:
-    """The optimizer; no weight decay on biases and LayerNorm weights."""
-    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    plain = {"LayerNorm", "layer_norm", "norm", "bias"}
-    decayed = [p for name, p in named if p.ndim > 1 and not plain & set(name.split("."))]
-    others = [p for name, p in named if not (p.ndim > 1 and not plain & set(name.split(".")))]
-    groups = [{"params": decayed, "weight_decay": train["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=train["lr"], eps=1e-8)
 
 
 def fit(
@@ -129,13 +129,16 @@ def fit(
         The log.
 
     Raises:
-        HardnegError: the loss is not finite.
+        HardnegError: the loss is not finite, or the schedule ends before the training.
     """
     train, seed = stage.settings["train"], stage.settings["seed"]
     module.train()
     optimizer = optimizer_of(module, train)
     scheduler = get_scheduler(
-        train["schedule"], optimizer, num_warmup_steps=train["warmup_steps"], num_training_steps=budget.total
+        train["schedule"],
+        optimizer,
+        num_warmup_steps=train["warmup_steps"],
+        num_training_steps=planned_steps(train.get("schedule_steps"), budget.total),
     )
     module, optimizer, scheduler = accelerator.prepare(module, optimizer, scheduler)
     state = _State(module, optimizer, scheduler, accelerator)

@@ -29,10 +29,14 @@ def refusal(raw: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("name", presets())
 def test_every_preset_is_valid_once_completed(name: str) -> None:
-    own: dict[str, Any] = {"preset": name}
-    if presets()[name]["trains"] != "nothing":
-        own |= {"train": BUDGET, "from": "warm"}
-    system = load(config(tried=own)).systems["tried"]
+    completed: dict[str, dict[str, Any]] = {
+        "bm25": {},
+        "zero_shot": {"from": "other:star"},
+        "given_run": {"runs": {"dev": "dev.trec", "test": "test.trec"}},
+        "given_vectors": {"vectors": {"passages": ["p.npy"], "queries": {"dev": "d.npy", "test": "t.npy"}}},
+    }
+    own = {"preset": name, **completed.get(name, {"train": BUDGET, "from": "warm"})}
+    system = load({**config(tried=own), "studies": {"other": "other.yaml"}}).systems["tried"]
     assert system.trains == presets()[name]["trains"]
 
 

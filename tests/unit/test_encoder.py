@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,9 +11,12 @@ import numpy as np
 import pytest
 import torch
 from made import Small, small
+from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
-from hardneg.encoder import Encoder, encode_rows
+from hardneg.encoder import Encoder, encode_rows, initial_encoder
+from hardneg.errors import HardnegError
 from hardneg.tokens import TokenStore
 
 CPU = torch.device("cpu")
@@ -118,3 +122,154 @@ def test_texts_in_parts_are_encoded_in_order_and_with_the_whole_gradient(made: S
     torch.testing.assert_close(parts, alone, rtol=0, atol=1e-5)
     for ours, expected in zip(gradients(parts), gradients(whole), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+# --- pretrained weights ---
+
+SIZE: dict[str, Any] = {
+    "vocab_size": 30,
+    "hidden_size": 8,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+}
+LIKE_STAR: dict[str, Any] = {
+    "backbone": "local",
+    "pooling": "cls",
+    "projection": 6,
+    "normalize": False,
+    "temperature": 1.0,
+    "head_from": {"linear": "embeddingHead", "norm": "norm"},
+}
+
+
+def checkpoint(folder: Path, shards: int = 1) -> dict[str, torch.Tensor]:
+    """A whole checkpoint as STAR and ADORE leave it: roberta.*, embeddingHead.* and norm.*, no pooler."""
+    torch.manual_seed(11)
+    config = RobertaConfig(**SIZE, pad_token_id=1, architectures=["RobertaDot_InBatch"])
+    weights = {f"roberta.{k}": v for k, v in RobertaModel(config, add_pooling_layer=False).state_dict().items()}
+    for name, shape in {"embeddingHead.weight": (6, 8), "embeddingHead.bias": (6,), "norm.weight": (6,)}.items():
+        weights[name] = torch.randn(shape)
+    weights["norm.bias"] = torch.randn(6)
+    folder.mkdir()
+    config.save_pretrained(folder)
+    names = sorted(weights)
+    for number in range(shards):
+        part = {name: weights[name].contiguous() for name in names[number::shards]}
+        name = "model.safetensors" if shards == 1 else f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
+        save_file(part, folder / name, {"format": "pt"})
+    if shards > 1:
+        index = {name: f"model-{n % shards + 1:05d}-of-{shards:05d}.safetensors" for n, name in enumerate(names)}
+        text = json.dumps({"metadata": {}, "weight_map": index})
+        (folder / "model.safetensors.index.json").write_text(text, encoding="utf-8")
+    return weights
+
+
+def pretrained(folder: Path, **changes: Any) -> Encoder:
+    return initial_encoder({**LIKE_STAR, **changes}, 30, 1, 16, str(folder), seed=3)
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_whole_checkpoint_is_a_starting_point(tmp_path: Path, shards: int) -> None:
+    """Every weight comes from its files, whatever the seed; the vector is LayerNorm(Linear(first hidden state))."""
+    weights = checkpoint(tmp_path / "star", shards)
+    encoder = pretrained(tmp_path / "star").eval()
+    state = encoder.state_dict()
+    ours = {name.replace("roberta.", "backbone."): tensor for name, tensor in weights.items()}
+    for kind in ("weight", "bias"):
+        ours[f"head.0.{kind}"] = ours.pop(f"embeddingHead.{kind}")
+        ours[f"head.1.{kind}"] = ours.pop(f"norm.{kind}")
+    assert state.keys() == ours.keys() and all(torch.equal(state[name], ours[name]) for name in ours)
+
+    config = RobertaConfig(**SIZE, pad_token_id=1)
+    plain = RobertaModel(config, add_pooling_layer=False).eval()
+    plain.load_state_dict({k.removeprefix("roberta."): v for k, v in weights.items() if k.startswith("roberta.")})
+    ids, mask = torch.tensor([[0, 7, 9, 2], [0, 5, 2, 1]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
+    first = plain(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
+    projected = first @ weights["embeddingHead.weight"].T + weights["embeddingHead.bias"]
+    centred = projected - projected.mean(1, keepdim=True)
+    scaled = centred / (centred.pow(2).mean(1, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(encoder(ids, mask), scaled * weights["norm.weight"] + weights["norm.bias"])
+
+
+def test_without_head_from_the_head_is_new(tmp_path: Path) -> None:
+    weights = checkpoint(tmp_path / "star")
+    linear = pretrained(tmp_path / "star", head_from=None).state_dict()["head.0.weight"]
+    assert linear.shape == weights["embeddingHead.weight"].shape
+    assert not torch.equal(linear, weights["embeddingHead.weight"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (
+            {"head_from": {"linear": "dense", "norm": "norm"}},
+            ["norm.weight': [6]", "outside the encoder", "dense.bias"],
+        ),
+        ({"projection": 5}, ["embeddingHead.weight': [6, 8]", "embeddingHead.weight': [5, 8]"]),
+        ({"projection": None}, ["without a projection", "encoder.head_from"]),
+    ],
+)
+def test_a_head_that_is_not_there_is_told(tmp_path: Path, changes: dict[str, Any], words: list[str]) -> None:
+    checkpoint(tmp_path / "star")
+    with pytest.raises(HardnegError) as fault:
+        pretrained(tmp_path / "star", **changes)
+    assert all(word in str(fault.value) for word in words)
+
+
+def test_weights_that_would_stay_random_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "star"
+    weights = checkpoint(folder)
+    lost = [name for name in weights if ".layer.1.attention.self.query." in name]
+    kept = {name: tensor.contiguous() for name, tensor in weights.items() if name not in lost}
+    save_file(kept, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(HardnegError) as fault:
+        pretrained(folder)
+    told = str(fault.value)
+    assert "2 missing: encoder.layer.1.attention.self.query.bias" in told and "random numbers" in told
+
+
+def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "star"
+    weights = checkpoint(folder)
+    (folder / "model.safetensors").unlink()
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(
+        HardnegError, match=r"cannot be loaded\.[\s\S]*pickled ones .* are not read[\s\S]*save_pretrained"
+    ):
+        pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        (BertModel, BertConfig(**SIZE)),
+        (DistilBertModel, DistilBertConfig(vocab_size=30, dim=8, n_layers=2, n_heads=2, hidden_dim=8)),
+    ],
+)
+@pytest.mark.parametrize("gradient_checkpointing", [False, True])
+def test_every_weight_of_a_backbone_trains(
+    tmp_path: Path, kind: Any, config: Any, gradient_checkpointing: bool
+) -> None:
+    """No pooler is left, in memory or in the files; a family that never had one is loaded too."""
+    kind(config).save_pretrained(tmp_path / "backbone")
+    encoder = pretrained(tmp_path / "backbone", head_from=None, projection=None)
+    if gradient_checkpointing:
+        encoder.checkpoint_gradients()
+    encoder.train()
+    # not the sum of all of it: a LayerNorm's outputs may sum to the same whatever goes in
+    (encoder(IDS, MASK) * torch.arange(8)).sum().backward()
+    unused = [name for name, parameter in encoder.named_parameters() if parameter.grad is None]
+    assert unused == [] and not [name for name in encoder.state_dict() if "pooler" in name]
+    encoder.save(tmp_path / "saved")
+    names = list(load_file(tmp_path / "saved/encoder/backbone/model.safetensors"))
+    assert names and not [name for name in names if "pooler" in name]
+
+
+def test_a_backbone_without_gradient_checkpointing_is_told() -> None:
+    encoder = Encoder(BertModel(BertConfig(**SIZE)), {**LIKE_STAR, "projection": None})
+    encoder.backbone.supports_gradient_checkpointing = False  # type: ignore[assignment]
+    with pytest.raises(
+        HardnegError, match=r"does not support gradient checkpointing\.\n.*train.gradient_checkpointing"
+    ):
+        encoder.checkpoint_gradients()

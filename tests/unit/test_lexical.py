@@ -40,7 +40,7 @@ Ranked = list[tuple[list[int], list[float]]]
 
 
 def ranked(index: Path, queries: list[str], k: int = 10, k1: float = 0.9, b: float = 0.4, threads: int = 1) -> Ranked:
-    hits = lexical.search(index, queries, k, k1=k1, b=b, threads=threads, heap_mib=HEAP_MIB, batch=3)
+    hits = lexical.search(index, iter(queries), k, k1=k1, b=b, threads=threads, heap_mib=HEAP_MIB, batch=3)
     return [(positions.tolist(), scores.tolist()) for positions, scores in hits]
 
 
@@ -187,6 +187,23 @@ def test_progress_is_written(tmp_path: Path) -> None:
     lexical.build_index(["cat", "dog"], tmp_path / "index", heap_mib=HEAP_MIB, progress_file=log, total=2)
     last = json.loads(log.read_text().splitlines()[-1])
     assert (last["label"], last["state"], last["done"], last["total"]) == ("bm25 index", "done", 2, 2)
+    list(lexical.search(tmp_path / "index", iter("ab"), 1, k1=0.9, b=0.4, threads=1, progress_file=log, total=2))
+    last = json.loads(log.read_text().splitlines()[-1])
+    assert (last["label"], last["state"], last["done"], last["total"]) == ("bm25 search", "done", 2, 2)
+
+
+def test_queries_are_taken_a_batch_at_a_time(toy: Path) -> None:
+    taken: list[str] = []
+
+    def queries() -> Iterator[str]:
+        for query in ["cat", "dog", "fish", "bird", "frog"] * 2:
+            taken.append(query)
+            yield query
+
+    hits = lexical.search(toy, queries(), 3, k1=0.9, b=0.4, threads=1, heap_mib=HEAP_MIB, batch=3)
+    next(hits)
+    assert len(taken) <= 4
+    assert len(list(hits)) == 9
 
 
 def fake_java(folder: Path, version: str) -> Path:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import chisquare
 
+from hardneg import runs
 from hardneg.data.judgements import Judgements
 from hardneg.negatives.filters import keep_all
 from hardneg.negatives.mine import mine
@@ -92,6 +93,44 @@ def test_mining_removes_judged_positives_and_keeps_ranks(tmp_path: Path) -> None
     lists = mined(target, 4, 6)
     assert lists.available(np.arange(4), 10).tolist() == [2, 0, 0, 2]
     assert lists.at(np.array([0]), np.array([[0, 1]])).tolist() == [[5, 3]]
+
+
+def test_a_filter_sees_whole_queries_however_the_run_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(4)
+    counts = rng.integers(0, 9, 50)
+    query = np.repeat(np.arange(50), counts)
+    passage = np.concatenate([rng.permutation(20)[:count] for count in counts])
+    rank = np.concatenate([np.arange(1, count + 1) for count in counts])
+    judged = judgements([(q, p, 1) for q, p in zip(query[::5].tolist(), passage[::5].tolist(), strict=True)], 50, 20)
+
+    def best_of_three(candidates: pa.Table) -> pa.Table:
+        """The last of a query's candidates, where it has three or more."""
+        found, sizes = np.unique(candidates["query"].to_numpy(), return_counts=True)
+        last = np.cumsum(sizes)[sizes >= 3] - 1
+        assert np.all(np.diff(found) > 0)
+        return candidates.take(pa.array(last))
+
+    results = []
+    for rows in (1 << 20, 16, 1):
+        monkeypatch.setattr(runs, "_ROW_GROUP", rows)
+        folder = tmp_path / str(rows)
+        folder.mkdir()
+        runs.write_run(folder / "run.parquet", query, passage, rank, -rank)
+        monkeypatch.setattr(runs, "_ROW_GROUP", 8)
+        facts = mine(folder / "run.parquet", judged, 50, best_of_three, folder / "negatives.parquet")
+        results.append((facts, (folder / "negatives.parquet").read_bytes()))
+    assert results[0] == results[1] == results[2]
+    left = [np.flatnonzero((query == q) & ~judged.contains(query, passage)) for q in range(50)]
+    expected = [int(rows[-1]) for rows in left if len(rows) >= 3]
+    assert pq.read_table(tmp_path / "1" / "negatives.parquet")["passage"].to_pylist() == passage[expected].tolist()
+    assert results[0][0] == {
+        "candidates": len(expected),
+        "positives_removed": len(query[::5]),
+        "queries_without_candidates": 50 - len(expected),
+    }
+    assert 0 < len(expected) < 50
 
 
 @pytest.mark.parametrize("append", ["missing", "if_none"])

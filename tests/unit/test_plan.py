@@ -7,7 +7,6 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from copy import deepcopy
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,15 @@ import pytest
 from hardneg import axes
 from hardneg.artifacts import canonical_json
 from hardneg.config import load, read_yaml
-from hardneg.plan import READERS, ROOTS, Plan, Stage
+from hardneg.data import readers
+from hardneg.plan import ROOTS, Plan, Stage
 from hardneg.revision import RUNTIME_MODULES, code_revision
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = {
+    "download_collection": "download",
+    "import_run": "given_run",
+    "import_vectors": "given_vectors",
     "prepare_collection": "collection",
     "make_tokenizer": "tokenizer",
     "tokenize_texts": "tokens",
@@ -92,10 +95,11 @@ def test_parents_come_first_and_folders_are_their_own(settings: dict[str, Any]) 
     for number, stage in enumerate(plan.stages):
         assert set(stage.parents.values()) <= set(plan.stages[:number])
         assert stage.folder == Path("artifacts/pydocs", stage.kind, f"{stage.label}-{stage.version}")
-        assert plan.stage(stage.kind, stage.label, stage.version) is stage
+        assert plan.stage(stage.dataset, stage.kind, stage.label, stage.version) is stage
         assert canonical_json(stage.record)  # JSON types only
     assert len({stage.folder for stage in plan.stages}) == len(plan.stages)
-    assert {stage.kind for stage in plan.stages} == set(ROOTS)
+    elsewhere = {"download", "given_run", "given_vectors"}
+    assert {stage.kind for stage in plan.stages} == set(ROOTS) - elsewhere
 
 
 def test_versions_repeat(settings: dict[str, Any]) -> None:
@@ -185,7 +189,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the package, to edit, that the plan takes its revisions from."""
     package = tmp_path / "copy" / "hardneg"
     shutil.copytree(ROOT / "hardneg", package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr("hardneg.plan.code_revision", partial(code_revision, package=package))
+    monkeypatch.setattr("hardneg.plan.PACKAGE", package)
     return package
 
 
@@ -233,7 +237,7 @@ def test_every_script_is_of_a_stage() -> None:
 def test_what_a_script_calls_is_in_its_stages_revision(script: str, copied: Path) -> None:
     """Each function that it imports is edited, and the stage's revision must change."""
     kind = SCRIPTS[script]
-    roots = [*ROOTS[kind], *(READERS.values() if kind == "collection" else ())]
+    roots = [*ROOTS[kind], *(readers.ROOTS.values() if kind == "collection" else ())]
     before = code_revision(roots, copied)
     for module, name in imported(ROOT / "workflow_scripts" / f"{script}.py"):
         if module in RUNTIME_MODULES:

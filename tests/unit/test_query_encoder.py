@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from hardneg.artifacts import Artifact, StageFolder, file_digest
 from hardneg.data.judgements import Judgements
 from hardneg.embedding import encode_passages
-from hardneg.encoder import encode_rows
+from hardneg.encoder import Encoder, encode_rows
 from hardneg.tokens import TokenStore
 from hardneg.training import query_encoder
 from hardneg.training.loop import Log, rows_of_step
@@ -39,11 +39,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Small:
     return small(tmp_path_factory.mktemp("small"))
 
 
-def adore_of(folder: Path, parents: dict[str, Artifact], metric: str) -> StageFolder:
+def adore_of(folder: Path, parents: dict[str, Artifact], metric: str = "MRR", **options: Any) -> StageFolder:
     settings = {
         "source": {"name": "live", "depth": DEPTH, "append": "missing"},
         "loss": {"name": "lambda_ranknet", "metric": metric, "cut": 5},
-        "train": TRAIN,
+        "train": {**TRAIN, **options},
         "seed": 5,
         "split": "train",
         "precision": "fp32",
@@ -126,3 +126,37 @@ def test_the_loss_sees_the_list_in_float32(made: Small, tmp_path: Path, monkeypa
         best = sorted((grade for (q, _), grade in relevant.items() if q == query), reverse=True)
         dcg = sum(grade / math.log2(rank + 2) for rank, grade in enumerate(best))
         assert ideal[row].item() == pytest.approx(dcg)
+
+
+def test_queries_may_be_shorter_in_training(made: Small, tmp_path: Path) -> None:
+    """The first step's vectors are those of queries cut at `query_length`; gradient checkpointing changes no byte."""
+    parents = parents_of(made, tmp_path)
+    trained: dict[str, dict[str, bytes]] = {}
+    options: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "cut": {"query_length": 4},
+        "longer": {"query_length": 99},
+        "checkpointed": {"gradient_checkpointing": True},
+    }
+    for name, changes in options.items():
+        stage = adore_of(tmp_path / name, parents, **changes)
+        names = query_encoder.train(stage, RUNTIME, [CPU])
+        trained[name] = {file: (stage.folder / file).read_bytes() for file in names}
+    assert trained["longer"] == trained["checkpointed"] == trained["plain"]
+    before, after = (load_file(tmp_path / name / "kept.safetensors") for name in ("plain", "cut"))
+    whole = TokenStore(made.tokens, "queries.train")
+    long = whole.lengths(before["000001.queries"].numpy()) > 4
+    assert long.any() and torch.equal(before["000001.queries"], after["000001.queries"])
+    changed = (before["000001.vectors"] != after["000001.vectors"]).any(1).numpy()
+    assert changed[long].all()
+
+
+def test_gradient_checkpointing_reaches_the_query_encoder(
+    made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Encoder] = []
+    monkeypatch.setattr(Encoder, "checkpoint_gradients", lambda encoder: asked.append(encoder))
+    parents = parents_of(made, tmp_path)
+    query_encoder.train(adore_of(tmp_path / "adore", parents, gradient_checkpointing=True), RUNTIME, [CPU])
+    query_encoder.train(adore_of(tmp_path / "plain", parents), RUNTIME, [CPU])
+    assert len(asked) == 1

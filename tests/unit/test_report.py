@@ -16,7 +16,7 @@ from hardneg.report import Facts, duration, measures_text, summary, write_report
 SYSTEMS = ["bm25", "in<batch>", "star", "adore_$star$"]
 FACTS: Facts = {
     "collection": {"passages": 25037, "test queries": 1000},
-    "relevant_grade": 1,
+    "relevant_grade": {"dev": 1, "test": 1},
     "command": "snakemake --cores all --config 'a={b: <c>}'",
     "versions": {"hardneg": "0.1.0", "Python": "3.11.7"},
 }

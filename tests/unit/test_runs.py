@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import ir_measures
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import pytrec_eval
 
@@ -58,6 +61,116 @@ def test_a_score_that_is_not_finite_is_told_with_its_query_and_leaves_no_file(tm
     with pytest.raises(HardnegError, match="nan for query position 2"):
         write(tmp_path / "run", score=[4, 3, 2, 1, 3, float("nan"), 1])
     assert not list(tmp_path.iterdir())
+
+
+def made_run(queries: int, deepest: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """A run in which some queries have no hits."""
+    generator = np.random.default_rng(seed)
+    counts = generator.integers(0, deepest + 1, queries)
+    return {
+        "query": np.repeat(np.arange(queries), counts),
+        "passage": np.concatenate([generator.permutation(10 * deepest)[:count] for count in counts]),
+        "rank": np.concatenate([np.arange(1, count + 1) for count in counts]),
+        "score": np.concatenate([-np.sort(-generator.standard_normal(count)) for count in counts]),
+    }
+
+
+@pytest.mark.parametrize("part", [1, 7, 64, 100, 1000])
+def test_rows_in_any_parts_give_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int) -> None:
+    monkeypatch.setattr(runs, "_ROW_GROUP", 64)
+    run = made_run(40, 20)
+    runs.write_run(tmp_path / "whole", **run)
+    with runs.RunWriter(tmp_path / "parts") as writer:
+        for start in range(0, len(run["query"]) + part, part):  # the last part has no rows
+            writer.append(**{name: column[start : start + part] for name, column in run.items()})
+            assert len(writer._held) < 64
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "parts").read_bytes()
+    metadata = pq.read_metadata(tmp_path / "parts")
+    sizes = [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+    assert set(sizes[:-1]) == {64} and sum(sizes) == len(run["query"])
+
+
+@pytest.mark.parametrize(("query", "rank"), [(3, 2), (3, 1), (2, 3), (4, 0)])
+def test_a_part_that_does_not_go_on_where_the_last_one_ended(tmp_path: Path, query: int, rank: int) -> None:
+    with pytest.raises(ValueError, match="sorted"), runs.RunWriter(tmp_path / "run") as writer:
+        writer.append([0, 3, 3], [5, 5, 6], [1, 1, 2], [1.0, 1.0, 0.5])
+        writer.append([], [], [], [])
+        writer.append([query], [7], [rank], [0.0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_query_may_go_on_in_the_next_part(tmp_path: Path) -> None:
+    with runs.RunWriter(tmp_path / "run") as writer:
+        writer.append([0, 3], [5, 5], [1, 1], [1.0, 1.0])
+        writer.append([3, 4], [7, 7], [2, 1], [0.5, 2.0])
+    assert runs.read_run(tmp_path / "run")["query"].to_pylist() == [0, 3, 3, 4]
+
+
+def test_what_interrupts_a_run_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), runs.RunWriter(tmp_path / "run") as writer:
+        writer.append(**ROWS)
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(HardnegError, match="Could not write a file"), runs.RunWriter(tmp_path / "none" / "run"):
+        pass
+
+
+def test_a_disk_that_fills_up_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    script = f"""
+import resource
+from pathlib import Path
+import numpy as np
+from hardneg import errors, runs
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+score = -np.sort(np.random.default_rng(0).standard_normal(100_000))
+try:
+    runs.write_run(Path({str(tmp_path)!r}) / "run", np.zeros(100_000), range(100_000), range(1, 100_001), score)
+except errors.HardnegError as fault:
+    print(fault)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "Could not write a file" in said and "free space" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("group", [1, 5, 64, 10_000])
+def test_a_streamed_run_is_cut_between_queries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int) -> None:
+    monkeypatch.setattr(runs, "_ROW_GROUP", group)
+    runs.write_run(tmp_path / "run", **made_run(60, 12))
+    parts = list(runs.whole_queries(tmp_path / "run"))
+    assert pa.concat_tables(parts).equals(runs.read_run(tmp_path / "run"))
+    assert all(len(part) for part in parts)
+    seen = [set(part["query"].to_pylist()) for part in parts]
+    assert sum(map(len, seen)) == len(set().union(*seen))
+    assert max(map(len, parts)) <= group + 12
+
+
+def test_an_empty_run_is_streamed_as_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "run", query=[], passage=[], rank=[], score=[])
+    assert list(runs.whole_queries(tmp_path / "run")) == []
+
+
+def test_best_passage_against_a_plain_loop(tmp_path: Path) -> None:
+    made = made_run(30, 25, seed=2)
+    document = np.sort(np.random.default_rng(3).integers(0, 40, 250)).astype(np.int32)
+    runs.write_run(tmp_path / "run", **made)
+    expected: list[tuple[int, int, int, float]] = []
+    seen: dict[int, set[int]] = {}
+    for query, passage, score in zip(made["query"], made["passage"], made["score"], strict=True):
+        owner = int(document[passage])
+        if owner not in seen.setdefault(int(query), set()):
+            seen[int(query)].add(owner)
+            expected.append((int(query), owner, len(seen[int(query)]), float(np.float32(score))))
+    found = runs.best_passage(runs.read_run(tmp_path / "run"), document)
+    assert found.schema.equals(runs.SCHEMA)
+    assert [tuple(row.values()) for row in found.to_pylist()] == expected
+    assert len(expected) < len(made["query"])
+    runs.write_trec(tmp_path / "trec", found, [f"q{n}" for n in range(30)], [f"D{n}" for n in range(40)], "maxp")
+    assert len(runs.read_trec(tmp_path / "trec")) == len(expected)
+
+
+def test_best_passage_of_an_empty_run() -> None:
+    assert runs.best_passage(runs.SCHEMA.empty_table(), np.zeros(0, np.int32)).equals(runs.SCHEMA.empty_table())
 
 
 def test_an_empty_run_is_a_run(tmp_path: Path) -> None:

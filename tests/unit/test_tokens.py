@@ -81,3 +81,22 @@ def test_padding_and_mask(made: Small) -> None:
     assert mask.sum(1).tolist() == lengths.tolist()
     assert (ids[mask == 0] == store.pad).all() and (ids[mask == 1] != store.pad).all()
     assert ((np.diff(mask, axis=1) <= 0).all()).item()  # all padding is at the end
+
+
+@pytest.mark.parametrize(("name", "longest"), [("passages", 9), ("queries.train", 5), ("passages", 2)])
+def test_training_may_cut_shorter_than_what_is_stored(made: Small, name: str, longest: int) -> None:
+    """As if the texts had been tokenised at that length: the closing token is there."""
+    tokenizer = AutoTokenizer.from_pretrained(made.tokenizer.folder / "tokenizer")
+    texts = list(passage_texts(made.collection) if name == "passages" else query_texts(made.collection, "train"))
+    store = TokenStore(made.tokens, name, longest)
+    ids, mask = store.batch(range(len(texts)))
+    own = [tokenizer(text, truncation=True, max_length=longest)["input_ids"] for text in texts]
+    assert [row[: kept.sum()].tolist() for row, kept in zip(ids, mask, strict=True)] == own
+    assert store.lengths(np.arange(len(texts))).tolist() == [len(row) for row in own]
+    assert ids.shape[1] == longest and (ids[mask == 0] == store.pad).all()
+
+
+def test_a_cut_beyond_what_is_stored_cuts_nothing(made: Small) -> None:
+    whole, longer = TokenStore(made.tokens, "passages"), TokenStore(made.tokens, "passages", PASSAGE_LENGTH + 9)
+    for given, same in zip(whole.batch(range(40)), longer.batch(range(40)), strict=True):
+        assert np.array_equal(given, same)

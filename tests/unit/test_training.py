@@ -13,6 +13,7 @@ from torch import nn
 
 from hardneg.artifacts import StageFolder
 from hardneg.errors import HardnegError
+from hardneg.tokens import TokenStore
 from hardneg.training import dual_encoder
 from hardneg.training.loop import Budget, Log, fit, generator, new_accelerator, rows_of_step
 from hardneg.training.schedule import equal_rounds, one_round, total_steps
@@ -79,10 +80,17 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.LayerNorm(8), nn.Linear(8, 1))
 
 
-def run(module: nn.Module, folder: Path, stop: int | None = None, last: float | None = None) -> Log:
+def run(
+    module: nn.Module,
+    folder: Path,
+    stop: int | None = None,
+    last: float | None = None,
+    scaler: torch.amp.GradScaler | None = None,
+    **options: Any,
+) -> Log:
     """Eight steps, with a checkpoint after each; killed at step `stop`, or with the loss `last` at the end."""
     folder.mkdir(exist_ok=True)
-    stage = StageFolder(folder, {"settings": {"train": TRAIN, "seed": 7}}, {})
+    stage = StageFolder(folder, {"settings": {"train": {**TRAIN, **options}, "seed": 7}}, {})
 
     def compute_loss(step: int, log: Log) -> torch.Tensor:
         if step == stop:
@@ -93,6 +101,7 @@ def run(module: nn.Module, folder: Path, stop: int | None = None, last: float | 
         return loss * last if last is not None and step == 7 else loss
 
     accelerator = new_accelerator(CPU, "fp32", [], folder)
+    accelerator.scaler = scaler
     return fit(module, compute_loss, stage, Budget(0, 8, 8), accelerator, checkpoint_seconds=0.0, label="train made")
 
 
@@ -148,6 +157,50 @@ def test_the_learning_rate_rises_and_falls(undisturbed: tuple[nn.Module, Log]) -
     assert rates == pytest.approx([TRAIN["lr"] * factor for factor in (1 / 2, 5 / 6, 3 / 6, 1 / 6)])
 
 
+def test_a_schedule_may_be_planned_for_more_steps_than_are_run(tmp_path: Path) -> None:
+    """The reference implementation plans 196k steps and stops at 50k: the rate never comes near 0."""
+    rates = [lr for _, _, lr in run(network(), tmp_path / "planned", schedule_steps=22).rows]
+    assert rates == pytest.approx([TRAIN["lr"] * factor for factor in (1 / 2, 19 / 20, 17 / 20, 15 / 20)])
+    same = run(network(), tmp_path / "same", schedule_steps=8)
+    assert same.rows == run(network(), tmp_path / "plain", schedule_steps=None).rows
+
+
+def test_a_schedule_that_ends_before_the_training_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(HardnegError, match=r"ends before the training\.\n.*train.schedule_steps\n.*7 steps .* for 8"):
+        run(network(), tmp_path / "short", schedule_steps=7)
+
+
+def test_lamb_resumes_too(tmp_path: Path) -> None:
+    whole, resumed = network(), network()
+    log = run(whole, tmp_path / "whole", optimizer="lamb")
+    with pytest.raises(Killed):
+        run(network(), tmp_path / "killed", 5, optimizer="lamb")
+    assert_same((whole, log), (resumed, run(resumed, tmp_path / "killed", optimizer="lamb")))
+    plain = network()
+    run(plain, tmp_path / "adamw")
+    assert not torch.equal(plain.state_dict()["0.weight"], whole.state_dict()["0.weight"])
+
+
+def test_the_loss_scale_of_fp16_is_resumed(tmp_path: Path) -> None:
+    """On a CPU with a scaler set by hand. Half-way the scale has grown; a new scaler would begin where it began."""
+
+    def scaler() -> torch.amp.GradScaler:
+        return torch.amp.GradScaler("cpu", init_scale=2.0**-30, growth_interval=2)
+
+    whole, resumed, last = network(), network(), scaler()
+    log = run(whole, tmp_path / "whole", scaler=last)
+    assert last.get_scale() == 2.0**-26
+    with pytest.raises(Killed):
+        run(network(), tmp_path / "killed", 5, scaler=scaler())
+    assert_same((whole, log), (resumed, run(resumed, tmp_path / "killed", scaler=(again := scaler()))))
+    assert again.get_scale() == last.get_scale()
+
+
+def test_fp16_needs_a_gpu(tmp_path: Path) -> None:
+    with pytest.raises(HardnegError, match=r"fp16 training needs a GPU\.\n.*arithmetic.precision"):
+        new_accelerator(CPU, "fp16", [], tmp_path)
+
+
 # --- the real dual encoder ---
 
 
@@ -188,6 +241,40 @@ def test_two_rounds_with_the_same_negatives_are_one_run(made: Small, tmp_path: P
     assert encoder and {name: second[name] for name in encoder} == {name: whole[name] for name in encoder}
     assert "handover.safetensors" not in second
     assert second["loss.csv"].splitlines()[-2:] == whole["loss.csv"].splitlines()[-2:]
+
+
+def test_gradient_checkpointing_changes_no_byte(made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = train(made, tmp_path / "plain")
+    layers = []
+    own = torch.utils.checkpoint.checkpoint
+
+    def noted(function: Any, *given: Any, **more: Any) -> Any:
+        layers.append(function)
+        return own(function, *given, **more)
+
+    monkeypatch.setattr("transformers.modeling_utils.checkpoint", noted)
+    assert train(made, tmp_path / "checkpointed", train={**TRAIN, "gradient_checkpointing": True}) == plain
+    assert layers
+
+
+def test_training_may_read_shorter_texts(made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The encoder sees no more than `query_length` and `passage_length` tokens of each text."""
+    widths: dict[str, set[int]] = {"queries": set(), "passages": set()}
+    batch = TokenStore.batch
+
+    def noted(self: TokenStore, positions: Any, multiple: int = 8) -> tuple[np.ndarray, np.ndarray]:
+        ids, mask = batch(self, positions, multiple)
+        widths["passages" if len(self) == 40 else "queries"].update(mask.sum(1).tolist())
+        assert (ids[np.arange(len(ids)), mask.sum(1) - 1] == self.suffix[0]).all()
+        return ids, mask
+
+    monkeypatch.setattr(TokenStore, "batch", noted)
+    plain = train(made, tmp_path / "plain")
+    assert (max(widths["queries"]), max(widths["passages"])) == (12, 24)
+    for seen in widths.values():
+        seen.clear()
+    cut = train(made, tmp_path / "cut", train={**TRAIN, "query_length": 5, "passage_length": 7})
+    assert (max(widths["queries"]), max(widths["passages"])) == (5, 7) and cut != plain
 
 
 def test_training_lowers_the_loss(made: Small, tmp_path: Path) -> None:

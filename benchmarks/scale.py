@@ -1,0 +1,210 @@
+"""Run the workflow on made collections of several sizes and write a table of each stage's seconds and peak memory.
+
+    python -m benchmarks.scale --sizes 10000 100000 1000000 --output docs/scale.md
+
+A collection of N passages is made of words whose frequencies follow Zipf's law, with lengths of about 50 words, and
+written as a BEIR folder. The encoder is as small as can be: what is measured is how the stages grow, not the encoder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, nullcontext
+from datetime import UTC, datetime
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from benchmarks.seeds import markdown
+
+ROOT = Path(__file__).resolve().parents[1]
+NAME = "made"
+
+QUERIES = {"train": 2000, "dev": 200, "test": 200}
+QUERY_WORDS = 6
+TITLE_WORDS = 3
+VOCABULARY = 200_000
+PASSAGES_AT_ONCE = 10_000
+
+# In the order of the flow, with what the table calls them.
+STAGES = {
+    "collection": "prepare",
+    "tokenizer": "tokenizer",
+    "tokens": "tokenize",
+    "bm25_index": "BM25 index",
+    "bm25_run": "BM25 search",
+    "mine": "mine",
+    "train": "train both encoders",
+    "passages": "encode passages",
+    "queries": "encode queries",
+    "run": "search vectors",
+    "index": "index",
+    "adore": "train query encoder",
+    "measure": "measure",
+}
+
+
+def vocabulary(count: int) -> list[str]:
+    """Words of one to three syllables, the short ones first."""
+    syllables = [consonant + vowel for consonant, vowel in product("bcdfghjklmnprstvz", "aeiou")]
+    words = ("".join(word) for length in (1, 2, 3) for word in product(syllables, repeat=length))
+    return [word for word, _ in zip(words, range(count), strict=False)]
+
+
+def passages(count: int, seed: int = 0) -> Iterator[list[str]]:
+    """Passages as lists of words; the frequency of the word of rank r is as 1 / (r + 2.7)."""
+    generator, known = np.random.default_rng(seed), np.array(vocabulary(VOCABULARY), dtype=object)
+    shares = np.cumsum(1 / (np.arange(1, VOCABULARY + 1) + 2.7))
+    for start in range(0, count, PASSAGES_AT_ONCE):
+        lengths = np.rint(generator.lognormal(np.log(45), 0.45, min(PASSAGES_AT_ONCE, count - start))).astype(int) + 5
+        drawn = known[np.searchsorted(shares, generator.random(lengths.sum()) * shares[-1])]
+        ends = np.cumsum(lengths)
+        for first, end in zip(ends - lengths, ends, strict=True):
+            yield drawn[first:end].tolist()
+
+
+def write_collection(folder: Path, count: int, queries: Mapping[str, int] = QUERIES, seed: int = 0) -> None:
+    """Write a BEIR folder of `count` passages; a query is some words of its one relevant passage."""
+    generator = np.random.default_rng(seed + 1)
+    asked = generator.permutation([split for split, number in queries.items() for _ in range(number)])
+    split_of = dict(zip(np.sort(generator.choice(count, len(asked), replace=False)).tolist(), asked, strict=True))
+    (folder / "qrels").mkdir(parents=True)
+    with ExitStack() as stack:
+
+        def written(name: str) -> Any:
+            return stack.enter_context((folder / name).open("w", encoding="utf-8"))
+
+        corpus, texts = written("corpus.jsonl"), written("queries.jsonl")
+        qrels = {split: written(f"qrels/{split}.tsv") for split in queries}
+        for file in qrels.values():
+            file.write("query-id\tcorpus-id\tscore\n")
+        for number, words in enumerate(passages(count, seed)):
+            title, text = " ".join(words[:TITLE_WORDS]), " ".join(words[TITLE_WORDS:])
+            corpus.write(json.dumps({"_id": f"p{number}", "title": title, "text": text}) + "\n")
+            if number in split_of:
+                different = sorted(set(words))
+                chosen = generator.choice(different, min(QUERY_WORDS, len(different)), replace=False)
+                texts.write(json.dumps({"_id": f"q{number}", "text": " ".join(chosen)}) + "\n")
+                qrels[split_of[number]].write(f"q{number}\tp{number}\t1\n")
+
+
+def study() -> dict[str, Any]:
+    """A configuration with every kind of stage, a very small encoder and hardly any training."""
+    train = {"steps": 20, "batch_size": 16, "lr": 1e-3}
+    tiny = {"vocabulary": 8000, "hidden": 64, "layers": 1, "heads": 2, "feed_forward": 64}
+    return {
+        "collection": {"format": "beir", "name": NAME, "path": "data"},
+        "encoder": {
+            "backbone": "builtin:tiny",
+            "tiny": tiny,
+            "pooling": "mean",
+            "query_length": 16,
+            "passage_length": 32,
+        },
+        "index": {"factory": "PQ16", "train_rows": 10_000},
+        "systems": {
+            "bm25": {"preset": "bm25"},
+            "bm25neg": {"preset": "bm25neg", "train": train},
+            "star": {"preset": "star", "from": "bm25neg", "train": train},
+            "adore_star": {"preset": "adore", "from": "star", "train": train},
+        },
+    }
+
+
+def run(folder: Path, count: int, cores: str) -> pd.DataFrame:
+    """Make a collection in a new folder and run all stages there; the measurements, as `measured` gives them."""
+    write_collection(folder / "data", count)
+    (folder / "study.yaml").write_text(yaml.safe_dump(study(), sort_keys=False), encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    command += ["--cores", cores, "--configfile", str(folder / "study.yaml")]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    subprocess.run(command, check=True, cwd=folder, env=environment)
+    return measured(folder)
+
+
+def measured(folder: Path) -> pd.DataFrame:
+    """By kind of stage: its jobs, their seconds together, and the most MiB that one of them took.
+
+    Snakemake adds the resident memory of a job's processes up, but looks every 30 seconds only; the kernel, which
+    `cost.json` asked, knows the true peak of the job's own process. The greater of the two counts.
+    """
+    rows = []
+    for path in folder.glob(f"logs/{NAME}/*/*.tsv"):
+        job = pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[0]
+        rows.append((path.parent.name, 1, job["s"], job["max_rss"]))
+    for path in folder.glob(f"artifacts/{NAME}/*/*/*cost.json"):
+        cost = json.loads(path.read_text(encoding="utf-8"))
+        rows.append((path.parents[1].name, 0, 0.0, cost["peak_memory_mib"]))
+    jobs = pd.DataFrame(rows, columns=["kind", "jobs", "seconds", "MiB"])
+    table = jobs.groupby("kind").agg({"jobs": "sum", "seconds": "sum", "MiB": "max"})
+    return table.reindex([kind for kind in STAGES if kind in table.index])
+
+
+def together(runs: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
+    """One row a stage: seconds at each size, how much longer the last took than the one before it, MiB at each size."""
+    sizes = list(runs)
+    kinds = runs[sizes[0]].index
+    table = pd.DataFrame({"stage": [STAGES[kind] for kind in kinds], "jobs": runs[sizes[-1]]["jobs"]}, index=kinds)
+    for size in sizes:
+        table[f"s, {size:,}"] = runs[size]["seconds"].map("{:,.1f}".format)
+    if len(sizes) > 1:
+        growth = runs[sizes[-1]]["seconds"] / runs[sizes[-2]]["seconds"]
+        table[f"x ({sizes[-2]:,} to {sizes[-1]:,})"] = growth.map("{:.1f}".format)
+    for size in sizes:
+        table[f"MiB, {size:,}"] = runs[size]["MiB"].map("{:,.0f}".format)
+    return table
+
+
+def machine() -> str:
+    """This machine's processor, cores and memory."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        model = next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        model = platform.processor() or platform.machine()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{model}, {os.cpu_count()} cores, {memory:.0f} GiB"
+
+
+def main() -> None:
+    """Run the sizes and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", type=int, default=[10_000, 100_000, 1_000_000], help="passages")
+    parser.add_argument("--cores", default="all")
+    parser.add_argument("--work", type=Path, help="a new folder to work in and to keep (default: one that is removed)")
+    parser.add_argument("--output", required=True, type=Path)
+    given = parser.parse_args()
+    runs = {}
+    with tempfile.TemporaryDirectory() if given.work is None else nullcontext(given.work) as work:
+        for size in sorted(given.sizes):
+            runs[size] = run(Path(work).resolve() / str(size), size, given.cores)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.strip()
+    queries = ", ".join(f"{number:,} {split}" for split, number in QUERIES.items())
+    parts = [
+        "# How the stages grow with the collection",
+        f"`python -m benchmarks.scale {' '.join(sys.argv[1:])}`, commit {commit}, {machine()}, no GPU, "
+        f"{datetime.now(UTC):%Y-%m-%d}.",
+        f"Made passages of about 55 words, {queries} queries, a one-layer encoder of width "
+        f"{study()['encoder']['tiny']['hidden']}, the index {study()['index']['factory']}. Seconds are those of a "
+        "stage's jobs together, start-up included; MiB is the most that one job took at a time, Java included.",
+        markdown(together(runs)),
+    ]
+    given.output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,493 @@
+"""Getting files from the web: transfers that go on where they stopped, digests, safe unpacking.
+
+In the folder of a download, beside what was asked for:
+
+* `<name>.part` holds the bytes so far, `<name>.part.json` what the server said of them (ETag, date, length), so that
+  the next attempt, of this process or a later one, asks for the rest only and notices a file that has changed;
+* `.downloads.json` records what is complete: what was asked for, and the SHA-256 of each file that came of it.
+
+Nothing that is already there is ever overwritten: a file that differs is refused, and the person decides.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import functools
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import stat
+import tarfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path, PureWindowsPath
+from typing import IO, Any, cast
+from urllib.parse import unquote, urljoin, urlsplit
+
+import requests
+from urllib3.exceptions import HTTPError
+
+from hardneg.artifacts import cached_digest, write_json, writer_lock
+from hardneg.errors import HardnegError
+from hardneg.progress import Progress
+
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
+PART = ".part"
+RECEIPTS = ".downloads.json"
+DIGESTS = ".digests.json"
+CHUNK = 1 << 16  # bytes; what a broken connection may lose
+UNPACKED_LIMIT = 256 << 30  # bytes
+PATIENCE = 86_400.0  # seconds that a second process waits for the first
+LONGEST_WAIT = 60.0  # seconds between two attempts
+CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that may be others a moment later
+DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError, ValueError)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file on the web.
+
+    Attributes:
+        url: where it is, http or https.
+        sha256: its published digest in hexadecimal, or None.
+        md5: the same, for publishers that give no better one.
+        size: its length in bytes, or None.
+        unpack: unpack it if it is a zip, tar, tar.gz or tgz; anything else, a lone .gz too, is left as it is.
+    """
+
+    url: str
+    sha256: str | None = None
+    md5: str | None = None
+    size: int | None = None
+    unpack: bool = False
+
+    @property
+    def name(self) -> str:
+        """The last segment of the URL's path: the name under which it is kept.
+
+        Raises:
+            HardnegError: the URL is not of http or https, or ends in no usable name.
+        """
+        try:
+            parts = urlsplit(self.url)
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        except ValueError:
+            usable = False
+        if not usable:
+            raise HardnegError("A URL cannot be downloaded from.", where=self.url, expected="https://... or http://...")
+        name = unquote(parts.path.rpartition("/")[2])
+        if not name or name.startswith(".") or set(name) & set("/\\\0"):
+            raise HardnegError(
+                "A URL does not end in a file's name.",
+                where=self.url,
+                found=repr(name),
+                expected="such as https://host/folder/collection.tar.gz",
+                remedy="give the URL of the file itself.",
+            )
+        return name
+
+    @property
+    def archive(self) -> bool:
+        """Whether it is to be unpacked."""
+        return self.unpack and self.name.endswith(ARCHIVES)
+
+
+def fetch(
+    remote: Remote,
+    folder: Path,
+    *,
+    progress: Path | None = None,
+    attempts: int = 5,
+    timeout: float = 30,
+    wait: float = 1.0,
+    limit: int = UNPACKED_LIMIT,
+) -> list[Path]:
+    """Download a file into a folder, or unpack it there, unless that was done before.
+
+    A transfer that breaks off is continued. A file put there by hand under the URL's name is checked and used; an
+    archive put there stays, one that was downloaded does not.
+
+    Args:
+        remote: what to get.
+        folder: where to put it; made if missing. One process at a time writes there, others wait.
+        progress: where lines of progress go, in bytes.
+        attempts: how many attempts in a row may break off; one that comes further than all before counts as the first.
+        timeout: seconds to wait for a connection, and then for each next piece of the answer.
+        wait: seconds before the second attempt, doubled for each further one, at most 60.
+        limit: bytes that an archive may unpack to.
+
+    Returns:
+        The file, or the unpacked files in the order of their paths.
+
+    Raises:
+        HardnegError: the URL cannot be used, the server refuses or cannot be reached, size or digest is wrong, a
+            different file is in the way, or the archive is damaged or unsafe.
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    if (files := _fetched(remote, folder)) is not None:
+        return files
+    with writer_lock(folder, patience=PATIENCE):
+        if (files := _fetched(remote, folder)) is not None:  # by the process that held the lock
+            return files
+        target, part = folder / remote.name, folder / f"{remote.name}{PART}"
+        source = target if target.exists() else part
+        if source == part:
+            begun = part.stat().st_size if part.exists() else 0
+            with Progress(f"download {remote.name}", remote.size, "bytes", progress, done=begun) as bar:
+                _download(remote, part, bar, attempts, timeout, wait)
+        elif (wrong := _difference(target, remote)) is not None:
+            raise _in_the_way(target, *wrong)
+        if remote.archive:
+            try:
+                files = unpack(source, folder, limit=limit)
+            except _BadArchive:
+                _discard(part)
+                raise
+        else:
+            source.replace(target)
+            files = [target]
+        digests = {path.relative_to(folder).as_posix(): cached_digest(path, folder / DIGESTS) for path in files}
+        receipt = {"remote": asdict(remote), "files": digests}
+        write_json(folder / RECEIPTS, _read(folder / RECEIPTS) | {remote.name: receipt})
+        _discard(part)
+    return files
+
+
+def _fetched(remote: Remote, folder: Path) -> list[Path] | None:
+    """The files of an earlier download of just this; None if it is still to be made, wholly or again."""
+    receipt = _read(folder / RECEIPTS).get(remote.name)
+    if receipt is None or receipt["remote"] != asdict(remote):
+        return None
+    files = {folder / name: digest for name, digest in receipt["files"].items()}
+    if not all(path.is_file() for path in files):
+        return None
+    for path, digest in files.items():
+        if (found := cached_digest(path, folder / DIGESTS)) != digest:
+            raise _in_the_way(path, f"sha256 {found}", f"sha256 {digest}")
+    return list(files)
+
+
+def _in_the_way(path: Path, found: str, expected: str) -> HardnegError:
+    return HardnegError(
+        "A file is there already, and is another than the one to be downloaded.",
+        where=str(path),
+        found=found,
+        expected=expected,
+        remedy="delete or move it, then run the same command: it is downloaded anew.",
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A JSON file's object; empty where there is none or it is broken."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _notes(part: Path) -> Path:
+    """Where that is kept which a server said about a part."""
+    return part.with_name(f"{part.name}.json")
+
+
+def _discard(part: Path) -> None:
+    """Remove what there is of a part and its notes."""
+    part.unlink(missing_ok=True)
+    _notes(part).unlink(missing_ok=True)
+
+
+def _difference(path: Path, remote: Remote) -> tuple[str, str] | None:
+    """What a file is and what it should be, in size or digest; None if it is right."""
+    if remote.size not in (None, size := path.stat().st_size):
+        return f"{size:,} bytes", f"{remote.size:,} bytes"
+    for algorithm, expected in (("sha256", remote.sha256), ("md5", remote.md5)):
+        if expected is not None:
+            with path.open("rb") as stream:
+                new = functools.partial(hashlib.new, algorithm, usedforsecurity=False)
+                found = hashlib.file_digest(stream, new).hexdigest()
+            if found != expected.lower():
+                return f"{algorithm} {found}", f"{algorithm} {expected}"
+    return None
+
+
+class _BadArchive(HardnegError):
+    """An archive that is damaged or unsafe, so that nobody wants to keep it."""
+
+
+class _Interrupted(Exception):
+    """A transfer ended before its end; another attempt may go on."""
+
+
+class _Session(requests.Session):
+    """Follows redirects from http to http or https, and from https to https."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Where a response sends us.
+
+        Raises:
+            HardnegError: to a less safe or another kind of address.
+        """
+        target = super().get_redirect_target(resp)
+        if target is not None:
+            scheme = urlsplit(urljoin(resp.url, target)).scheme
+            if scheme != "https" and (scheme != "http" or resp.url.startswith("https:")):
+                raise HardnegError(
+                    "A redirect leads to a place that is not safe.",
+                    where=resp.url,
+                    found=target,
+                    expected="an address as safe as the one before",
+                    remedy="give the URL that the publisher names now.",
+                )
+        return target
+
+
+def _download(remote: Remote, part: Path, bar: Progress, attempts: int, timeout: float, wait: float) -> None:
+    """Bring a part to its end and check it."""
+    by_hand = f"get {remote.url} by hand and put it at {part.with_suffix('')}"
+    longest = part.stat().st_size if part.exists() else 0
+    in_pieces, renewed, failures = longest > 0, False, 0
+    with _Session() as session:
+        while True:
+            try:
+                _transfer(session, remote, part, bar, timeout)
+            except _Interrupted as fault:
+                reached = part.stat().st_size if part.exists() else 0
+                failures = 1 if reached > longest else failures + 1
+                longest = max(reached, longest)
+                if failures >= attempts:
+                    raise HardnegError(
+                        "A file could not be downloaded.",
+                        where=remote.url,
+                        found=f"{fault} ({failures} attempts; {reached:,} bytes kept)",
+                        remedy=f"check the network, then run the same command: it goes on. Or {by_hand}.",
+                    ) from None
+                seconds = min(wait * 2 ** (failures - 1), LONGEST_WAIT)
+                print(f"{remote.url}: {fault}; goes on in {seconds:g} s with {reached:,} bytes", flush=True)
+                time.sleep(seconds)
+                in_pieces = in_pieces or reached > 0
+                continue
+            if (wrong := _difference(part, remote)) is None:
+                return
+            _discard(part)
+            if not in_pieces or renewed:
+                raise HardnegError(
+                    "A downloaded file is not the one expected; it was deleted.",
+                    where=remote.url,
+                    found=wrong[0],
+                    expected=wrong[1],
+                    remedy=f"if its publisher has changed it, give the new digest and size. Or {by_hand}.",
+                )
+            print(f"{remote.url}: the pieces give {wrong[0]}, not {wrong[1]}; begins anew", flush=True)
+            renewed, longest, failures = True, 0, 0
+
+
+def _transfer(session: requests.Session, remote: Remote, part: Path, bar: Progress, timeout: float) -> None:
+    """Ask once for what a part still lacks and append it.
+
+    Raises:
+        _Interrupted: the end was not reached; what is in the part is good.
+        HardnegError: asking again would not help.
+    """
+    known = _read(_notes(part))
+    validators: dict[str, str] = known.get("validators", {})
+    offset = part.stat().st_size if part.exists() and known.get("url") == remote.url else 0
+    if not (validators or remote.sha256 or remote.md5):
+        offset = 0  # nothing would tell a file that changed between two pieces
+    if offset and offset == known.get("total"):
+        return  # it was ended, but not checked
+    headers = {"Accept-Encoding": "identity"} | (_continuing(offset, validators) if offset else {})
+    try:
+        with session.get(remote.url, headers=headers, stream=True, timeout=timeout) as response:
+            offset, total = _start(remote, part, response, offset, known)
+            if remote.size is not None and total not in (None, remote.size):
+                _discard(part)
+                raise _wrong_size(remote, f"{total:,} bytes")
+            end = remote.size if total is None else total
+            bar.total = bar.bar.total = end
+            bar.advance(offset - bar.done)
+            with part.open("ab" if offset else "wb") as stream:
+                if not offset:  # only once the old bytes are gone may the new ones be described
+                    kept = {
+                        name: response.headers[name] for name in ("ETag", "Last-Modified") if name in response.headers
+                    }
+                    write_json(_notes(part), {"url": remote.url, "total": total, "validators": kept})
+                for chunk in response.raw.stream(CHUNK, decode_content=False):
+                    stream.write(chunk)
+                    bar.advance(len(chunk))
+                    if end is not None and bar.done > end:
+                        _discard(part)
+                        raise _wrong_size(remote, f"more than {end:,} bytes")
+                stream.flush()
+                os.fsync(stream.fileno())
+    except (requests.ConnectionError, requests.Timeout, HTTPError) as fault:
+        request = getattr(fault, "request", None)  # after a redirect another host than the first
+        host = urlsplit(remote.url if request is None else request.url).hostname
+        by_proxy = " through the proxy" if isinstance(fault, requests.exceptions.ProxyError) else ""
+        raise _Interrupted(f"{host}{by_proxy}: {_reason(fault)}") from fault
+    except requests.RequestException as fault:
+        raise HardnegError(
+            "A file could not be downloaded.", where=remote.url, found=_reason(fault), remedy="correct the URL."
+        ) from fault
+    if end is not None and bar.done < end:
+        raise _Interrupted(f"the answer ended after {bar.done:,} of {end:,} bytes")
+
+
+def _continuing(offset: int, validators: dict[str, str]) -> dict[str, str]:
+    """The headers that ask for the bytes from `offset` on, or for all if the file has changed (RFC 9110, 13.1.5)."""
+    tag = validators.get("ETag", "")
+    strong = tag and not tag.startswith("W/")  # a weak one never matches
+    condition = tag if strong else validators.get("Last-Modified")
+    return {"Range": f"bytes={offset}-"} | ({"If-Range": condition} if condition else {})
+
+
+def _start(
+    remote: Remote, part: Path, response: requests.Response, offset: int, known: dict[str, Any]
+) -> tuple[int, int | None]:
+    """Where in the file an answer begins, and the length of the whole if it is told; checks that it can be used."""
+    status = f"{response.status_code} {response.reason}"
+    if response.status_code in PASSING:
+        raise _Interrupted(status)
+    if response.status_code == 416 and offset:
+        _discard(part)
+        raise _Interrupted(f"{status} after {offset:,} bytes, which were deleted")
+    if response.status_code == 206:
+        told = response.headers.get("Content-Range", "")
+        match = CONTENT_RANGE.fullmatch(told)
+        if match is None or int(match[1]) != offset:
+            _discard(part)
+            raise _Interrupted(f"asked from byte {offset:,}, answered {told!r}")
+        totals = {known.get("total") if offset else None, None if match[2] == "*" else int(match[2])} - {None}
+        validators = known.get("validators", {}) if offset else {}
+        if len(totals) > 1 or any(response.headers.get(name, value) != value for name, value in validators.items()):
+            _discard(part)
+            raise _Interrupted("the file has changed")
+        return offset, totals.pop() if totals else None
+    if response.status_code != 200:
+        raise HardnegError(
+            "A server does not give a file.",
+            where=remote.url,
+            found=status if not response.history else f"{status} from {response.url}",
+            remedy=f"correct the URL, or get the file by hand and put it at {part.with_suffix('')}.",
+        )
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if length.isdecimal() and "Transfer-Encoding" not in response.headers else None
+
+
+def _wrong_size(remote: Remote, found: str) -> HardnegError:
+    return HardnegError(
+        "A file on the web has not the expected size.",
+        where=remote.url,
+        found=found,
+        expected=f"{remote.size:,} bytes" if remote.size is not None else "the length that the server told",
+        remedy="open the URL in a browser: it may ask for a login. If the file has changed, give its new size.",
+    )
+
+
+def _reason(fault: BaseException) -> str:
+    """What went wrong, as the innermost fault says it."""
+    while inner := fault.__cause__ or next((cause for cause in fault.args if isinstance(cause, BaseException)), None):
+        fault = inner
+    return getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A member of an archive: its name, its size in bytes, whether it is a file or folder, how to unpack it."""
+
+    name: str
+    size: int
+    ordinary: bool
+    extract: Callable[..., object]
+
+
+def _zip_members(archive: Path) -> Iterator[_Member]:
+    with zipfile.ZipFile(archive) as opened:
+        for info in opened.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the packer had none
+            ordinary = kind in (0, stat.S_IFREG, stat.S_IFDIR)
+            yield _Member(info.filename, info.file_size, ordinary, functools.partial(opened.extract, info))
+
+
+def _tar_members(archive: Path, packed: bool) -> Iterator[_Member]:
+    with (
+        cast(IO[bytes], gzip.open(archive) if packed else archive.open("rb")) as stream,
+        tarfile.open(fileobj=stream, mode="r:") as opened,
+    ):
+        for info in opened:
+            extract = functools.partial(opened.extract, info, filter="data")
+            yield _Member(info.name, info.size, info.isreg() or info.isdir(), extract)
+        if stream.tell() < opened.offset + tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("no end mark")  # tarfile itself takes this for the end
+        while stream.read(CHUNK):  # gzip checks the whole when its end is read
+            pass
+
+
+def unpack(archive: Path, folder: Path, *, limit: int = UNPACKED_LIMIT) -> list[Path]:
+    """Unpack a zip or tar archive into a folder; its files appear there whole, and only if all of it is good.
+
+    Args:
+        archive: its name says its kind (`ARCHIVES`, perhaps with `.part` after it).
+        folder: where its files go. Those that are there already with the same content stay.
+        limit: bytes that it may unpack to.
+
+    Returns:
+        The unpacked files in the order of their paths.
+
+    Raises:
+        HardnegError: the archive is damaged, unpacks to more than `limit`, or has a member that is a link, a device,
+            or lies outside the folder; or a different file is in the way.
+        OSError: the folder cannot be written, or the disk is full.
+    """
+    name = archive.name.removesuffix(PART)
+    members = _zip_members(archive) if name.endswith(".zip") else _tar_members(archive, not name.endswith(".tar"))
+    staging = folder / f".{name}.unpacking"
+    shutil.rmtree(staging, ignore_errors=True)  # left by a process that was killed
+    staging.mkdir()
+    where, total = name, 0
+    try:
+        for member in members:
+            where = f"{name}, member {member.name!r}"
+            path = PureWindowsPath(member.name)  # takes / and \ for separators, and knows drives
+            if path.anchor or ".." in path.parts or "\\" in member.name or not member.ordinary:
+                raise _BadArchive(
+                    "An archive is not safe to unpack; nothing of it was.",
+                    where=where,
+                    found="a place outside the folder" if member.ordinary else "a link or device",
+                    expected="files and folders with relative names",
+                    remedy="get the collection from its publisher; or unpack it yourself if you trust it.",
+                )
+            total += member.size
+            if total > limit:
+                raise _BadArchive(
+                    "An archive unpacks to more than is allowed; nothing of it was.",
+                    where=where,
+                    found=f"{total:,} bytes or more",
+                    expected=f"at most {limit:,} bytes",
+                    remedy="unpack it yourself if you trust it.",
+                )
+            member.extract(path=staging)
+        found = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
+        for file in found:
+            if (folder / file).exists() and not filecmp.cmp(staging / file, folder / file, shallow=False):
+                raise _in_the_way(folder / file, "other content", f"as in {name}")
+        for file in found:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (staging / file).replace(folder / file)
+    except DAMAGE as fault:
+        raise _BadArchive(
+            "An archive is damaged; nothing of it was unpacked.",
+            where=where,
+            found=str(fault) or type(fault).__name__,
+            remedy="download it again; if that does not help, its publisher has to mend it.",
+        ) from fault
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return [folder / file for file in found]

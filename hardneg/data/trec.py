@@ -1,0 +1,130 @@
+"""TREC's text files: topics and judgements (qrels).
+
+A file of topics is either the old form, marked up but no XML,
+
+    <top>
+    <num> Number: 301
+    <title> International Organized Crime
+    <desc> Description: ...
+    </top>
+
+of which the title is the query (closing tags within are tolerated), or lines `query id<tab>text`. A line of qrels has
+two columns (query, passage: grade 1), three (query, passage, grade) or four (query, iteration, passage, grade),
+separated by any white space; grades may be of any height, 0 and below mean not relevant.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from hardneg.data.collection import Judgement, Query
+from hardneg.data.lines import grade_of, lines
+from hardneg.errors import HardnegError
+
+QRELS_COLUMNS = {
+    2: ("query", "passage"),
+    3: ("query", "passage", "grade"),
+    4: ("query", "iteration", "passage", "grade"),
+}
+TAG = re.compile(r"<(/?\w+)>")
+LABEL = {"num": re.compile(r"\s*Number\s*:", re.IGNORECASE), "title": re.compile(r"\s*Topic\s*:", re.IGNORECASE)}
+
+
+def topics(path: Path) -> Iterator[Query]:
+    """The queries of a file of topics, in its order.
+
+    Raises:
+        HardnegError: a topic is not closed or lacks its number or title, or a line has not two columns.
+    """
+    first = next(lines(path), None)
+    if first is not None and first[1].lstrip().lower().startswith("<top>"):
+        for where, block in _blocks(path):
+            yield _topic(where, block)
+        return
+    for where, line in lines(path):
+        columns = line.split("\t")
+        if len(columns) != 2 or not columns[0].strip():
+            raise HardnegError(
+                "A line of the queries has not two columns.",
+                where=where,
+                found=f"{len(columns)}: {line[:80]!r}",
+                expected="2: query id<tab>text",
+                remedy="write an id and a text separated by a tab.",
+            )
+        yield Query(columns[0].strip(), columns[1], where)
+
+
+def _blocks(path: Path) -> Iterator[tuple[str, str]]:
+    """The text between `<top>` and `</top>`, after the place of `<top>`."""
+    start, block = "", ""
+    for where, line in lines(path):
+        for piece in re.split(r"(</?top>)", line, flags=re.IGNORECASE):
+            mark = piece.lower()
+            if mark == "<top>" and not start:
+                start, block = where, ""
+            elif mark == "</top>" and start:
+                yield start, block
+                start = ""
+            elif mark in ("<top>", "</top>"):
+                raise HardnegError(
+                    "A topic is not closed." if start else "A topic is not opened.",
+                    where=where,
+                    found=f"{mark} {f'after the <top> of {start}' if start else 'without <top>'}",
+                    expected="<top> ... </top>",
+                    remedy="mend the topic.",
+                )
+            elif start:
+                block += piece
+        block += "\n"
+    if start:
+        raise HardnegError(
+            "A topic is not closed.",
+            where=start,
+            found="the end of the file",
+            expected="</top>",
+            remedy="get the file again if it is cut short.",
+        )
+
+
+def _topic(where: str, block: str) -> Query:
+    _, *parts = TAG.split(block)
+    values: dict[str, str] = {}
+    for tag, text in zip(parts[::2], parts[1::2], strict=True):
+        name = tag.lower()
+        if name in LABEL:
+            values.setdefault(name, " ".join(LABEL[name].sub("", text, count=1).split()))
+    if not (values.get("num") and values.get("title")):
+        raise HardnegError(
+            "A topic lacks its number or its title.",
+            where=where,
+            found=", ".join(f"<{tag}>" for tag in parts[::2] if not tag.startswith("/")) or "no tags",
+            expected="<num> with an id and <title> with a text",
+            remedy="add what is missing, or remove the topic.",
+        )
+    return Query(values["num"], values["title"], where)
+
+
+def qrels(path: Path) -> Iterator[Judgement]:
+    """The judgements of a file without header, in its order; all lines have as many columns as the first.
+
+    Raises:
+        HardnegError: a line has a wrong number of columns, or its grade is no whole number.
+    """
+    count = None
+    for where, line in lines(path):
+        columns = line.split()
+        if count is None and len(columns) in QRELS_COLUMNS:
+            count = len(columns)
+        if len(columns) != count:
+            layouts = " or ".join(f"{n}: {' '.join(names)}" for n, names in QRELS_COLUMNS.items() if count in (None, n))
+            raise HardnegError(
+                "A line of the qrels has a wrong number of columns.",
+                where=where,
+                found=f"{len(columns)}: {line[:80]!r}",
+                expected=layouts if count is None else f"{layouts}, as in the first line",
+                remedy="correct the line; ids cannot hold white space here.",
+            )
+        values = dict(zip(QRELS_COLUMNS[len(columns)], columns, strict=True))
+        yield Judgement(values["query"], values["passage"], grade_of(values.get("grade", "1"), where), where)

@@ -1,0 +1,107 @@
+"""The tokenisation contract: golden token ids that the installed tokenizer must give, checked before anything trains.
+
+Another version of a tokenizer library may split texts differently. Nothing fails then, scores are only lower: the
+reference implementation of STAR and ADORE refuses every transformers but 2.x for this reason. A contract says the ids
+of some texts, special tokens included.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import metadata
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from hardneg.data.template import FIELDS, Reading
+from hardneg.errors import HardnegError
+
+KEY = "encoder.contract"
+
+
+def read_contract(path: Path) -> list[dict[str, Any]]:
+    """Read a contract: JSON lines, each with `text` and `ids`, and where they are wanted `url`, `title` and `length`.
+
+    Raises:
+        HardnegError: the file is missing or empty, or a line is not such an entry; file and line are named.
+    """
+    shape = '{"text": "...", "ids": [...]}, with url, title and length (tokens, special ones included) as you like'
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as fault:
+        raise HardnegError(
+            "The tokenisation contract cannot be read.",
+            where=f"{KEY}: {path}",
+            found=str(fault),
+            expected=f"a file of JSON lines: {shape}",
+            remedy="correct the path, or remove the key.",
+        ) from None
+    entries: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if not _is_entry(entry):
+            raise HardnegError(
+                "A line of the tokenisation contract is no entry.",
+                where=f"{path}, line {number}",
+                found=line if len(line) <= 80 else line[:77] + "...",
+                expected=shape,
+                remedy="mend that line.",
+            )
+        entries.append(entry)
+    if not entries:
+        raise HardnegError(
+            "The tokenisation contract is empty.",
+            where=f"{KEY}: {path}",
+            expected=f"at least one line: {shape}",
+            remedy="write one, or remove the key.",
+        )
+    return entries
+
+
+def _is_entry(entry: Any) -> bool:
+    if not isinstance(entry, dict) or not {"text", "ids"} <= entry.keys() <= {*FIELDS, "ids", "length"}:
+        return False
+    ids, length = entry["ids"], entry.get("length", 1)
+    texts = all(isinstance(entry.get(field, ""), str) for field in FIELDS)
+    whole = isinstance(ids, list) and all(isinstance(token, int) and not isinstance(token, bool) for token in ids)
+    return texts and whole and isinstance(length, int) and length > 0
+
+
+def check_contract(tokenizer: Any, contract: Sequence[dict[str, Any]], reading: Reading) -> None:
+    """Hold a tokenizer to its golden ids.
+
+    A text is read as the pipeline reads it: an entry with `url` or `title` as a passage (template, cut, lower-casing),
+    one with `text` alone as a query; it is cut at `length` tokens where that is given.
+
+    Args:
+        tokenizer: the Transformers tokenizer.
+        contract: entries as `read_contract` gives them.
+        reading: how texts are read.
+
+    Raises:
+        HardnegError: with the first text whose ids differ, both ids, and the installed versions.
+    """
+    for entry in contract:
+        if "url" in entry or "title" in entry:
+            text = reading.passage({field: entry.get(field, "") for field in FIELDS})
+        else:
+            text = reading.query(entry["text"])
+        length = entry.get("length")
+        ids: list[int] = tokenizer(text, truncation=length is not None, max_length=length)["input_ids"]
+        if ids != entry["ids"]:
+            first = next(n for n, pair in enumerate(zip_longest(ids, entry["ids"]), start=1) if pair[0] != pair[1])
+            installed = ", ".join(f"{name} {metadata.version(name)}" for name in ("tokenizers", "transformers"))
+            raise HardnegError(
+                "The tokenizer does not keep the tokenisation contract.",
+                where=f"{KEY}: text {text!r}, token {first}",
+                found=f"{ids}: {tokenizer.convert_ids_to_tokens(ids)}",
+                expected=str(entry["ids"]),
+                remedy=f"install the versions that the contract was made with (here: {installed}), "
+                "or correct encoder.backbone, lower_case, prefix_space and passage_template.",
+            )

@@ -1,0 +1,105 @@
+"""Runs and vectors from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hardneg.artifacts import Artifact
+from hardneg.errors import HardnegError
+from hardneg.given import import_run, import_vectors
+from hardneg.runs import read_run
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Artifact:
+    """Five passages p0 to p4 and two test queries."""
+    folder = tmp_path / "collection"
+    folder.mkdir()
+    pq.write_table(pa.table({"passage_id": [f"p{n}" for n in range(5)]}), folder / "passages.parquet")
+    pq.write_table(pa.table({"query_id": ["a", "b"]}), folder / "queries.test.parquet")
+    return Artifact(folder, {"files": {"passages.parquet": {}, "queries.test.parquet": {}}})
+
+
+def rows(path: Path) -> list[tuple[int, int, int, float]]:
+    return [tuple(row.values()) for row in read_run(path).to_pylist()]
+
+
+def test_a_trec_run_is_ordered_by_score_then_rank_and_cut(collection: Artifact, tmp_path: Path) -> None:
+    given = tmp_path / "given.trec"
+    given.write_text("b Q0 p1 1 2.0 x\na Q0 p4 2 1.5 x\na Q0 p3 1 1.5 x\na Q0 p0 3 9.0 x\nother Q0 zzz 1 1.0 x\n")
+    facts = import_run(given, collection, "test", 2, tmp_path / "run.parquet")
+    assert rows(tmp_path / "run.parquet") == [(0, 0, 1, 9.0), (0, 3, 2, 1.5), (1, 1, 1, 2.0)]
+    assert facts == {"queries": 2, "hits": 3, "rows_of_other_queries": 1}
+
+
+def test_an_ms_marco_run_is_ordered_by_rank(collection: Artifact, tmp_path: Path) -> None:
+    given = tmp_path / "given.tsv"
+    given.write_text("b\tp2\t2\nb\tp4\t1\na\tp0\t1\n")
+    import_run(given, collection, "test", 10, tmp_path / "run.parquet")
+    assert rows(tmp_path / "run.parquet") == [(0, 0, 1, -1.0), (1, 4, 1, -1.0), (1, 2, 2, -2.0)]
+
+
+def test_a_top1000_file_is_taken_line_by_line(collection: Artifact, tmp_path: Path) -> None:
+    given = tmp_path / "top1000.dev"
+    given.write_text("a\tp3\twhat is it\tsome text\na\tp1\twhat is it\tother text\nb\tp0\twhere\ttext\n")
+    import_run(given, collection, "test", 10, tmp_path / "run.parquet")
+    assert rows(tmp_path / "run.parquet") == [(0, 3, 1, -1.0), (0, 1, 2, -2.0), (1, 0, 1, -1.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a Q0 p9 1 1.0 x\n", "p9 (1 such rows)"),
+        ("z Q0 p1 1 1.0 x\n", "ranks for no query"),
+        ("a\tp1\t1\na\tp2\tfirst\n", "given:2"),
+        ("a\tp1\t1\na\tp1\t2\n", "twice"),
+    ],
+)
+def test_what_a_run_may_not_be(collection: Artifact, tmp_path: Path, text: str, said: str) -> None:
+    given = tmp_path / "given"
+    given.write_text(text)
+    with pytest.raises(HardnegError) as fault:
+        import_run(given, collection, "test", 10, tmp_path / "run.parquet")
+    assert said in str(fault.value)
+    assert not (tmp_path / "run.parquet").exists()
+
+
+def test_vectors_are_put_in_our_order(collection: Artifact, tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float16)
+    np.save(tmp_path / "one.npy", vectors[:4])
+    np.save(tmp_path / "two.npy", vectors[4:])
+    (tmp_path / "ids.txt").write_text("p4\np2\nunknown\np0\np1\np3\n")
+    made = import_vectors(
+        [tmp_path / "one.npy", tmp_path / "two.npy"],
+        tmp_path / "ids.txt",
+        collection.folder / "passages.parquet",
+        "passage_id",
+        tmp_path / "ours.npy",
+    )
+    assert made == (5, 3, "float16")
+    assert np.array_equal(np.load(tmp_path / "ours.npy"), vectors[[3, 4, 1, 5, 0]])
+
+
+@pytest.mark.parametrize(
+    ("rows", "ids", "said"),
+    [(4, None, "4 vectors"), (5, "p0\np1\n", "2 ids"), (5, "p0\np1\np2\np3\nq\n", "no row for p4 (1 such)")],
+)
+def test_vectors_that_do_not_fit(collection: Artifact, tmp_path: Path, rows: int, ids: str | None, said: str) -> None:
+    np.save(tmp_path / "given.npy", np.ones((rows, 2), np.float32))
+    if ids is not None:
+        (tmp_path / "ids.txt").write_text(ids)
+    with pytest.raises(HardnegError) as fault:
+        import_vectors(
+            [tmp_path / "given.npy"],
+            tmp_path / "ids.txt" if ids is not None else None,
+            collection.folder / "passages.parquet",
+            "passage_id",
+            tmp_path / "ours.npy",
+        )
+    assert said in str(fault.value)
+    assert not (tmp_path / "ours.npy").exists()

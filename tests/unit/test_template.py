@@ -1,0 +1,83 @@
+"""How a passage's fields become one text, and what is refused as a template."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from hardneg.data.template import DEFAULT_TEMPLATE, Reading, check_template, fields_of
+from hardneg.errors import HardnegError
+
+FIELDS = {"url": "A.org/B", "title": "The Title", "text": "Its {text}."}
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (DEFAULT_TEMPLATE, "The Title Its {text}."),
+        ("{text}", "Its {text}."),
+        ("{url}<sep>{title}<sep>{text}", "A.org/B<sep>The Title<sep>Its {text}."),
+        ("{title}{sep}{text}", "The Title[SEP]Its {text}."),
+        ("{{{title}}}", "{The Title}"),
+    ],
+)
+def test_fields_are_joined(template: str, expected: str) -> None:
+    """Braces in a passage are text, not fields."""
+    check_template(template)
+    assert Reading(template, "[SEP]").passage(FIELDS) == expected
+
+
+@pytest.mark.parametrize(
+    ("title", "text", "expected"), [("", "body", "body"), ("head", "", "head"), ("", "", ""), (" a", "b ", "a b")]
+)
+def test_the_ends_are_stripped(title: str, text: str, expected: str) -> None:
+    assert Reading().passage({"title": title, "text": text}) == expected
+
+
+def test_the_joined_text_is_cut_then_lower_cased_but_for_the_separator() -> None:
+    reading = Reading("{title}{sep}{text}", "[SEP]", lower_case=True, characters=len("The Title[SEP]Its"))
+    assert reading.passage(FIELDS) == "the title[SEP]its"
+    assert reading.query("What IS it? " * 9) == "what is it? " * 9  # queries are not cut
+    assert Reading(lower_case=True).passage(FIELDS) == "the title its {text}."
+
+
+def test_a_template_reads_only_the_fields_it_names() -> None:
+    assert fields_of("{text} {title} {text}{sep}") == ["title", "text"]
+    assert Reading("{text}").passage({"text": "body"}) == "body"
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        (
+            "{titel} {text}",
+            "The passage template names an unknown field.\n  where:    encoder.passage_template\n"
+            "  found:    {titel}\n  expected: {url}, {title}, {text}, {sep}\n  remedy:   did you mean {title}?",
+        ),
+        ("{text.__class__}", "names an unknown field"),
+        ("{text!r}", "found:    {text!r}"),
+        ("{text:>9}", "found:    {text:>9}"),
+        ("{0} {text}", "found:    {0}"),
+        ("{} {text}", "found:    {}"),
+        ("{title {text}", "names an unknown field|is not readable"),
+        ("text}", "The passage template is not readable."),
+        ("{sep}", "every passage would be the same text"),
+        ("", "every passage would be the same text"),
+    ],
+)
+def test_other_templates_are_refused(template: str, message: str) -> None:
+    with pytest.raises(HardnegError) as fault:
+        check_template(template)
+    assert any(part in str(fault.value) for part in message.split("|"))
+
+
+def test_the_configuration_can_check_it_at_every_start() -> None:
+    """Importing it, and the contract's reader, brings no heavy library."""
+    code = (
+        "import sys, hardneg.data.template, hardneg.tokenizer_contract; "
+        "print({'numpy', 'torch', 'transformers', 'tokenizers', 'pyarrow'} & {*sys.modules})"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown == "set()\n"
