@@ -1,4 +1,4 @@
-"""The `hardneg` command: watch, plan, prune, methods."""
+"""The `hardneg` command: watch, plan, prune, estimate, expect, methods."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from typing import Any
 
 from hardneg import axes, watch
 from hardneg.artifacts import MANIFEST
-from hardneg.config import load, merge, presets, read_yaml
+from hardneg.config import Config, load, merge, presets, read_yaml
 from hardneg.errors import HardnegError
-from hardneg.plan import ARTIFACTS, Plan, Stage
+from hardneg.plan import ARTIFACTS, RESULTS, Plan, Stage
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,7 +32,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     planning.add_argument("--json", action="store_true", help="the stages' records, as the scripts take them")
     pruning = commands.add_parser("prune", help="list and remove stages that none of the given configurations names")
     pruning.add_argument("--yes", action="store_true", help="remove without asking")
-    for command in (planning, pruning):
+    estimating = commands.add_parser(
+        "estimate", help="predict each stage's time, memory and disk from short measurements, and what will not fit"
+    )
+    estimating.add_argument("--gpus", type=_positive, help="predict for so many GPUs like the one here (default: 1)")
+    estimating.add_argument("--passages", type=_positive, help="passages (default: counted)")
+    estimating.add_argument("--queries-train", type=_positive, help="training queries (default: counted)")
+    estimating.add_argument("--queries-eval", type=_positive, help="queries of all evaluation splits together")
+    estimating.add_argument("--passage-characters", type=_positive, help="mean characters of a passage")
+    estimating.add_argument("--query-characters", type=_positive, help="mean characters of a query")
+    estimating.add_argument("--quick", action="store_true", help="measure for a shorter time, less exactly")
+    estimating.add_argument("--json", action="store_true", help="the estimate in seconds and bytes")
+    expecting = commands.add_parser(
+        "expect", help="hold measured scores against expected ones; status 1 if one is short or missing"
+    )
+    expecting.add_argument(
+        "expected", nargs="?", type=Path, help="a YAML file (default: study.expected.yaml beside study.yaml)"
+    )
+    for command in (planning, pruning, estimating, expecting):
         command.add_argument(
             "--configfile",
             nargs="+",
@@ -45,7 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     commands.add_parser("methods", help="the six questions, their answers, and the presets")
     given = parser.parse_args(arguments)
-    run = {"watch": _watch, "plan": _plan, "prune": _prune, "methods": _methods}[given.command]
+    run = {
+        "watch": _watch,
+        "plan": _plan,
+        "prune": _prune,
+        "estimate": _estimate,
+        "expect": _expect,
+        "methods": _methods,
+    }[given.command]
     try:
         run(given)
     except HardnegError as fault:
@@ -56,13 +80,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _plans(given: argparse.Namespace) -> Iterator[Plan]:
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
+
+
+def _configs(given: argparse.Namespace) -> Iterator[Config]:
     import yaml
 
     key, _, value = given.config.partition("=")
     over = {key: yaml.safe_load(value)} if value else {}
     for path in given.configfile:
-        yield Plan(load(merge(read_yaml(path), over)))
+        yield load(merge(read_yaml(path), over))
+
+
+def _plans(given: argparse.Namespace) -> Iterator[Plan]:
+    return map(Plan, _configs(given))
 
 
 def _watch(given: argparse.Namespace) -> None:
@@ -134,6 +168,38 @@ def _prune(given: argparse.Namespace) -> None:
     for folder in unnamed:
         shutil.rmtree(folder)
     print("Removed.")
+
+
+def _estimate(given: argparse.Namespace) -> None:
+    from hardneg import estimate
+    from hardneg.devices import lease
+
+    said = estimate.Given(
+        given.passages, given.queries_train, given.queries_eval, given.passage_characters, given.query_characters
+    )
+    for config in _configs(given):
+        plan = estimate.plan_of(config, said)
+        counts = estimate.count(plan, said)
+        with lease(1, "cpu" if config.runtime.device == "cpu" else "auto") as granted:
+            print("measuring this machine", file=sys.stderr, flush=True)
+            made = estimate.on_this_machine(
+                plan, counts, granted.devices[0], given.gpus or 1, quick=given.quick, all_to_do=said.any
+            )
+        print(json.dumps(estimate.as_json(made), indent=2) if given.json else estimate.text(made, given.gpus))
+
+
+def _expect(given: argparse.Namespace) -> None:
+    from hardneg import expect
+
+    reached = True
+    for path, config in zip(given.configfile, _configs(given), strict=True):
+        entries = expect.read_expected(given.expected or expect.expected_file(path))
+        scores = expect.read_measures(RESULTS / config.collection.name / "measures.csv")
+        outcomes = expect.compare(entries, scores, config.systems)
+        print(expect.table(outcomes))
+        reached &= expect.reached(outcomes)
+    if not reached:
+        sys.exit(1)
 
 
 def _methods(given: argparse.Namespace) -> None:

@@ -60,7 +60,7 @@ ROOTS: dict[str, tuple[str, ...]] = {
     "queries": ("hardneg.embedding:encode_queries", *TEXT_TO_VECTOR, ARITHMETIC),
     "given_run": ("hardneg.given:import_run",),
     "given_vectors": ("hardneg.given:import_vectors",),
-    "index": ("hardneg.search.index:build_index", "hardneg.search.retrieve:vectors_of"),
+    "index": ("hardneg.search.index:build_index", "hardneg.search.retrieve:vectors_of", ARITHMETIC),
     "run": (
         "hardneg.search.retrieve:retrieve",
         "hardneg.search.retrieve:open_searcher",
@@ -575,7 +575,8 @@ class Plan:
         return self._add("queries", label, settings, {"model": model, "tokens": self._tokens(tokenizer)})
 
     def _index(self, label: str, passages: Stage) -> Stage:
-        return self._add("index", label, _plain(self.config.index), {"passages": passages})
+        settings = {**_plain(self.config.index), "threads": self.config.arithmetic.encoding_threads}
+        return self._add("index", label, settings, {"passages": passages})
 
     def _negatives(self, system: System, latest: dict[str, Stage]) -> Stage:
         """Candidates for training: a ranking of the training queries, less judged positives, filtered.

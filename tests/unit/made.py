@@ -64,7 +64,12 @@ def write_collection(folder: Path, passages: Sequence[str], queries: Sequence[st
     query, passage, grade = (np.array(column, np.int32) for column in zip(*QRELS, strict=True))
     numbers = [str(number) for number in range(max(len(passages), len(queries)))]
     tables: dict[str, dict[str, Any]] = {
-        "passages": {"passage_id": numbers[: len(passages)], "title": [""] * len(passages), "text": list(passages)},
+        "passages": {
+            "passage_id": numbers[: len(passages)],
+            "url": [""] * len(passages),
+            "title": [""] * len(passages),
+            "text": list(passages),
+        },
         "queries.train": {"query_id": numbers[: len(queries)], "text": list(queries)},
         "qrels.train": {"query": query, "passage": passage, "grade": grade},
     }
