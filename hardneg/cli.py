@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     estimating = commands.add_parser(
         "estimate", help="predict each stage's time, memory and disk from short measurements, and what will not fit"
     )
+    estimating.add_argument("study", nargs="?", type=Path, help="the configuration; the same as --configfile")
     estimating.add_argument("--gpus", type=_positive, help="predict for so many GPUs like the one here (default: 1)")
     estimating.add_argument("--passages", type=_positive, help="passages (default: counted)")
     estimating.add_argument("--queries-train", type=_positive, help="training queries (default: counted)")
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     commands.add_parser("methods", help="the six questions, their answers, and the presets")
     given = parser.parse_args(arguments)
+    if getattr(given, "study", None):
+        given.configfile = [given.study]
     run = {
         "watch": _watch,
         "plan": _plan,

@@ -12,9 +12,11 @@ import yaml
 
 from hardneg.axes import QUESTIONS
 from hardneg.config import Config, load, presets, read_yaml, schema
+from hardneg.expect import read_expected
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = [ROOT / "config.yaml", *sorted((ROOT / "configs").glob("*.yaml"))]
+EXPECTED = sorted((ROOT / "configs").glob("*.expected.yaml"))
+FILES = [ROOT / "config.yaml", *sorted(set((ROOT / "configs").glob("*.yaml")) - set(EXPECTED))]
 COMMITTED = ROOT / "config.schema.json"
 
 
@@ -37,6 +39,15 @@ def test_it_is_a_valid_schema_that_knows_every_key_answer_and_preset() -> None:
     assert system["preset"]["anyOf"][0]["enum"] == list(presets())
     for question, (_, answers) in QUESTIONS.items():
         assert system[question]["anyOf"][0]["enum"] == [answer.model_fields["name"].default for answer in answers]
+
+
+@pytest.mark.parametrize("path", EXPECTED, ids=[path.name for path in EXPECTED])
+def test_expected_scores_are_of_what_their_configuration_measures(path: Path) -> None:
+    config = load(read_yaml(path.with_name(path.name.replace(".expected", ""))))
+    entries = read_expected(path)
+    assert {entry.system for entry in entries} <= config.systems.keys()
+    assert {entry.measure for entry in entries} <= set(config.evaluation.measures)
+    assert {entry.split for entry in entries} <= set(config.splits.evaluate)
 
 
 @pytest.mark.parametrize("path", FILES, ids=[path.name for path in FILES])
