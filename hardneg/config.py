@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
-from pathlib import Path
+from pathlib import Path as AnyPath
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from hardneg import axes
 from hardneg.data.template import DEFAULT_TEMPLATE, check_template
@@ -24,6 +24,10 @@ from hardneg.measure_names import split_name
 
 FOLDER_NAME = r"^\w[\w.-]*$"
 NAMES_FOLDERS = "names the folders under artifacts/ and results/: letters, digits, dots, hyphens and underscores"
+
+
+Path = Annotated[AnyPath, AfterValidator(AnyPath.expanduser)]
+"""A place on this machine; it counts from the folder where snakemake runs, and ~ is the user's home."""
 
 
 class Model(BaseModel):
@@ -107,7 +111,7 @@ Column = str | int
 
 def _only_path(value: object) -> object:
     """Let a file be written as its bare path."""
-    return {"path": value} if isinstance(value, str | Path) else value
+    return {"path": value} if isinstance(value, str | AnyPath) else value
 
 
 class TableFile(Model):
@@ -183,7 +187,7 @@ class IrDatasetsCollection(AnyCollection):
 class HubRows(Model):
     """Rows of a dataset of the Hugging Face Hub."""
 
-    dataset: str = Field(description="owner/name, or a local folder")
+    dataset: str = Field(description="owner/name")
     config: str | None = Field(None, description="the dataset's configuration (subset)")
     split: str = "train"
     revision: str | None = Field(None, description="the commit; null reads the newest")
@@ -418,15 +422,15 @@ def presets() -> dict[str, Any]:
     return loaded
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: AnyPath) -> dict[str, Any]:
     """Read a configuration file and the one it `extends:` (relative to it), the nearer winning.
 
     Raises:
         HardnegError: a file is missing, is no YAML mapping, or extends itself.
     """
     layers: list[dict[str, Any]] = []
-    seen: list[Path] = []
-    following: Path | None = path
+    seen: list[AnyPath] = []
+    following: AnyPath | None = path
     while following is not None:
         if following.resolve() in seen:
             raise HardnegError(
@@ -477,7 +481,8 @@ def merge(base: Any, over: Any) -> Any:
     if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
         return over
     # A collection has a name too, but is no answer: it is told by its format.
-    if "name" in base and "format" not in base and over.get("name", base["name"]) != base["name"]:
+    told = "format" if "format" in base else "name"
+    if told in base and over.get(told, base[told]) != base[told]:
         return over
     return {**base, **{key: merge(base[key], value) if key in base else value for key, value in over.items()}}
 
@@ -611,6 +616,37 @@ def _wrong_collection(config: Config) -> Iterator[HardnegError]:
             expected="less than collection.windows.words",
             remedy="lower the overlap.",
         )
+    if isinstance(collection, FolderCollection) and collection.download:
+        if collection.path.is_absolute() or ".." in collection.path.parts:
+            yield HardnegError(
+                "What is downloaded does not lie there.",
+                where="collection.path",
+                found=str(collection.path),
+                expected="a folder inside what is downloaded, such as . or scifact",
+                remedy="correct it, or remove `download` (`download: []`) to read files that are there already.",
+            )
+        names = [file.url.rpartition("/")[2] for file in collection.download]
+        for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+            yield HardnegError(
+                "Two downloads have the same file name.",
+                where="collection.download",
+                found=name,
+                expected="each name once: all are kept in one folder",
+                remedy="get one of them yourself, or from another address.",
+            )
+    if isinstance(collection, HubCollection):
+        tables = [
+            collection.passages,
+            *(t for split in collection.splits.values() for t in (split.queries, split.qrels)),
+        ]
+        for dataset in dict.fromkeys(table.dataset for table in tables if AnyPath(table.dataset).exists()):
+            yield HardnegError(
+                "A dataset of the Hub is a folder on this machine.",
+                where="collection",
+                found=dataset,
+                expected="an id of the Hub, owner/name",
+                remedy="read your own files with `format: files`, which notices when they change.",
+            )
     if isinstance(collection, FilesCollection):
         single = (collection.queries is not None) + (collection.qrels is not None)
         if single != (0 if collection.splits else 2):

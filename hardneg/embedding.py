@@ -54,9 +54,10 @@ def encode_passages(
     `rows` must begin and end at block limits (or the end of the texts); see `shard_rows`.
 
     Raises:
-        HardnegError: a vector is not finite.
+        HardnegError: a vector is not finite, or texts are longer than the encoder can read.
     """
     first, end = rows
+    encoder.require_length(store.longest)
     encoder.to(device).eval()
     with (
         atomic_path(target) as temporary,

@@ -67,6 +67,27 @@ class Encoder(nn.Module):
                 remedy="set it to false.",
             ) from None
 
+    def require_length(self, longest: int) -> None:
+        """Refuse texts of more tokens than the backbone has positions for.
+
+        Raises:
+            HardnegError: it has fewer than `longest`.
+        """
+        positions = getattr(self.backbone.config, "max_position_embeddings", None)
+        if not isinstance(positions, int) or positions < 0:  # positions are relative: there is no limit
+            return
+        # RoBERTa and its kin number positions from behind the padding token's id.
+        before = getattr(getattr(self.backbone, "embeddings", None), "padding_idx", None)
+        usable = positions if before is None else positions - before - 1
+        if longest > usable:
+            raise HardnegError(
+                "Texts are longer than the encoder can read.",
+                where="encoder.passage_length, encoder.query_length",
+                found=f"{longest} tokens",
+                expected=f"at most {usable}, the positions that its weights know",
+                remedy="lower the length; collection.windows cuts long documents into passages.",
+            )
+
     def save(self, folder: Path) -> list[str]:
         """Write the encoder under `folder/encoder/`; the names of the files, relative to `folder`."""
         from transformers.utils import logging

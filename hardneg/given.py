@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from hardneg.artifacts import Artifact, atomic_path
+from hardneg.data.documents import read_documents
 from hardneg.data.ids import Ids
 from hardneg.data.lines import lines
 from hardneg.data.msmarco import top1000_rows
@@ -46,7 +47,7 @@ def import_run(
     table = _ranked(source)
     with Progress(f"import {source.name}", len(table), "rows", progress) as bar:
         query = Ids(collection.path(f"queries.{split}.parquet"), "query_id").positions(table["query_id"].tolist())
-        passage = Ids(collection.path("passages.parquet"), "passage_id").positions(table["passage_id"].tolist())
+        passage = _positions(collection, table["passage_id"].tolist())
         bar.advance(len(table))
     ours = query >= 0
     if not ours.any():
@@ -71,6 +72,16 @@ def import_run(
     kept, rank = rows[rank <= depth], rank[rank <= depth]
     write_run(target, kept["query"].to_numpy(), kept["passage"].to_numpy(), rank, kept["score"].to_numpy())
     return {"queries": kept["query"].nunique(), "hits": len(kept), "rows_of_other_queries": int((~ours).sum())}
+
+
+def _positions(collection: Artifact, wanted: list[str]) -> np.ndarray:
+    """Positions of passages; a document that was cut into passages stands for its first."""
+    document = read_documents(collection)
+    if document is not None:
+        found = Ids(collection.path("documents.parquet"), "document_id").positions(wanted)
+        if (found >= 0).any():
+            return np.where(found >= 0, np.searchsorted(document, found), -1)
+    return Ids(collection.path("passages.parquet"), "passage_id").positions(wanted)
 
 
 def _ranked(source: Path) -> pd.DataFrame:
@@ -128,7 +139,8 @@ def import_vectors(
     Raises:
         HardnegError: a source is no such matrix, the ids are not as many as the rows, or a text of ours has no vector.
     """
-    store, ids = VectorStore(sources), Ids(ours, column)
+    remedy = "save the vectors with numpy.save as float32 or float16, [rows, width]."
+    store, ids = VectorStore(sources, remedy), Ids(ours, column)
     rows = _rows_of(names, store, ids, column) if names is not None else np.arange(store.rows)
     if names is None and store.rows != len(ids):
         raise HardnegError(
@@ -169,6 +181,15 @@ def _rows_of(names: Path, store: VectorStore, ids: Ids, column: str) -> np.ndarr
             remedy="give one id a line, in the order of the rows.",
         )
     positions = ids.positions(listed)
+    known, counts = np.unique(positions[positions >= 0], return_counts=True)
+    if (counts > 1).any():
+        raise HardnegError(
+            "An id has two vectors.",
+            where=str(names),
+            found=ids.texts[int(known[counts > 1][0])].as_py(),
+            expected="each id once",
+            remedy="leave one of them out, of the ids and of the vectors.",
+        )
     rows = np.full(len(ids), -1, np.int64)
     rows[positions[positions >= 0]] = np.flatnonzero(positions >= 0)
     if (lacking := np.flatnonzero(rows < 0)).size:

@@ -280,19 +280,27 @@ class Plan:
     @property
     def runtime(self) -> dict[str, Any]:
         """What scripts need and versions leave out: runtime settings and where each dataset's files lie here."""
-        places = {plan.dataset: plan.places for plan in (*self._studies.values(), self)}
-        return {**self.config.runtime.model_dump(mode="json"), "places": places}
+        return {**self.config.runtime.model_dump(mode="json"), "places": self.places}
 
     @property
-    def places(self) -> dict[str, Any]:
-        """Where this configuration's files lie on this machine."""
-        places: dict[str, Any] = {
-            "collection": self.config.collection.model_dump(mode="json"),
-            "runs": {name: _plain(system)["runs"] for name, system in self.config.systems.items() if system.runs},
-            "vectors": {name: _plain(system.vectors) for name, system in self.config.systems.items() if system.vectors},
-        }
-        if (folder := local_backbone(self.config.encoder)) is not None:
-            places["backbone"] = str(folder)
+    def places(self) -> dict[str, dict[str, Any]]:
+        """Where the files lie, on this machine, that stages read from outside; by the stages' folders."""
+        places = {folder: place for study in self._studies.values() for folder, place in study.places.items()}
+        backbone = local_backbone(self.config.encoder)
+        for stage in self.stages:
+            if str(stage.folder) in places:  # another study's, which knows better
+                continue
+            place: dict[str, Any] = {}
+            if stage.kind == "collection":
+                place["collection"] = self.config.collection.model_dump(mode="json")
+            elif stage.kind in ("tokenizer", "train") and backbone is not None:
+                place["backbone"] = str(backbone)
+            elif stage.kind == "given_run":
+                place["runs"] = _plain(self.config.systems[stage.label])["runs"]
+            elif stage.kind == "given_vectors":
+                place["vectors"] = _plain(self.config.systems[stage.label])["vectors"]
+            if place:
+                places[str(stage.folder)] = place
         return places
 
     # --- building ---
@@ -310,7 +318,7 @@ class Plan:
         train = [splits.train] if splits.train else []
         wanted = list(dict.fromkeys([*train, *splits.evaluate]))
         settings = _without_places(_plain(collection, drop=["name", "download"]))
-        settings |= {"splits": wanted, "train": splits.train}
+        settings |= {"made_from": settings.get("splits"), "splits": wanted, "train": splits.train}
         roots, parents = readers.roots(collection.model_dump(mode="json")), {}
         if isinstance(collection, PyDocsCollection):
             from hardneg.data.pydocs import DISTRIBUTIONS
@@ -322,10 +330,13 @@ class Plan:
             settings["package"] = PINNED
         elif isinstance(collection, FolderCollection) and collection.download:
             fetched = {"download": [_plain(file) for file in collection.download]}
+            settings["inside"] = str(collection.path)  # here it says which of the fetched files are read
             parents["files"] = self._add("download", collection.name, fetched, {})
         else:
             files = readers.open_collection(collection.model_dump(mode="json"), splits.train or "train").files(wanted)
-            settings["files"] = {name: cached_digest(path, self._digests) for name, path in files.items()}
+            digests = {name: cached_digest(path, self._digests) for name, path in files.items()}
+            # One for all: a table may come in thousands of parts, and settings travel on command lines.
+            settings["files"] = hashlib.sha256(canonical_json(digests).encode()).hexdigest()
         return self._add("collection", collection.name, settings, parents, roots)
 
     def _study(self, name: str) -> Plan:
@@ -369,10 +380,12 @@ class Plan:
 
     def _adopt(self, stage: Stage) -> Stage:
         """Take a stage of another study, and all that it needs, among the stages of this plan."""
-        for parent in stage.parents.values():
-            self._adopt(parent)
-        self._stages.setdefault((stage.dataset, stage.kind, stage.label, stage.version), stage)
-        return stage
+        key = (stage.dataset, stage.kind, stage.label, stage.version)
+        if key not in self._stages:
+            for parent in stage.parents.values():
+                self._adopt(parent)
+            self._stages[key] = stage
+        return self._stages[key]
 
     @cached_property
     def tokenizer(self) -> Stage:
@@ -393,7 +406,12 @@ class Plan:
     def _tokens(self, tokenizer: Stage) -> Stage:
         """Token ids of all texts, made once for all systems that share a tokenizer."""
         encoder = self.config.encoder
-        settings = {"query_length": encoder.query_length, "passage_length": encoder.passage_length}
+        settings = {
+            "query_length": encoder.query_length,
+            "passage_length": encoder.passage_length,
+            "passage_template": encoder.passage_template,
+            "characters": encoder.characters,
+        }
         label = "all" if tokenizer.dataset == self.dataset else tokenizer.dataset
         return self._add("tokens", label, settings, {"collection": self.collection, "tokenizer": tokenizer})
 
@@ -447,7 +465,7 @@ class Plan:
                 "run",
                 name,
                 {"splits": evaluate, "depth": depth, "threads": self.config.arithmetic.encoding_threads},
-                {"index": made["index"], "queries": made["queries"]},
+                {"passages": made["passages"], "index": made["index"], "queries": made["queries"]},
             )
         evaluation = self.config.evaluation
         settings = {"measures": evaluation.measures, "relevant_grade": evaluation.relevant_grades(evaluate)}
@@ -497,8 +515,15 @@ class Plan:
             )
         return cached_digest(path, self._digests)
 
-    def _base(self, name: str, system: System) -> dict[str, Stage]:
-        """What a system starts from, with vectors of this collection's passages; nothing where it starts from none."""
+    def _base(self, name: str, system: System, encoded: bool, indexed: bool) -> dict[str, Stage]:
+        """What a system starts from; nothing where it starts from none.
+
+        Args:
+            name: of the system.
+            system: its answers.
+            encoded: whether vectors of this collection's passages are needed, which another study has not.
+            indexed: whether an index of them is.
+        """
         start = self._start(system, name)
         if start is None:
             return {}
@@ -507,18 +532,23 @@ class Plan:
             return {role: stage for role, stage in vars(start).items() if stage is not None}
         assert start.tokenizer is not None and start.model is not None and start.passage_model is not None
         label = system.from_.replace(":", ".")
-        tokenizer, model = self._adopt(start.tokenizer), self._adopt(start.model)
-        encoded = self._encoded(label, tokenizer, self._adopt(start.passage_model))
-        return {**encoded, "model": model, "index": self._index(label, encoded["passages"])}
+        base = {"tokenizer": self._adopt(start.tokenizer), "passage_model": self._adopt(start.passage_model)}
+        if encoded or indexed:
+            base |= self._encoded(label, base["tokenizer"], base["passage_model"])
+        if indexed:
+            base["index"] = self._index(label, base["passages"])
+        return {**base, "model": self._adopt(start.model)}
 
     def _untrained(self, name: str, system: System) -> dict[str, Stage]:
         """Another study's system on this collection, as it is."""
-        base = self._base(name, system)
+        base = self._base(name, system, encoded=True, indexed=True)
         queries = self._queries(name, base["tokenizer"], base["model"], list(self.config.splits.evaluate))
         return {**base, "queries": queries}
 
     def _dual_encoder(self, name: str, system: System) -> dict[str, Stage]:
-        base = self._base(name, system)
+        source = system.source
+        mines_it = isinstance(source, axes.SelfSource) or (isinstance(source, axes.RunSource) and not source.system)
+        base = self._base(name, system, encoded=mines_it, indexed=False)
         tokenizer = base.get("tokenizer") or self.tokenizer
         rounds = system.refresh.rounds if isinstance(system.refresh, axes.Rounds) else 1
         made: dict[str, Stage] = {}
@@ -533,7 +563,7 @@ class Plan:
                 parents["negatives"] = self._negatives(system, made or base)
             settings = {
                 **self._trained(system),
-                "encoder": self._encoder(),
+                "encoder": _encoder_of(base["model"]) if base else self._encoder(),
                 "source": {"name": system.source.name},
                 "sampler": _plain(system.sampler),
                 "batch": _plain(system.batch),
@@ -611,7 +641,7 @@ class Plan:
         )
 
     def _query_encoder(self, name: str, system: System) -> dict[str, Stage]:
-        base = self._base(name, system)
+        base = self._base(name, system, encoded=True, indexed=True)
         settings = {**self._trained(system), "source": _plain(system.source)}
         parents = {
             "collection": self.collection,
@@ -713,6 +743,14 @@ def local_backbone(encoder: Encoder) -> Path | None:
 
 def _plain(model: Model | axes.Answer, drop: Sequence[str] = ()) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude=set(drop))
+
+
+def _encoder_of(model: Stage) -> dict[str, Any]:
+    """The encoder's settings that a trained model was made with, which what starts from it keeps."""
+    while model.kind != "train":  # a query encoder that was trained alone
+        model = model.parents["init"]
+    settings: dict[str, Any] = model.settings["encoder"]
+    return settings
 
 
 def _without_places(value: Any) -> Any:

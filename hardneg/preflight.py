@@ -35,10 +35,22 @@ def check_devices(plan: Plan) -> None:
     """Check that the device that is asked for is here; not for a machine that only hands jobs to others.
 
     Raises:
-        HardnegError: `runtime.device` is cuda, a stage that uses it is still to be made, and there is no CUDA device.
+        HardnegError: `runtime.device` is cuda, or `arithmetic.precision` fp16, a stage that needs it is still to be
+            made, and there is no CUDA device.
     """
     if plan.config.runtime.device == "cuda" and _to_do(plan, "train", "adore", "passages", "queries", "run"):
         check_cuda()
+    if plan.config.arithmetic.precision == "fp16" and _to_do(plan, "train", "adore"):
+        try:
+            check_cuda()
+        except HardnegError:
+            raise HardnegError(
+                "fp16 training needs a GPU, and there is none here.",
+                where="arithmetic.precision",
+                found="fp16",
+                expected="auto, fp32 or bf16 on a CPU",
+                remedy="set one of these (--config 'arithmetic={precision: auto}'), or run on a GPU.",
+            ) from None
 
 
 def _to_do(plan: Plan, *kinds: str) -> bool:

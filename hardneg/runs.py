@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import gzip
 import itertools
 import re
 import sys
@@ -16,7 +17,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import IO, Self, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hardneg.artifacts import atomic_path
+from hardneg.data.ids import WHITE_SPACE
 from hardneg.errors import HardnegError
 
 SCHEMA = pa.schema([("query", pa.int32()), ("passage", pa.int32()), ("rank", pa.int32()), ("score", pa.float32())])
@@ -218,7 +220,7 @@ def read_trec(path: Path) -> pd.DataFrame:
     passages: list[str] = []
     ranks, scores, lines = array("q"), array("d"), array("q")
     try:
-        with path.open("rb") as stream:
+        with cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as stream:
             for number, line in enumerate(stream, 1):
                 try:
                     fields = [field.decode() for field in line.removeprefix(codecs.BOM_UTF8).split()]
@@ -294,7 +296,7 @@ def _arrow_ids(ids: Ids) -> pa.Array:
 
 
 def _refuse_white_space(path: Path, what: str, ids: pa.Array) -> None:
-    bad = ids.filter(pc.match_substring_regex(ids, r"[\pZ\p{Cc}]|^$"))
+    bad = ids.filter(pc.match_substring_regex(ids, f"{WHITE_SPACE}|^$"))
     if len(bad):
         raise HardnegError(
             f"A TREC run separates its columns by white space, so a {what} cannot hold any, nor be empty.",

@@ -88,6 +88,8 @@ def report(summary: Mapping[str, Any], measures: Path, output: Path) -> None:
 
 
 def _costs(manifest: Path) -> list[tuple[object, ...]]:
+    if not manifest.exists():  # of another study, and removed since
+        return []
     content = json.loads(manifest.read_text(encoding="utf-8"))
     rows: list[tuple[object, ...]] = []
     for path in sorted({cost_of(manifest), *manifest.parent.glob("shard-*.cost.json")}):

@@ -186,7 +186,10 @@ def tokenize(
     from transformers import AutoTokenizer
 
     model = AutoTokenizer.from_pretrained(tokenizer.folder / "tokenizer")
-    reading = Reading(**tokenizer.facts["reading"])
+    reading = Reading(
+        **tokenizer.facts["reading"]
+        | {"passage_template": settings["passage_template"], "characters": settings["characters"]}
+    )
     special = len(tokenizer.facts["prefix"]) + len(tokenizer.facts["suffix"])
     dtype = np.dtype("<u2") if tokenizer.facts["vocabulary"] <= 65536 else np.dtype("<u4")
     facts: dict[str, Any] = {

@@ -15,7 +15,7 @@ rule index_bm25:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=4000,
+        mem_mb=JAVA_MB,
         runtime=120,
         gpu=0,
     params:
@@ -38,7 +38,7 @@ rule search_bm25:
         ENVIRONMENT
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=JAVA_MB,
         runtime=240,
         gpu=0,
     params:

@@ -31,6 +31,7 @@ PersistenceBase._serialize_param = PersistenceBase._serialize_param_builtin
 SHARDS = PLAN.config.runtime.shards
 TRAINING_THREADS = PLAN.config.arithmetic.training_threads
 ENCODING_THREADS = PLAN.config.arithmetic.encoding_threads
+JAVA_MB = PLAN.config.runtime.java_heap_mib + 2000
 SEARCH_GPUS = PLAN.config.runtime.gpus_per_search
 on_gpu = PLAN.config.runtime.device == "cuda" or shutil.which("nvidia-smi")
 ENVIRONMENT = f"../envs/{'gpu' if on_gpu else 'cpu'}.yaml"

@@ -86,7 +86,7 @@ def _make(run: Run, given: argparse.Namespace, inputs: list[str], extra: dict[st
                 "devices": len(granted.devices),
                 "visible": list(granted.visible),
             }
-            places = given.runtime.get("places", {}).get(record["dataset"], {})
+            places = given.runtime.get("places", {}).get(str(output.parent), {})
             stage.seal(output, run(stage, {**given.runtime, "places": places, **extra}, granted.devices))
 
 

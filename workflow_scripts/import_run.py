@@ -13,7 +13,7 @@ from workflow_scripts.command import stage_command
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Take them."""
-    names, places = [], runtime["places"]["runs"][stage.record["label"]]
+    names, places = [], runtime["places"]["runs"]
     for split in stage.settings["splits"]:
         names.append(f"run.{split}.parquet")
         stage.facts[split] = import_run(

@@ -14,7 +14,7 @@ from workflow_scripts.command import stage_command
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Take them."""
     places, collection, progress = (
-        runtime["places"]["vectors"][stage.record["label"]],
+        runtime["places"]["vectors"],
         stage.parents["collection"],
         PROGRESS,
     )

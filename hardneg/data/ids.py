@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 ROWS_AT_ONCE = 100_000
+WHITE_SPACE = r"[\pZ\p{Cc}]"
+"""What an id cannot hold, as RE2 writes it."""
 
 
 class Ids:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -77,6 +78,14 @@ class IrDatasets:
                 expected=PINNED,
                 remedy=f"pip install {PINNED}",
             ) from None
+        if (found := metadata.version("ir_datasets")) != PINNED.partition("==")[2]:
+            raise HardnegError(
+                "Another version of ir_datasets is installed, which may give other texts.",
+                where="collection.format: ir_datasets",
+                found=f"ir_datasets=={found}",
+                expected=PINNED,
+                remedy=f"pip install {PINNED}",
+            )
         self._package = ir_datasets
         self._ids = dict(splits)
         self._datasets = {split: self._open(split) for split in self._ids}

@@ -162,6 +162,6 @@ def grade_of(value: str, where: str) -> int:
             where=where,
             found=repr(value),
             expected="a whole number such as 0, 1, 2",
-            remedy="correct the grade.",
+            remedy="correct the grade; if this line names the columns, say in the configuration which is which.",
         )
     return int(value)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from hardneg.artifacts import atomic_path
 from hardneg.data.collection import CollectionReader, Passage
-from hardneg.data.ids import Ids
+from hardneg.data.ids import WHITE_SPACE, Ids
 from hardneg.errors import HardnegError
 from hardneg.progress import Progress
 
@@ -100,7 +100,7 @@ def prepare(
                 "A split has no queries.",
                 where=f"split {split}",
                 found="0 queries",
-                remedy="check its queries and judgements.",
+                remedy="check its queries and judgements; of a split that is held out, raise the share.",
             )
         query_ids = _unique_ids(queries, "query_id", f"{split} queries", partial(_places, reader, split))
         judgements = _judgements(reader, split, query_ids, judged)
@@ -286,6 +286,16 @@ def _unique_ids(path: Path, column: str, what: str, places: Callable[[str], Iter
         )
     if (row := int(ids.positions([""])[0])) >= 0:
         raise HardnegError("An id is empty.", where=f"{what}, number {row + 1}", found="''", remedy="give it an id.")
+    spaced = pc.match_substring_regex(ids.texts, WHITE_SPACE)
+    if count := pc.sum(spaced).as_py():
+        example = ids.texts[pc.index(spaced, True).as_py()].as_py()
+        raise HardnegError(
+            f"Ids hold white space among the {what}, which separates the columns of TREC runs.",
+            where=next((place for place in places(example) if place), what),
+            found=f"{example!r} ({count:,} such ids)",
+            expected="ids without white space",
+            remedy="put another sign in its place, such as _, here and in the judgements.",
+        )
     return ids
 
 

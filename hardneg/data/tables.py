@@ -95,8 +95,8 @@ QUERIES = Fields(
 QRELS = Fields(
     "qrels",
     {
-        "query": ("query-id", "query_id", "qid", "topic"),
-        "passage": ("corpus-id", "passage_id", "docid", "doc_id", "pid", "docno"),
+        "query": ("query-id", "query_id", "qid", "query", "topic", "topic_id"),
+        "passage": ("corpus-id", "passage_id", "docid", "doc_id", "pid", "passage", "document_id", "document", "docno"),
         "grade": ("score", "grade", "relevance", "rel", "label"),
     },
     ("query", "passage"),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from hardneg.errors import HardnegError
 
+ENCODE_AGAIN = "delete that stage's folder and encode again."
 STORED_DTYPES = (np.dtype(np.float16), np.dtype(np.float32))
 
 
@@ -18,6 +19,7 @@ class VectorStore:
 
     Args:
         paths: the shards, each [rows of the shard, dim] float16 or float32, in the order of their rows.
+        remedy: what to do where a shard is none.
 
     Attributes:
         rows: vectors in all shards together.
@@ -28,8 +30,8 @@ class VectorStore:
         HardnegError: a shard is missing, unreadable or no such matrix, or the shards disagree, or hold no vector.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._shards = [_open_shard(Path(path)) for path in paths]
+    def __init__(self, paths: Sequence[Path], remedy: str = ENCODE_AGAIN) -> None:
+        self._shards = [_open_shard(Path(path), remedy) for path in paths]
         if not any(len(shard) for shard in self._shards):
             raise HardnegError("There are no vectors: the shards hold no row.", found=f"{len(paths)} shards")
         first = self._shards[0]
@@ -90,8 +92,7 @@ class VectorStore:
         return out
 
 
-def _open_shard(path: Path) -> np.memmap:
-    remedy = "delete that stage's folder and encode again."
+def _open_shard(path: Path, remedy: str) -> np.memmap:
     try:
         shard = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:

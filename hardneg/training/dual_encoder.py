@@ -40,6 +40,8 @@ def train(stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> 
     passages = TokenStore(parents["tokens"], "passages", options.get("passage_length"))
     judged = Judgements.read(collection.path(f"qrels.{split}.parquet"), len(queries), len(passages))
     encoder = _starting_encoder(stage, runtime).to(device)
+    lengths = parents["tokens"].facts
+    encoder.require_length(max(lengths["query_length"], lengths["passage_length"]))  # it will encode them all
     if options.get("gradient_checkpointing", False):
         encoder.checkpoint_gradients()
 

@@ -41,6 +41,7 @@ def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.devic
     judged = Judgements.read(parents["collection"].path(f"qrels.{split}.parquet"), len(queries), len(vectors))
     searcher: Searcher = open_searcher(parents["passages"], parents["index"], devices, options["batch_size"])
     encoder = Encoder.load(parents["init"]).to(device)
+    encoder.require_length(queries.longest)
     if options.get("gradient_checkpointing", False):
         encoder.checkpoint_gradients()
     source = {key: value for key, value in settings["source"].items() if key != "depth"}

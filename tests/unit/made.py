@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hardneg.artifacts import MANIFEST, Artifact, StageFolder
+from hardneg.data.template import DEFAULT_TEMPLATE
 from hardneg.encoder import Encoder, initial_encoder
 from hardneg.tokens import make_tokenizer, tokenize
 
@@ -132,6 +133,7 @@ def small(folder: Path) -> Small:
     stage = stage_of(folder / "tokenizer", {"backbone": "builtin:tiny", "vocabulary": 300, "lower_case": True})
     names, stage.facts = make_tokenizer(stage.settings, stage.folder, collection, None)
     tokenizer = seal(stage, names)
-    stage = stage_of(folder / "tokens", {"query_length": QUERY_LENGTH, "passage_length": PASSAGE_LENGTH})
+    lengths = {"query_length": QUERY_LENGTH, "passage_length": PASSAGE_LENGTH}
+    stage = stage_of(folder / "tokens", {**lengths, "passage_template": DEFAULT_TEMPLATE, "characters": None})
     names, stage.facts = tokenize(stage.settings, stage.folder, collection, tokenizer)
     return Small(collection, tokenizer, seal(stage, names))

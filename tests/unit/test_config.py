@@ -174,3 +174,78 @@ def test_a_read_configuration_can_be_written_again() -> None:
     written = read.model_dump(mode="json", by_alias=True)
     assert load(json.loads(json.dumps(written))) == read
     assert load(yaml.safe_load(yaml.safe_dump(written))) == read
+
+
+# --- collections, and systems from elsewhere ---
+
+DOWNLOAD = {"url": "https://example.org/qrels.tsv"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"collection": {"format": "pydocs", "holdout": {"dev": 0.5, "test": 0.5}}}, ["collection.holdout", "below 1"]),
+        (
+            {"collection": {"format": "pydocs", "windows": {"words": 20, "overlap": 20}}},
+            ["collection.windows.overlap", "20 of 20 words"],
+        ),
+        ({"collection": {"format": "files", "name": "x", "passages": "p.tsv"}}, ["given once", "none"]),
+        (
+            {"collection": {"format": "files", "name": "x", "passages": "p.tsv", "queries": "q.tsv"}},
+            ["given once", "queries"],
+        ),
+        (
+            {"collection": {"format": "beir", "name": "x", "path": "/data", "download": [DOWNLOAD]}},
+            ["collection.path", "/data", "`download: []`"],
+        ),
+        (
+            {"collection": {"format": "beir", "name": "x", "path": ".", "download": [DOWNLOAD, DOWNLOAD]}},
+            ["collection.download", "qrels.tsv"],
+        ),
+        ({"splits": {"train": None}}, ["systems.warm", "splits.train: null", "preset: zero_shot"]),
+        ({"evaluation": {"relevant_grade": {"dl2019": 2}}}, ["evaluation.relevant_grade.dl2019", "dev, test"]),
+        ({"encoder": {"passage_template": "{body}"}}, ["encoder.passage_template", "{body}"]),
+        ({"bm25": {"passage_template": "no field"}}, ["bm25.passage_template"]),
+        ({"encoder": {"lower_case": True}}, ["encoder.lower_case", "encoder.tiny.lower_case"]),
+        ({"encoder": {"head_from": {"linear": "a", "norm": "b"}}}, ["encoder.head_from", "projection None"]),
+    ],
+)
+def test_what_a_collection_or_an_encoder_cannot_be(change: dict[str, Any], said: list[str]) -> None:
+    text = refusal({**config(), **change})
+    assert all(part in text for part in said), text
+
+
+@pytest.mark.parametrize(
+    ("system", "said"),
+    [
+        ({"preset": "zero_shot", "from": "warm"}, ["systems.tried.from", "study:system"]),
+        ({"preset": "zero_shot", "from": "othr:star"}, ["systems.tried.from", "did you mean other?"]),
+        ({"preset": "given_run", "runs": {"dev": "dev.trec"}}, ["systems.tried.runs", "the file of test"]),
+        ({"preset": "given_run", "from": "warm", "runs": {}}, ["A given run trains nothing."]),
+        ({"preset": "star", "from": "warm", "train": BUDGET, "runs": {"dev": "x"}}, ["systems.tried.runs"]),
+        (
+            {"preset": "star", "from": "warm", "train": {**BUDGET, "passage_length": 500}},
+            ["systems.tried.train.passage_length", "at most encoder.passage_length, 128"],
+        ),
+    ],
+)
+def test_what_a_system_from_elsewhere_cannot_be(system: dict[str, Any], said: list[str]) -> None:
+    text = refusal({**config(tried=system), "studies": {"other": "other.yaml"}})
+    assert all(part in text for part in said), text
+
+
+def test_a_system_that_is_null_is_left_out() -> None:
+    assert list(load(config(warm=None)).systems) == ["bm25"]
+
+
+def test_another_format_replaces_the_whole_collection() -> None:
+    base = {"format": "beir", "name": "x", "path": "data"}
+    over = {"format": "files", "name": "y", "passages": "p"}
+    assert merge(base, over) == over
+    assert merge(base, {"path": "other"}) == {**base, "path": "other"}
+
+
+def test_a_home_folder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    made = load({**config(), "collection": {"format": "beir", "name": "x", "path": "~/data"}})
+    assert made.collection.path == Path("/home/somebody/data")  # type: ignore[union-attr]

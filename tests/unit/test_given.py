@@ -22,7 +22,7 @@ def collection(tmp_path: Path) -> Artifact:
     folder.mkdir()
     pq.write_table(pa.table({"passage_id": [f"p{n}" for n in range(5)]}), folder / "passages.parquet")
     pq.write_table(pa.table({"query_id": ["a", "b"]}), folder / "queries.test.parquet")
-    return Artifact(folder, {"files": {"passages.parquet": {}, "queries.test.parquet": {}}})
+    return Artifact(folder, {"files": {"passages.parquet": {}, "queries.test.parquet": {}}, "facts": {"passages": 5}})
 
 
 def rows(path: Path) -> list[tuple[int, int, int, float]]:
@@ -35,6 +35,21 @@ def test_a_trec_run_is_ordered_by_score_then_rank_and_cut(collection: Artifact, 
     facts = import_run(given, collection, "test", 2, tmp_path / "run.parquet")
     assert rows(tmp_path / "run.parquet") == [(0, 0, 1, 9.0), (0, 3, 2, 1.5), (1, 1, 1, 2.0)]
     assert facts == {"queries": 2, "hits": 3, "rows_of_other_queries": 1}
+
+
+def test_a_run_of_documents_stands_for_their_first_passages(tmp_path: Path) -> None:
+    folder = tmp_path / "windows"
+    folder.mkdir()
+    passages = {"passage_id": ["x#0", "x#1", "y#0"], "document": pa.array([0, 0, 1], pa.int32())}
+    pq.write_table(pa.table(passages), folder / "passages.parquet")
+    pq.write_table(pa.table({"document_id": ["x", "y"]}), folder / "documents.parquet")
+    pq.write_table(pa.table({"query_id": ["a"]}), folder / "queries.test.parquet")
+    names = ["passages.parquet", "documents.parquet", "queries.test.parquet"]
+    collection = Artifact(folder, {"files": {name: {} for name in names}, "facts": {"documents": 2}})
+    given = tmp_path / "given.trec"
+    given.write_text("a Q0 y 1 2.0 x\na Q0 x 2 1.0 x\n")
+    import_run(given, collection, "test", 10, tmp_path / "run.parquet")
+    assert rows(tmp_path / "run.parquet") == [(0, 2, 1, 2.0), (0, 0, 2, 1.0)]
 
 
 def test_an_ms_marco_run_is_ordered_by_rank(collection: Artifact, tmp_path: Path) -> None:
@@ -87,7 +102,12 @@ def test_vectors_are_put_in_our_order(collection: Artifact, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("rows", "ids", "said"),
-    [(4, None, "4 vectors"), (5, "p0\np1\n", "2 ids"), (5, "p0\np1\np2\np3\nq\n", "no row for p4 (1 such)")],
+    [
+        (4, None, "4 vectors"),
+        (6, "p0\np1\np2\np3\np4\np1\n", "p1"),
+        (5, "p0\np1\n", "2 ids"),
+        (5, "p0\np1\np2\np3\nq\n", "no row for p4 (1 such)"),
+    ],
 )
 def test_vectors_that_do_not_fit(collection: Artifact, tmp_path: Path, rows: int, ids: str | None, said: str) -> None:
     np.save(tmp_path / "given.npy", np.ones((rows, 2), np.float32))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hardneg import axes
 from hardneg.artifacts import canonical_json
@@ -259,3 +260,95 @@ def test_every_answer_is_implemented() -> None:
         for answer in answers:
             assert callable(axes.function_of(question, {"name": answer.model_fields["name"].default}))
             assert code_revision([answer.implemented_by])
+
+
+# --- collections ---
+
+
+def files_of(folder: Path, splits: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "collection": {"format": "files", "name": "x", "passages": str(folder / "p.tsv"), "splits": splits},
+        "splits": {"train": None, "evaluate": list(splits)},
+        "systems": {"bm25": {"preset": "bm25"}},
+    }
+
+
+def test_how_a_split_is_read_is_part_of_the_version_and_where_it_lies_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("here", "there"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "p.tsv").write_text("p1\tsome text\n")
+        (folder / "q.tsv").write_text("q1\tthe first\tthe second\n")
+        (folder / "r.tsv").write_text("q1 0 p1 1\n")
+
+    def version(folder: str, text: int) -> str:
+        queries = {"path": str(tmp_path / folder / "q.tsv"), "header": False, "id": 0, "text": text}
+        splits = {"test": {"queries": queries, "qrels": str(tmp_path / folder / "r.tsv")}}
+        return Plan(load(files_of(tmp_path / folder, splits))).collection.version
+
+    assert version("here", 1) == version("there", 1)
+    assert version("here", 1) != version("here", 2)
+    (tmp_path / "there" / "r.tsv").write_text("q1 0 p1 2\n")
+    assert version("here", 1) != version("there", 1)
+
+
+def test_which_of_what_was_downloaded_is_read_is_part_of_the_version() -> None:
+    def version(path: str) -> str:
+        download = [{"url": "https://example.org/all.zip", "unpack": True}]
+        collection = {"format": "beir", "name": "x", "path": path, "download": download}
+        return Plan(load({"collection": collection, "systems": {"bm25": {"preset": "bm25"}}})).collection.version
+
+    assert version("android") != version("english")
+
+
+@pytest.fixture
+def drawing(settings: dict[str, Any]) -> dict[str, Any]:
+    """A study that trains on what another has made, and mines it."""
+    Path("base.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return {
+        "collection": {"format": "pydocs", "name": "mine"},
+        "studies": {"base": "base.yaml"},
+        "encoder": {"passage_length": 64, "passage_template": "{text}", "temperature": 0.5},
+        "systems": {"further": {"preset": "star", "from": "base:adore_star", "train": {"steps": 5}}},
+    }
+
+
+def test_only_what_is_used_of_another_study_is_planned(drawing: dict[str, Any]) -> None:
+    plan = Plan(load(drawing))
+    needed: set[Stage] = set()
+    waiting = [plan.systems["further"].measure]
+    while waiting:
+        stage = waiting.pop()
+        needed.add(stage)
+        waiting += stage.parents.values()
+    assert set(plan.stages) == needed
+    model = plan.systems["further"].model
+    assert model is not None and model.parents["init"].dataset == "pydocs" and model.parents["init"].kind == "adore"
+
+
+def test_what_starts_from_another_study_keeps_its_encoder_and_reads_texts_by_its_own_settings(
+    drawing: dict[str, Any],
+) -> None:
+    plan = Plan(load(drawing))
+    model = plan.systems["further"].model
+    assert model is not None
+    assert model.settings["encoder"]["temperature"] == 0.05
+    tokens = model.parents["tokens"]
+    assert tokens.dataset == "mine" and tokens.parents["tokenizer"].dataset == "pydocs"
+    assert tokens.settings == {
+        "query_length": 32,
+        "passage_length": 64,
+        "passage_template": "{text}",
+        "characters": None,
+    }
+
+
+def test_places_are_those_of_the_study_that_plans_a_stage(drawing: dict[str, Any]) -> None:
+    places = Plan(load(drawing)).runtime["places"]
+    named = {
+        Path(folder).parts[1]: place["collection"]["name"] for folder, place in places.items() if "collection" in place
+    }
+    assert named == {"pydocs": "pydocs", "mine": "mine"}

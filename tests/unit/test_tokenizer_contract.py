@@ -127,7 +127,14 @@ def test_what_is_stored_is_what_the_contract_saw(backbones: dict[str, Path], tmp
     stage = stage_of(tmp_path / "tokenizer", {"backbone": "local", "trust_remote_code": False, **settings})
     names, stage.facts = make_tokenizer(stage.settings, stage.folder, None, str(backbones["roberta"]))
     tokenizer = seal(stage, names)
-    stage = stage_of(tmp_path / "tokens", {"query_length": 3, "passage_length": 5})
+    stage = stage_of(
+        tmp_path / "tokens",
+        {
+            "query_length": 3,
+            "passage_length": 5,
+            **{key: settings[key] for key in ("passage_template", "characters")},
+        },
+    )
     names, stage.facts = tokenize(stage.settings, stage.folder, collection, tokenizer)
     tokens = seal(stage, names)
     rows, mask = TokenStore(tokens, "passages").batch([0, 1, 2], multiple=1)
