@@ -1,0 +1,124 @@
+"""The studies of the paper on miniature files in exactly the official layout, with a miniature RoBERTa."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT, Project, write_collection
+from tokenizers import ByteLevelBPETokenizer
+from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
+
+STEPS = {"steps": 3, "batch_size": 8, "schedule_steps": 30, "warmup_steps": 1}
+ADORE = {"steps": 3, "batch_size": 8, "warmup_steps": 1, "epochs": None, "log_retrieved_every": 1}
+
+
+def records(path: Path) -> list[dict[str, str]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def write_backbone(folder: Path, texts: list[str]) -> None:
+    """A RoBERTa of one layer with a byte-level vocabulary of its own, as `save_pretrained` writes it."""
+    trained = ByteLevelBPETokenizer()
+    trained.train_from_iterator(texts, 500, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    model = json.loads(trained.to_str())["model"]
+    merges = [tuple(merge) for merge in model["merges"]]
+    RobertaTokenizer(vocab=model["vocab"], merges=merges).save_pretrained(folder)
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = RobertaConfig(vocab_size=len(model["vocab"]), max_position_embeddings=514, **size)
+    RobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
+
+
+def write_official(folder: Path, data: Path) -> None:
+    """The files of both MS MARCO collections and of TREC DL, under their official names."""
+    folder.mkdir()
+    passages, queries = records(data / "corpus.jsonl"), records(data / "queries.jsonl")
+    lines = "".join(f"{p['_id']}\t{p['title']} {p['text']}\n" for p in passages)
+    (folder / "collection.tsv").write_text(lines, encoding="utf-8")
+    with gzip.open(folder / "msmarco-docs.tsv.gz", "wt", encoding="utf-8") as stream:
+        stream.writelines(f"D{p['_id']}\thttp://x.org/{p['_id']}\t{p['title']}\t{p['text']}\n" for p in passages)
+    texts = {query["_id"]: query["text"] for query in queries}
+    names = {
+        "train": ("queries.train.tsv", "qrels.train.tsv", "msmarco-doctrain-queries.tsv", "msmarco-doctrain-qrels.tsv"),
+        "dev": (
+            "queries.dev.small.tsv",
+            "qrels.dev.small.tsv",
+            "msmarco-docdev-queries.tsv",
+            "msmarco-docdev-qrels.tsv",
+        ),
+    }
+    for split, (asked, judged, doc_asked, doc_judged) in names.items():
+        rows = [line.split("\t") for line in (data / "qrels" / f"{split}.tsv").read_text().splitlines()[1:]]
+        lines = "".join(f"{query}\t{texts[query]}\n" for query, _, _ in rows)
+        (folder / asked).write_text(lines, encoding="utf-8")
+        (folder / doc_asked).write_text(lines, encoding="utf-8")
+        (folder / judged).write_text("".join(f"{query}\t0\t{passage}\t1\n" for query, passage, _ in rows))
+        (folder / doc_judged).write_text("".join(f"{query} 0 D{passage} 1\n" for query, passage, _ in rows))
+    rows = [line.split("\t") for line in (data / "qrels" / "test.tsv").read_text().splitlines()[1:]]
+    for year, part in (("2019", rows[:12]), ("2020", rows[12:])):
+        with gzip.open(folder / f"msmarco-test{year}-queries.tsv.gz", "wt", encoding="utf-8") as stream:
+            stream.writelines(f"{query}\t{texts[query]}\n" for query, _, _ in part)
+        for kind, letter in (("pass", ""), ("docs", "D")):
+            graded = [f"{query} 0 {letter}{passage} 3\n{query} 0 {letter}p0 1\n" for query, passage, _ in part]
+            (folder / f"{year}qrels-{kind}.txt").write_text("".join(graded))
+
+
+def study(base: str, name: str) -> dict[str, Any]:
+    """What a small machine must change of a study: places, sizes, budgets."""
+    return {
+        "extends": str(ROOT / "configs" / base),
+        "collection": {"name": name, "path": "official", "download": []},
+        "encoder": {"backbone": "roberta", "projection": 16, "contract": None},
+        "evaluation": {"depth": 100},
+        "arithmetic": {"training_threads": 1, "encoding_threads": 1, "precision": "fp32"},
+        "runtime": {"shards": 2, "gpus_per_search": 1, "java_heap_mib": 512},
+    }
+
+
+@pytest.fixture
+def official(tmp_path: Path) -> Project:
+    """A folder with the official files and a backbone."""
+    write_collection(tmp_path / "data")
+    write_official(tmp_path / "official", tmp_path / "data")
+    write_backbone(tmp_path / "roberta", [p["text"] for p in records(tmp_path / "data" / "corpus.jsonl")])
+    return Project(tmp_path)
+
+
+def test_the_studies_of_the_paper_run_on_official_files(official: Project) -> None:
+    passage = study("msmarco-passage.yaml", "passages")
+    passage["systems"] = {"inbatch": None, "bm25neg": {"train": STEPS}, "star": {"train": STEPS}}
+    passage["systems"]["adore_star"] = {"train": ADORE}
+    document = study("msmarco-document.yaml", "documents")
+    document["studies"] = {"passage": "passage.yaml"}
+    document["systems"] = {name: {"train": STEPS} for name in ("bm25neg", "star")}
+    document["systems"]["adore_star"] = {"train": ADORE}
+    for name, config in (("passage", passage), ("document", document)):
+        (official.folder / f"{name}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    official.snakemake("--configfile", str(official.folder / "document.yaml"))
+    official.snakemake("--configfile", str(official.folder / "passage.yaml"))
+    for dataset, systems in (
+        ("passages", ["bm25", "bm25neg", "star", "adore_star"]),
+        ("documents", ["bm25", "bm25neg", "star", "adore_star", "star_passage"]),
+    ):
+        measures = pd.read_csv(official.folder / "results" / dataset / "measures.csv")
+        assert set(measures["system"]) == set(systems)
+        assert set(measures["split"]) == {"dev", "dl2019", "dl2020"}
+        counts = measures.groupby(["system", "split"]).size().unique().tolist()
+        assert counts == [4 if dataset == "passages" else 3]
+    (folder,) = (official.folder / "artifacts" / "passages" / "measure").glob("bm25-*")
+    settings = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["settings"]
+    assert settings["relevant_grade"] == {"dev": 1, "dl2019": 2, "dl2020": 2}
+
+
+@pytest.mark.parametrize("name", ["msmarco-passage", "msmarco-document"])
+def test_the_full_studies_are_planned_before_their_files_are_here(name: str, tmp_path: Path) -> None:
+    for file in ("configs/roberta-base.contract.jsonl", "configs/msmarco-passage.yaml"):
+        (tmp_path / "configs").mkdir(exist_ok=True)
+        (tmp_path / file).write_bytes((ROOT / file).read_bytes())
+    done = Project(tmp_path).snakemake("--configfile", str(ROOT / "configs" / f"{name}.yaml"), "-n", "--quiet", "rules")
+    assert "download_collection" in done.stdout and "train_query_encoder" in done.stdout
