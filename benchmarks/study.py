@@ -35,8 +35,7 @@ def comparisons(significance: pd.DataFrame, split: str, measure: str) -> pd.Data
             f"{row.system} - {row.baseline}",
             f"{row.difference:+.4f}",
             f"[{row.ci_low:+.4f}, {row.ci_high:+.4f}]",
-            f"{row.p_t_holm:.2g}",
-            f"{row.p_randomisation_holm:.2g}",
+            *(f"{p:.2g}" if p > 1e-99 else "< 1e-99" for p in (row.p_t_holm, row.p_randomisation_holm)),
         )
         for row in chosen.itertuples()
     ]
