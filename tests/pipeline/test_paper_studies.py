@@ -27,9 +27,14 @@ def write_backbone(folder: Path, texts: list[str]) -> None:
     trained = ByteLevelBPETokenizer()
     trained.train_from_iterator(texts, 500, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
     model = json.loads(trained.to_str())["model"]
-    merges = [tuple(merge) for merge in model["merges"]]
+    merges: list[Any] = [tuple(merge) for merge in model["merges"]]
     RobertaTokenizer(vocab=model["vocab"], merges=merges).save_pretrained(folder)
-    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    size: dict[str, Any] = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
     config = RobertaConfig(vocab_size=len(model["vocab"]), max_position_embeddings=514, **size)
     RobertaModel(config, add_pooling_layer=False).save_pretrained(folder)
 
