@@ -1,4 +1,4 @@
-"""The `hardneg` command: watch, plan, prune, estimate, expect, methods."""
+"""The `hardneg` command: watch, plan, prune, estimate, expect, search, methods."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hardneg import axes, watch
 from hardneg.artifacts import MANIFEST
 from hardneg.config import Config, load, merge, presets, read_yaml
 from hardneg.errors import HardnegError
 from hardneg.plan import ARTIFACTS, RESULTS, Plan, Stage
+
+if TYPE_CHECKING:
+    from hardneg.ask import Answer
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,10 +53,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     expecting.add_argument(
         "expected", nargs="?", type=Path, help="a YAML file (default: study.expected.yaml beside study.yaml)"
     )
-    for command in (planning, pruning, estimating, expecting):
+    searching = commands.add_parser("search", help="answer a question with passages, by a system that is finished")
+    searching.add_argument("question", type=_question, help="the question; - reads questions, one a line")
+    searching.add_argument("--system", required=True, help="which of the configuration's systems answers")
+    searching.add_argument("--k", type=_positive, default=10, help="answers wanted (default: 10)")
+    searching.add_argument("--json", action="store_true", help="one line of JSON an answer, with its whole text")
+    for command in (planning, pruning, estimating, expecting, searching):
         command.add_argument(
             "--configfile",
-            nargs="+",
+            nargs=1 if command is searching else "+",  # a question may follow it
             type=Path,
             default=[Path("config.yaml")],
             help="configurations (default: config.yaml)",
@@ -71,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "prune": _prune,
         "estimate": _estimate,
         "expect": _expect,
+        "search": _search,
         "methods": _methods,
     }[given.command]
     try:
@@ -87,6 +96,12 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
     return int(text)
+
+
+def _question(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the question is empty")
+    return text
 
 
 def _configs(given: argparse.Namespace) -> Iterator[Config]:
@@ -203,6 +218,31 @@ def _expect(given: argparse.Namespace) -> None:
         reached &= expect.reached(outcomes)
     if not reached:
         sys.exit(1)
+
+
+def _search(given: argparse.Namespace) -> None:
+    from hardneg.ask import Answerer
+
+    (plan,) = _plans(given)
+    answerer = Answerer(plan, given.system)
+    several = given.question == "-"
+    for question in filter(None, map(str.strip, sys.stdin)) if several else [given.question]:
+        answers = answerer.answer(question, given.k)
+        if given.json:
+            lines = [json.dumps({"question": question, **answer._asdict()}, ensure_ascii=False) for answer in answers]
+        else:
+            lines = [question] if several else []
+            lines += [line for answer in answers for line in _shown(answer)] or ["Nothing was found."]
+        for line in lines:
+            print(line, flush=True)
+
+
+def _shown(answer: Answer) -> Iterator[str]:
+    yield f"{answer.rank:>3}  {answer.score:.4f}  {answer.id}  {answer.title}".rstrip()
+    indent, width = " " * 5, max(shutil.get_terminal_size().columns, 20)
+    yield from textwrap.wrap(
+        answer.text, width, max_lines=3, placeholder=" ...", initial_indent=indent, subsequent_indent=indent
+    )
 
 
 def _methods(given: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ every key at fault. Nested scalars given with `--config` arrive as text, so numb
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path as AnyPath
@@ -26,7 +27,14 @@ FOLDER_NAME = r"^\w[\w.-]*$"
 NAMES_FOLDERS = "names the folders under artifacts/ and results/: letters, digits, dots, hyphens and underscores"
 
 
-Path = Annotated[AnyPath, AfterValidator(AnyPath.expanduser)]
+def _from_home(path: AnyPath) -> AnyPath:
+    try:
+        return path.expanduser()
+    except RuntimeError as fault:
+        raise ValueError(str(fault)) from None
+
+
+Path = Annotated[AnyPath, AfterValidator(_from_home)]
 """A place on this machine; it counts from the folder where snakemake runs, and ~ is the user's home."""
 
 
@@ -474,10 +482,14 @@ def read_yaml(path: AnyPath) -> dict[str, Any]:
     return merged
 
 
+# A file may be written as its bare path, an answer as its bare name: which of the two, the keys laid on it tell.
+BESIDE_A_PATH = {"path", *PassageFile.model_fields, *QueryFile.model_fields, *QrelsFile.model_fields}
+
+
 def merge(base: Any, over: Any) -> Any:
     """Lay `over` on `base`, key by key; an answer with another `name` replaces the whole answer."""
     if isinstance(base, str) and isinstance(over, Mapping):
-        base = {"name": base}
+        base = {"path" if over.keys() & BESIDE_A_PATH else "name": base}
     if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
         return over
     # A collection has a name too, but is no answer: it is told by its format.
@@ -658,16 +670,36 @@ def _wrong_collection(config: Config) -> Iterator[HardnegError]:
                 expected="`queries` and `qrels`, or `splits` with both for each split",
                 remedy="see configs/own-data.yaml.",
             )
-    graded = config.evaluation.relevant_grade
-    for split in graded if isinstance(graded, dict) else ():
-        if split not in splits.evaluate:
+    grades = config.evaluation.relevant_grade
+    graded = grades if isinstance(grades, dict) else {}
+    for split in graded:
+        # One that is not evaluated does no harm; one that is nearly the name of another is a slip.
+        near = nearest(split, splits.evaluate)
+        if split not in splits.evaluate and near and near not in graded:
             yield HardnegError(
                 "A relevant grade is set for a split that is not evaluated.",
                 where=f"evaluation.relevant_grade.{split}",
                 found=split,
                 expected=", ".join(splits.evaluate),
-                remedy="name one of these, or add the split to splits.evaluate.",
+                remedy=f"did you mean {near}?",
             )
+    for name in (*splits.evaluate, *([splits.train] if splits.train else []), *collection.holdout):
+        if not re.fullmatch(FOLDER_NAME, name):
+            yield HardnegError(
+                "A split's name is not usable.",
+                where="splits",
+                found=name,
+                expected="letters, digits, dots, hyphens and underscores",
+                remedy="rename it: it names files.",
+            )
+    if splits.train in splits.evaluate:
+        yield HardnegError(
+            "The training split would be evaluated: scores on queries that were trained on say nothing.",
+            where="splits.evaluate",
+            found=splits.train,
+            expected="splits other than splits.train",
+            remedy="leave it out, put queries aside (collection.holdout), or train nothing (splits: {train: null}).",
+        )
 
 
 def _wrong_encoder(config: Config) -> Iterator[HardnegError]:

@@ -74,7 +74,8 @@ class Encoder(nn.Module):
             HardnegError: it has fewer than `longest`.
         """
         positions = getattr(self.backbone.config, "max_position_embeddings", None)
-        if not isinstance(positions, int) or positions < 0:  # positions are relative: there is no limit
+        relative = getattr(self.backbone.config, "position_biased_input", True) is False
+        if not isinstance(positions, int) or positions < 0 or relative:  # there is no limit
             return
         # RoBERTa and its kin number positions from behind the padding token's id.
         before = getattr(getattr(self.backbone, "embeddings", None), "padding_idx", None)

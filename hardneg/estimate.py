@@ -169,13 +169,15 @@ def _prepared_sample(plan: Plan, split: str) -> _Sample:
 
 def _read(plan: Plan, given: Given) -> tuple[int, dict[str, int], _Sample, str]:
     """Passages, queries a split, a sample and the source of these, from the collection's files."""
-    from hardneg.data.readers import open_collection
+    from hardneg.data.readers import FETCHED, open_collection
 
     config, splits = plan.config, plan.collection.settings["splits"]
     if config.collection.format == "pydocs":
         raise _cannot_count("the embedded collection is made from sources, which takes as long as the stage itself")
     files = plan.collection.parents.get("files")
-    fetched = files.folder if files is not None else None
+    if files is not None and not files.manifest.exists():
+        raise _cannot_count("its files are not downloaded yet")
+    fetched = files.folder / FETCHED if files is not None else None
     reader = open_collection(config.collection.model_dump(mode="json"), config.splits.train or "train", fetched)
     queries = dict.fromkeys(splits, 0)
     asked: list[int] = []

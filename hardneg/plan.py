@@ -286,9 +286,10 @@ class Plan:
     def places(self) -> dict[str, dict[str, Any]]:
         """Where the files lie, on this machine, that stages read from outside; by the stages' folders."""
         places = {folder: place for study in self._studies.values() for folder, place in study.places.items()}
+        theirs = {stage.folder for study in self._studies.values() for stage in study.stages}
         backbone = local_backbone(self.config.encoder)
         for stage in self.stages:
-            if str(stage.folder) in places:  # another study's, which knows better
+            if stage.folder in theirs:  # another study's, which knows where they lie
                 continue
             place: dict[str, Any] = {}
             if stage.kind == "collection":

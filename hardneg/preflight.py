@@ -31,16 +31,21 @@ def check_machine(plan: Plan) -> None:
         check_factory(factory, dim)
 
 
-def check_devices(plan: Plan) -> None:
+def check_devices(plan: Plan, everything: bool = True) -> None:
     """Check that the device that is asked for is here; not for a machine that only hands jobs to others.
 
+    Args:
+        plan: what is to be made.
+        everything: whether all of it, and not some targets only, which may need no GPU.
+
     Raises:
-        HardnegError: `runtime.device` is cuda, or `arithmetic.precision` fp16, a stage that needs it is still to be
-            made, and there is no CUDA device.
+        HardnegError: `runtime.device` is cuda, or training is in fp16, a stage that needs it is still to be made, and
+            there is no CUDA device.
     """
     if plan.config.runtime.device == "cuda" and _to_do(plan, "train", "adore", "passages", "queries", "run"):
         check_cuda()
-    if plan.config.arithmetic.precision == "fp16" and _to_do(plan, "train", "adore"):
+    waiting = [stage for stage in plan.of("train", "adore") if not stage.manifest.exists()]
+    if everything and any(stage.settings["precision"] == "fp16" for stage in waiting):
         try:
             check_cuda()
         except HardnegError:

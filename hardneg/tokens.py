@@ -280,3 +280,24 @@ class TokenStore:
             ids[row, :length] = np.concatenate((self.prefix, body, self.suffix))
         mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
         return ids, mask
+
+
+class AskedTokens(TokenStore):
+    """Questions from outside the collection, in memory, read and cut as the tokens stage does with its queries.
+
+    Args:
+        tokens: the tokens stage.
+        model: the tokenizer, loaded from its stage.
+        texts: the questions, at least one.
+    """
+
+    def __init__(self, tokens: Artifact, model: Any, texts: Sequence[str]) -> None:
+        facts = tokens.facts
+        self.prefix, self.suffix, self.pad = facts["prefix"], facts["suffix"], facts["pad"]
+        self.longest = facts["query_length"]
+        reading, length = Reading(**facts["reading"]), self.longest - len(self.prefix) - len(self.suffix)
+        ids = model(
+            [reading.query(text) for text in texts], add_special_tokens=False, truncation=True, max_length=length
+        )["input_ids"]
+        self.offsets = np.cumsum([0, *map(len, ids)])
+        self.ids = np.fromiter((token for row in ids for token in row), np.dtype(facts["dtype"]))

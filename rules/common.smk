@@ -47,7 +47,7 @@ wildcard_constraints:
 onstart:
     if workflow.local_exec:
         try:
-            check_devices(PLAN)
+            check_devices(PLAN, everything=not workflow.dag_settings.targets)
         except HardnegError as fault:
             raise WorkflowError(str(fault))
     if not workflow.remote_exec:

@@ -1,4 +1,7 @@
-"""Datasets of the Hugging Face Hub, or local folders of files as they lie there, read by the names of their columns.
+"""Datasets of the Hugging Face Hub, read by the names of their columns.
+
+Folders of files as they lie there can be read too; a configuration reads its own files with `format: files`, which
+notices when they change.
 
 Rows are streamed; only what cannot be streamed, such as some archives, is copied to the library's cache first and read
 from there. Datasets made by a script are not read: no code from the Hub ever runs.
@@ -204,8 +207,8 @@ def _builder(dataset: str, config: str | None, revision: str | None) -> Any:
 def _fault(what: str, where: str, fault: Exception, remedy: str) -> HardnegError:
     if isinstance(fault, ConnectionError):
         remedy = (
-            "check the network and HF_HUB_OFFLINE; where there is no network, copy the dataset's folder there and give "
-            "its path as the dataset. If it is a local folder, its path may be mistyped."
+            "check the network and HF_HUB_OFFLINE; where there is no network, copy the dataset's files there and read "
+            "them with `format: files`."
         )
     found = " ".join(f"{type(fault).__name__}: {fault}".split())
     return HardnegError(what, where=where, found=found[:500], remedy=remedy)

@@ -15,6 +15,7 @@ A table may lie in several files: a folder of parts or a pattern such as `parts/
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, takewhile
@@ -102,6 +103,11 @@ QRELS = Fields(
     ("query", "passage"),
     trec.QRELS_COLUMNS,
 )
+
+
+WHOLE = re.compile(r"(?<=[0-9])\.0*$")
+NOT_GRADES = {"iteration", "iter", "q0", "split"}
+"""Further columns that qrels may have."""
 
 
 def parts(path: Path) -> dict[str, Path]:
@@ -238,6 +244,12 @@ def match_columns(
             found[name] = column
         elif name in fields.necessary or (name in given and all_given):
             _missing_column(name, expected, names, fields, where)
+    if "grade" in fields.names and "grade" not in found and not isinstance(table.columns.get("grade"), int):
+        # Without grades every judgement counts as relevant, so that one under another name must not go unseen.
+        used = {*found.values(), *(column for column in table.columns.values() if isinstance(column, str))}
+        left = [name for name in names if name not in used and name.strip().casefold() not in NOT_GRADES]
+        if left:
+            _missing_column("grade", fields.names["grade"], left, fields, where)
     return found
 
 
@@ -412,8 +424,9 @@ def whole_grade(value: Any, where: str) -> int:
     Raises:
         HardnegError: it is no whole number.
     """
-    whole = isinstance(value, float) and value.is_integer()
-    return grade_of(str(int(value) if whole else value).strip(), where)
+    if isinstance(value, float) and value.is_integer():
+        return grade_of(str(int(value)), where)
+    return grade_of(WHOLE.sub("", str(value).strip()), where)  # 1.0 is what many programs write of a whole number
 
 
 def _as_trec(table: Table, fields: Fields) -> bool:

@@ -203,7 +203,10 @@ DOWNLOAD = {"url": "https://example.org/qrels.tsv"}
             ["collection.download", "qrels.tsv"],
         ),
         ({"splits": {"train": None}}, ["systems.warm", "splits.train: null", "preset: zero_shot"]),
-        ({"evaluation": {"relevant_grade": {"dl2019": 2}}}, ["evaluation.relevant_grade.dl2019", "dev, test"]),
+        ({"evaluation": {"relevant_grade": {"tets": 2}}}, ["evaluation.relevant_grade.tets", "did you mean test?"]),
+        ({"splits": {"evaluate": ["train"]}}, ["splits.evaluate", "collection.holdout"]),
+        ({"collection": {"format": "pydocs", "holdout": {"a/b": 0.1}}}, ["name is not usable", "a/b"]),
+        ({"collection": {"format": "beir", "name": "x", "path": "~nobody-there/data"}}, ["collection.path"]),
         ({"encoder": {"passage_template": "{body}"}}, ["encoder.passage_template", "{body}"]),
         ({"bm25": {"passage_template": "no field"}}, ["bm25.passage_template"]),
         ({"encoder": {"lower_case": True}}, ["encoder.lower_case", "encoder.tiny.lower_case"]),
@@ -243,6 +246,11 @@ def test_another_format_replaces_the_whole_collection() -> None:
     over = {"format": "files", "name": "y", "passages": "p"}
     assert merge(base, over) == over
     assert merge(base, {"path": "other"}) == {**base, "path": "other"}
+
+
+def test_columns_laid_on_a_bare_path_keep_it() -> None:
+    assert merge({"passages": "p.csv"}, {"passages": {"id": "key"}}) == {"passages": {"path": "p.csv", "id": "key"}}
+    assert merge({"loss": "ranknet"}, {"loss": {"alpha": 1}}) == {"loss": {"name": "ranknet", "alpha": 1}}
 
 
 def test_a_home_folder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,7 +163,7 @@ def test_no_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         list(reader.passages())
     assert f"{ID} (corpus), split corpus\n  found:    ConnectionError: Couldn't reach" in str(fault.value)
     assert "HF_HUB_OFFLINE" in str(fault.value)
-    assert "copy the dataset's folder there" in str(fault.value)
+    assert "copy the dataset's files there" in str(fault.value)
 
 
 def test_one_commit_is_read_and_recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -402,3 +402,25 @@ def test_a_beir_folder_as_plain_files() -> None:
         assert (ours.passage_id, ours.title, ours.text) == (theirs.passage_id, theirs.title, theirs.text)
     assert list(plain.queries("test")) == list(beir.queries("test"))
     assert list(plain.judgements("test")) == list(beir.judgements("test"))
+
+
+@pytest.mark.parametrize("name", ["judgment", "rating"])
+def test_grades_under_an_unknown_name_are_not_taken_for_1(tmp_path: Path, name: str) -> None:
+    (tmp_path / "p.tsv").write_text("p1\ttext\n")
+    (tmp_path / "q.tsv").write_text("q1\ttext\n")
+    (tmp_path / "r.tsv").write_text(f"qid\tdocid\t{name}\nq1\tp1\t0\n")
+    given = Files(Table(tmp_path / "p.tsv"), {"test": (Table(tmp_path / "q.tsv"), Table(tmp_path / "r.tsv"))})
+    with pytest.raises(HardnegError) as fault:
+        list(given.judgements("test"))
+    assert name in str(fault.value) and "`grade: ...`" in str(fault.value)
+    named = Table(tmp_path / "r.tsv", {"grade": name})
+    given = Files(Table(tmp_path / "p.tsv"), {"test": (Table(tmp_path / "q.tsv"), named)})
+    assert [judgement.grade for judgement in given.judgements("test")] == [0]
+
+
+def test_whole_grades_may_have_a_point(tmp_path: Path) -> None:
+    (tmp_path / "p.tsv").write_text("p1\ttext\n")
+    (tmp_path / "q.csv").write_text("qid,text\nq1,text\n")
+    (tmp_path / "r.csv").write_text("qid,docid,score\nq1,p1,2.0\n")
+    given = Files(Table(tmp_path / "p.tsv"), {"test": (Table(tmp_path / "q.csv"), Table(tmp_path / "r.csv"))})
+    assert [judgement.grade for judgement in given.judgements("test")] == [2]
