@@ -286,6 +286,7 @@ def test_java_is_silent_and_leaves_signals_to_python(tmp_path: Path) -> None:
 import os, signal, time
 from pathlib import Path
 from hardneg import lexical
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
 index = Path({str(tmp_path)!r}) / "index"
 lexical.build_index(["cat"], index, heap_mib=64)
 list(lexical.search(index, ["cat"], 1, k1=0.9, b=0.4, threads=2, heap_mib=64))
