@@ -395,11 +395,15 @@ def _neural(plan: Plan, lengths: Lengths, searches: Sequence[tuple[int, int]], d
     encoder, model = encoder_of(plan.config.encoder, _settings(plan))
     encoder.to(device)
     where, precision = torch.device(device), arithmetic.precision
+    if where.type == "cpu" and precision == "fp16":  # no CPU trains in it, and this one would need minutes to try
+        precision, model = "fp32", f"{model}, in fp32"
+    cores = os.cpu_count() or 1
+    encoding, training = (min(n, cores) for n in (arithmetic.encoding_threads, arithmetic.training_threads))
     passage, query = _width(lengths.passage_tokens), _width(lengths.query_tokens)
-    set_arithmetic_threads(arithmetic.encoding_threads)
+    set_arithmetic_threads(encoding)
     search = {(batch, k): _exact_search(batch, k, encoder.dim, where, seconds / 2) for batch, k in searches}
     encode = [_encoding(encoder, width, where, precision, seconds) for width in (passage, query)]
-    set_arithmetic_threads(arithmetic.training_threads)
+    set_arithmetic_threads(training)
     rows = max((stage.settings["train"]["rows_per_forward"] for stage in trainings), default=1)
     wanted = {key for stage in trainings for key in training_widths(stage.settings["train"], lengths)}
     train = {}
@@ -408,7 +412,7 @@ def _neural(plan: Plan, lengths: Lengths, searches: Sequence[tuple[int, int]], d
             encoder.checkpoint_gradients()
         train[width, again] = _training(encoder, width, rows, where, precision, seconds, again)
     optimizer = _optimizer(encoder, where, seconds / 2)
-    set_arithmetic_threads(arithmetic.encoding_threads)  # FAISS's too: it is measured next
+    set_arithmetic_threads(encoding)  # FAISS's too: it is measured next
     return Neural(
         model=model,
         parameters=sum(parameter.numel() for parameter in encoder.parameters()),
