@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -133,16 +131,8 @@ def _by_words(index: Artifact, settings: dict[str, Any], heap_mib: int) -> Calla
     from hardneg import lexical
 
     def search(question: str, depth: int) -> Hits:
-        with contextlib.redirect_stderr(io.StringIO()):  # no progress bar for one question
-            (found,) = lexical.search(
-                index.folder / "lucene",
-                [question],
-                depth,
-                k1=settings["k1"],
-                b=settings["b"],
-                threads=1,
-                heap_mib=heap_mib,
-            )
+        folder, formula = index.folder / "lucene", {"k1": settings["k1"], "b": settings["b"]}
+        (found,) = lexical.search(folder, [question], depth, **formula, threads=1, heap_mib=heap_mib)
         return found
 
     return search

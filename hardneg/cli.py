@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "plan", help="every stage of a configuration: version, done or not, why it would run"
     )
     planning.add_argument("--json", action="store_true", help="the stages' records, as the scripts take them")
+    planning.add_argument("--runtime", action="store_true", help="the runtime settings, as the scripts take them")
     pruning = commands.add_parser("prune", help="list and remove stages that none of the given configurations names")
     pruning.add_argument("--yes", action="store_true", help="remove without asking")
     estimating = commands.add_parser(
@@ -132,6 +133,9 @@ def _plan(given: argparse.Namespace) -> None:
     for plan in _plans(given):
         if given.json:
             print(json.dumps([stage.record for stage in plan.stages], indent=2))
+            continue
+        if given.runtime:
+            print(json.dumps(plan.runtime))
             continue
         waiting = 0
         print(f"{'stage':<12}{'label':<22}{'version':<15}state")

@@ -620,6 +620,13 @@ def _wrong_collection(config: Config) -> Iterator[HardnegError]:
             expected="shares above 0, together below 1",
             remedy="such as {dev: 0.1, test: 0.1}.",
         )
+    if collection.holdout and splits.train is None:
+        yield HardnegError(
+            "Queries are held out of the training split, and there is none.",
+            where="collection.holdout",
+            found="splits.train: null",
+            remedy="name the split to take them from under splits.train, or remove the holdout.",
+        )
     if collection.windows and collection.windows.overlap >= collection.windows.words:
         yield HardnegError(
             "Windows over a document must move on.",
@@ -755,20 +762,14 @@ def _wrong_study(config: Config, at: str, start: str) -> Iterator[HardnegError]:
 
 
 def _wrong_answers(at: str, system: System, config: Config) -> Iterator[HardnegError]:
+    yield from _wrong_files(at, system, config)
     if system.retriever in ("bm25", "run", "vectors"):
         kind = {"bm25": "BM25", "run": "A given run", "vectors": "A system of given vectors"}[system.retriever]
         if system.trains != "nothing" or system.from_ is not None:
             yield HardnegError(
                 f"{kind} trains nothing.", where=at, remedy="remove `trains` and `from`, or set `retriever: dense`."
             )
-        yield from _wrong_files(at, system, config)
         return
-    if system.runs or system.vectors:
-        yield HardnegError(
-            "A dense system makes its own rankings and vectors.",
-            where=f"{at}.{'runs' if system.runs else 'vectors'}",
-            remedy="set `retriever: run` or `retriever: vectors`, or remove the key.",
-        )
     if system.trains == "nothing":
         if system.from_ is None or ":" not in system.from_:
             yield HardnegError(
@@ -905,18 +906,17 @@ def _wrong_answers(at: str, system: System, config: Config) -> Iterator[HardnegE
 
 
 def _wrong_files(at: str, system: System, config: Config) -> Iterator[HardnegError]:
-    """Whether a system that was made elsewhere has files for all splits that are evaluated or mined."""
-    key, given = ("runs", system.runs) if system.retriever == "run" else ("vectors.queries", {})
-    if system.vectors is not None:
-        given = system.vectors.queries
-    if system.retriever == "bm25":
+    """Whether a system that was made elsewhere, and no other, has files, for all splits that are evaluated."""
+    if system.retriever in ("bm25", "dense"):
         if system.runs or system.vectors:
             yield HardnegError(
-                "BM25 makes its own rankings.",
+                "A system that ranks here makes its own rankings and vectors.",
                 where=f"{at}.{'runs' if system.runs else 'vectors'}",
                 remedy="set `retriever: run` or `retriever: vectors`, or remove the key.",
             )
         return
+    made = system.vectors.queries if system.vectors is not None else {}
+    key, given = ("runs", system.runs) if system.retriever == "run" else ("vectors.queries", made)
     lacking = [split for split in config.splits.evaluate if split not in given]
     if lacking:
         yield HardnegError(

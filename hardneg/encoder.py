@@ -136,7 +136,7 @@ def initial_encoder(
         return Encoder(_tiny(settings["tiny"], vocabulary, pad, longest), settings)
     backbone = place or settings["backbone"]
     encoder = Encoder(_pretrained(backbone, settings), settings)
-    if settings.get("head_from") is not None:
+    if settings["head_from"] is not None:
         _load_head(encoder, backbone, settings)
     return encoder
 

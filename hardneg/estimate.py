@@ -178,7 +178,7 @@ def _read(plan: Plan, given: Given) -> tuple[int, dict[str, int], _Sample, str]:
     if files is not None and not files.manifest.exists():
         raise _cannot_count("its files are not downloaded yet")
     fetched = files.folder / FETCHED if files is not None else None
-    reader = open_collection(config.collection.model_dump(mode="json"), config.splits.train or "train", fetched)
+    reader = open_collection(config.collection.model_dump(mode="json"), config.splits.train, fetched)
     queries = dict.fromkeys(splits, 0)
     asked: list[int] = []
     for split in splits:

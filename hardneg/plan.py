@@ -11,7 +11,7 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -108,7 +108,7 @@ class Stage:
     @property
     def folder(self) -> Path:
         """`artifacts/<dataset>/<kind>/<label>-<version>`."""
-        return ARTIFACTS / self.dataset / self.kind / f"{self.label}-{self.version}"
+        return ARTIFACTS / name_of(self.record)
 
     @property
     def manifest(self) -> Path:
@@ -129,6 +129,11 @@ class Stage:
     def _identity(self) -> dict[str, Any]:
         parents = {role: parent.version for role, parent in self.parents.items()}
         return {"settings": self.settings, "parents": parents, "revision": self.revision}
+
+
+def name_of(record: Mapping[str, Any]) -> str:
+    """`<dataset>/<kind>/<label>-<version>` of a stage's record."""
+    return f"{record['dataset']}/{record['kind']}/{record['label']}-{record['version']}"
 
 
 @dataclass(frozen=True)
@@ -284,12 +289,12 @@ class Plan:
 
     @property
     def places(self) -> dict[str, dict[str, Any]]:
-        """Where the files lie, on this machine, that stages read from outside; by the stages' folders."""
-        places = {folder: place for study in self._studies.values() for folder, place in study.places.items()}
-        theirs = {stage.folder for study in self._studies.values() for stage in study.stages}
+        """Where the files lie, on this machine, that stages read from outside; by the stages' names."""
+        places = {name: place for study in self._studies.values() for name, place in study.places.items()}
+        theirs = {name_of(stage.record) for study in self._studies.values() for stage in study.stages}
         backbone = local_backbone(self.config.encoder)
         for stage in self.stages:
-            if stage.folder in theirs:  # another study's, which knows where they lie
+            if name_of(stage.record) in theirs:  # another study's, which knows where they lie
                 continue
             place: dict[str, Any] = {}
             if stage.kind == "collection":
@@ -301,7 +306,7 @@ class Plan:
             elif stage.kind == "given_vectors":
                 place["vectors"] = _plain(self.config.systems[stage.label])["vectors"]
             if place:
-                places[str(stage.folder)] = place
+                places[name_of(stage.record)] = place
         return places
 
     # --- building ---
@@ -334,7 +339,7 @@ class Plan:
             settings["inside"] = str(collection.path)  # here it says which of the fetched files are read
             parents["files"] = self._add("download", collection.name, fetched, {})
         else:
-            files = readers.open_collection(collection.model_dump(mode="json"), splits.train or "train").files(wanted)
+            files = readers.open_collection(collection.model_dump(mode="json"), splits.train).files(wanted)
             digests = {name: cached_digest(path, self._digests) for name, path in files.items()}
             # One for all: a table may come in thousands of parts, and settings travel on command lines.
             settings["files"] = hashlib.sha256(canonical_json(digests).encode()).hexdigest()

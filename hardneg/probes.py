@@ -196,8 +196,8 @@ def encodes(plan: Plan) -> bool:
 
 def training_widths(train: Mapping[str, Any], lengths: Lengths) -> tuple[tuple[int, bool], tuple[int, bool]]:
     """What `Neural.train` is asked for by a training stage's `train` settings: for its passages, and its queries."""
-    again = bool(train.get("gradient_checkpointing"))
-    longest = [train.get(key) or float("inf") for key in ("passage_length", "query_length")]
+    again = bool(train["gradient_checkpointing"])
+    longest = [train[key] or float("inf") for key in ("passage_length", "query_length")]
     passage, query = (
         _width(min(tokens, limit))
         for tokens, limit in zip((lengths.passage_tokens, lengths.query_tokens), longest, strict=True)

@@ -12,6 +12,7 @@ from typing import Self
 from tqdm import tqdm
 
 REPORT_SECONDS = 2.0
+BAR_SECONDS = 1.0  # what is done before that needs no bar
 
 
 class Progress:
@@ -32,7 +33,13 @@ class Progress:
         self.started = time.monotonic()
         self.reported = float("-inf")
         self.bar = tqdm(
-            desc=label, total=total, unit=f" {unit}", initial=done, disable=not sys.stderr.isatty(), dynamic_ncols=True
+            desc=label,
+            total=total,
+            unit=f" {unit}",
+            initial=done,
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+            delay=BAR_SECONDS,
         )
 
     def __enter__(self) -> Self:

@@ -66,8 +66,7 @@ def make_tokenizer(
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    options = ("passage_template", "lower_case", "characters")
-    reading = Reading(**{name: settings[name] for name in options if name in settings})
+    reading = Reading(**{name: settings[name] for name in ("passage_template", "lower_case", "characters")})
     if settings["backbone"] == "builtin:tiny":
         assert collection is not None
         reading = replace(reading, lower_case=False)  # its normalizer does that
@@ -117,7 +116,7 @@ def make_tokenizer(
         )
     reading = replace(reading, separator=tokenizer.sep_token or "")
     _check_prefix_space(tokenizer, settings.get("prefix_space"))
-    check_contract(tokenizer, settings.get("contract") or [], reading)
+    check_contract(tokenizer, settings["contract"] or [], reading)
     facts = {
         "vocabulary": len(tokenizer),
         "prefix": prefix,

@@ -15,6 +15,7 @@ from typing import Any
 from hardneg.artifacts import Artifact, StageFolder, writer_lock
 from hardneg.devices import describe, lease, set_arithmetic_threads
 from hardneg.errors import HardnegError
+from hardneg.plan import name_of
 from workflow_scripts.planning import RUN, RUNTIME, is_forced
 
 # A file that may not grow is told like a disk that is full.
@@ -45,7 +46,9 @@ def stage_command(
         "--record", required=True, type=json.loads, help="the stage's record, JSON (`hardneg plan --json` prints it)"
     )
     parser.add_argument(
-        "--runtime", type=json.loads, help=f"runtime settings, JSON (default: {RUNTIME} of the environment)"
+        "--runtime",
+        type=json.loads,
+        help=f"runtime settings, JSON (`hardneg plan --runtime` prints them; default: {RUNTIME} of the environment)",
     )
     parser.add_argument("--output", required=True, type=Path, help="the manifest to write; its files go beside it")
     parser.add_argument("--gpus", default=0, type=int, help="how many GPUs were granted")
@@ -57,7 +60,7 @@ def stage_command(
     for name, text in (options or {}).items():
         parser.add_argument(f"--{name}", required=True, type=int, help=text)
     given = parser.parse_args()
-    given.runtime = given.runtime or json.loads(os.environ.get(RUNTIME, "{}"))
+    given.runtime = given.runtime or json.loads(os.environ.get(RUNTIME, "null"))
     given.force = given.force or is_forced(Path(sys.argv[0]).stem)
     with readable_errors(given.output.parent, given.output.name):
         _make(run, given, list(inputs), {name: getattr(given, name) for name in (*(options or {}), *(lists or {}))})
@@ -65,6 +68,12 @@ def stage_command(
 
 def _make(run: Run, given: argparse.Namespace, inputs: list[str], extra: dict[str, Any]) -> None:
     record, output = given.record, given.output
+    if given.runtime is None:
+        raise HardnegError(
+            "The runtime settings are not given.",
+            where="--runtime",
+            remedy=f'add --runtime "$(hardneg plan --runtime)", or set {RUNTIME} to that.',
+        )
     lock = ".writer.lock" if output.name == "manifest.json" else f".{output.stem}.writer.lock"
     with writer_lock(output.parent, lock):
         if output.exists() and not given.force:
@@ -78,7 +87,7 @@ def _make(run: Run, given: argparse.Namespace, inputs: list[str], extra: dict[st
             print(f"{output} was finished before; nothing of it had changed.", flush=True)
             return
         threads = record["settings"].get("threads")
-        with lease(given.gpus, given.runtime.get("device", "auto")) as granted:
+        with lease(given.gpus, given.runtime["device"]) as granted:
             if threads is not None and "torch" in sys.modules:  # a script without torch does no arithmetic
                 set_arithmetic_threads(threads)
             stage.cost |= {
@@ -86,7 +95,7 @@ def _make(run: Run, given: argparse.Namespace, inputs: list[str], extra: dict[st
                 "devices": len(granted.devices),
                 "visible": list(granted.visible),
             }
-            places = given.runtime.get("places", {}).get(str(output.parent), {})
+            places = given.runtime["places"].get(name_of(record), {})
             stage.seal(output, run(stage, {**given.runtime, "places": places, **extra}, granted.devices))
 
 

@@ -13,11 +13,7 @@ from workflow_scripts.command import stage_command
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Take them."""
-    places, collection, progress = (
-        runtime["places"]["vectors"],
-        stage.parents["collection"],
-        PROGRESS,
-    )
+    places, collection, progress = runtime["places"]["vectors"], stage.parents["collection"], stage.folder / PROGRESS
     ids = places["passage_ids"]
     shard = "passages-0000-of-0001.npy"
     rows, dim, dtype = import_vectors(
@@ -26,7 +22,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
         collection.path("passages.parquet"),
         "passage_id",
         stage.folder / shard,
-        stage.folder / progress,
+        progress,
     )
     stage.facts |= {"rows": rows, "dim": dim, "dtype": dtype, "shards": [shard]}
     names = [shard]
@@ -39,7 +35,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
             collection.path(f"queries.{split}.parquet"),
             "query_id",
             stage.folder / names[-1],
-            stage.folder / progress,
+            progress,
         )
     return names
 

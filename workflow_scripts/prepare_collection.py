@@ -17,7 +17,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     settings, windows = stage.settings, stage.settings["windows"]
     reader = open_collection(
         runtime["places"]["collection"],
-        settings["train"] or "train",
+        settings["train"],
         stage.parents["files"].folder / FETCHED if "files" in stage.parents else None,
         runtime["threads"],
     )

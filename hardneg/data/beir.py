@@ -8,11 +8,12 @@ lines are tolerated.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hardneg.artifacts import file_digest
-from hardneg.data.collection import Judgement, Passage, Query
+from hardneg.data.collection import Judgement, Passage, Query, judged_queries
 from hardneg.data.lines import GRADE, grade_of, json_lines, lines, text_of
 from hardneg.errors import HardnegError
 
@@ -131,23 +132,11 @@ class Beir:
         Raises:
             HardnegError: a line is broken or lacks `_id` or `text`, or a judged query is missing.
         """
-        judged: dict[str, str] = {}
-        for judgement in self.judgements(split):
-            judged.setdefault(judgement.query_id, judgement.where)
-        absent = dict(judged)
-        for where, record in json_lines(self._queries):
-            query_id = text_of(record, "_id", where)
-            if query_id in judged:
-                absent.pop(query_id, None)
-                yield Query(query_id, text_of(record, "text", where), where)
-        for query_id, where in absent.items():
-            raise HardnegError(
-                f"The qrels judge a query that {self._queries.name} lacks.",
-                where=where,
-                found=f"{query_id} ({len(absent):,} such in all)",
-                expected=f"an `_id` of {self._queries}",
-                remedy="add the query or remove its judgements.",
-            )
+        asked = (
+            Query(text_of(record, "_id", where), text_of(record, "text", where), where)
+            for where, record in json_lines(self._queries)
+        )
+        return judged_queries(asked, partial(self.judgements, split), self._queries)
 
     def judgements(self, split: str) -> Iterator[Judgement]:
         """The judgements of a split, in the order of its qrels.

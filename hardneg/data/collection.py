@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from hardneg.errors import HardnegError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,36 @@ class Judgement:
     passage_id: str
     grade: int
     where: str = ""
+
+
+def judged_queries(
+    queries: Iterable[Query], judgements: Callable[[], Iterable[Judgement]], source: Path | str
+) -> Iterator[Query]:
+    """Those of `queries` that are judged; the ids of the judged ones are held in memory.
+
+    Args:
+        queries: all there are.
+        judgements: gives those of the split, each time it is called.
+        source: where the queries come from, for the message.
+
+    Raises:
+        HardnegError: a judged query is missing.
+    """
+    judged = {judgement.query_id for judgement in judgements()}
+    absent = set(judged)
+    for query in queries:
+        if query.query_id in judged:
+            absent.discard(query.query_id)
+            yield query
+    if absent:
+        first = next(judgement for judgement in judgements() if judgement.query_id in absent)
+        raise HardnegError(
+            f"The qrels judge a query that {source.name if isinstance(source, Path) else source} lacks.",
+            where=first.where,
+            found=f"{first.query_id} ({len(absent):,} such in all)",
+            expected=f"an id of {source}",
+            remedy="add the query or remove its judgements.",
+        )
 
 
 class CollectionReader(Protocol):

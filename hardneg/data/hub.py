@@ -12,14 +12,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from hardneg.data.collection import Judgement, Passage, Query
-from hardneg.data.lines import id_of
-from hardneg.data.tables import PASSAGES, QRELS, QUERIES, Fields, Table, match_columns, text_or_empty, whole_grade
+from hardneg.data.collection import Judgement, Passage, Query, judged_queries
+from hardneg.data.tables import (
+    PASSAGES,
+    QRELS,
+    QUERIES,
+    Fields,
+    Table,
+    judgement_of,
+    match_columns,
+    passage_of,
+    query_of,
+)
 from hardneg.errors import HardnegError
 
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
@@ -139,13 +148,7 @@ class HubDatasets:
             HardnegError: the dataset cannot be read, lacks a column, or a value is no id or no text.
         """
         for where, record in self._records(self._passages, PASSAGES):
-            yield Passage(
-                id_of(record["id"], "passage id", where),
-                text_or_empty(record.get("title"), "title", where),
-                text_or_empty(record["text"], "text", where),
-                where,
-                url=text_or_empty(record.get("url"), "url", where),
-            )
+            yield passage_of(record, where)
 
     def queries(self, split: str) -> Iterator[Query]:
         """The judged queries of a split, in the order of their dataset.
@@ -153,11 +156,9 @@ class HubDatasets:
         Raises:
             HardnegError: a dataset cannot be read, lacks a column, or a value is no id or no text.
         """
-        judged = {judgement.query_id for judgement in self.judgements(split)}
-        for where, record in self._records(self._splits[split][0], QUERIES):
-            query_id = id_of(record["id"], "query id", where)
-            if query_id in judged:
-                yield Query(query_id, text_or_empty(record["text"], "text", where), where)
+        table, _ = self._splits[split]
+        asked = (query_of(record, where) for where, record in self._records(table, QUERIES))
+        return judged_queries(asked, partial(self.judgements, split), str(table))
 
     def judgements(self, split: str) -> Iterator[Judgement]:
         """The judgements of a split, in the order of their dataset.
@@ -166,8 +167,7 @@ class HubDatasets:
             HardnegError: the dataset cannot be read, lacks a column, or a value is no id or no whole number.
         """
         for where, record in self._records(self._splits[split][1], QRELS):
-            query, passage = id_of(record["query"], "query id", where), id_of(record["passage"], "passage id", where)
-            yield Judgement(query, passage, whole_grade(record.get("grade", 1), where), where)
+            yield judgement_of(record, where)
 
     def provenance(self) -> dict[str, Any]:
         """The library's version, and of each dataset what was asked for and the commit that was read."""

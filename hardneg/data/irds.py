@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from hardneg.data.collection import Judgement, Passage, Query
+from hardneg.data.collection import Judgement, Passage, Query, judged_queries
 from hardneg.data.lines import grade_of, valid_text
 from hardneg.errors import HardnegError
 
@@ -179,10 +180,11 @@ class IrDatasets:
             HardnegError: the queries cannot be downloaded or read, or hold no text that is known as such.
         """
         text = text_getter(self._datasets[split].queries_cls(), QUESTIONS, self._ids[split])
-        judged = {record.query_id for _, record in self._records(split, "qrels")}
-        for where, record in self._records(split, "queries"):
-            if record.query_id in judged:
-                yield Query(record.query_id, valid_text(text(record), "text", where), where)
+        asked = (
+            Query(record.query_id, valid_text(text(record), "text", where), where)
+            for where, record in self._records(split, "queries")
+        )
+        return judged_queries(asked, partial(self.judgements, split), self._ids[split])
 
     def judgements(self, split: str) -> Iterator[Judgement]:
         """The judgements of a split, in the order of the catalogue's files.

@@ -33,13 +33,13 @@ def roots(chosen: Mapping[str, Any]) -> list[str]:
 
 
 def open_collection(
-    chosen: Mapping[str, Any], train: str = "train", fetched: Path | None = None, workers: int = 1
+    chosen: Mapping[str, Any], train: str | None, fetched: Path | None = None, workers: int = 1
 ) -> CollectionReader:
     """The reader of a `collection` of the configuration.
 
     Args:
         chosen: its settings as JSON, paths included.
-        train: the split that held-out queries are taken from.
+        train: the training split, which held-out queries are taken from.
         fetched: where its files were downloaded to; `path` then counts from there.
         workers: processes that may read at once.
 
@@ -47,7 +47,7 @@ def open_collection(
         HardnegError: its files are not there.
     """
     reader = _open(chosen, fetched, workers)
-    if not chosen["holdout"]:
+    if train is None or not chosen["holdout"]:
         return reader
     from hardneg.data.holdout import HeldOut
 

@@ -18,13 +18,14 @@ import csv
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hardneg.artifacts import file_digest
 from hardneg.data import trec
-from hardneg.data.collection import Judgement, Passage, Query
+from hardneg.data.collection import Judgement, Passage, Query, judged_queries
 from hardneg.data.lines import grade_of, id_of, json_lines, lines, raw_lines, valid_text
 from hardneg.errors import HardnegError, nearest
 
@@ -399,6 +400,40 @@ def _wrong_count(cells: list[str], expected: str, fields: Fields, where: str) ->
     )
 
 
+def passage_of(record: Mapping[str, Any], where: str) -> Passage:
+    """A passage from the values of its fields.
+
+    Raises:
+        HardnegError: the id is missing or empty, or a value is no text.
+    """
+    return Passage(
+        id_of(record["id"], "passage id", where),
+        text_or_empty(record.get("title"), "title", where),
+        text_or_empty(record["text"], "text", where),
+        where,
+        url=text_or_empty(record.get("url"), "url", where),
+    )
+
+
+def query_of(record: Mapping[str, Any], where: str) -> Query:
+    """A query from the values of its fields.
+
+    Raises:
+        HardnegError: the id is missing or empty, or the text is none.
+    """
+    return Query(id_of(record["id"], "query id", where), text_or_empty(record["text"], "text", where), where)
+
+
+def judgement_of(record: Mapping[str, Any], where: str) -> Judgement:
+    """A judgement from the values of its fields; of grade 1 where there are no grades.
+
+    Raises:
+        HardnegError: an id is missing or empty, or the grade is no whole number.
+    """
+    query, passage = id_of(record["query"], "query id", where), id_of(record["passage"], "passage id", where)
+    return Judgement(query, passage, whole_grade(record.get("grade", 1), where), where)
+
+
 def text_or_empty(value: Any, name: str, where: str) -> str:
     """The text of a field; nothing where there is no value.
 
@@ -497,13 +532,7 @@ class Files:
         """
         where = ""
         for where, record in records(self._passages, PASSAGES):
-            yield Passage(
-                id_of(record["id"], "passage id", where),
-                text_or_empty(record.get("title"), "title", where),
-                text_or_empty(record["text"], "text", where),
-                where,
-                url=text_or_empty(record.get("url"), "url", where),
-            )
+            yield passage_of(record, where)
         if not where:
             raise HardnegError(
                 "The collection has no passages.",
@@ -518,22 +547,8 @@ class Files:
         Raises:
             HardnegError: as `records`, an id is missing or empty, a value is no text, or a judged query is missing.
         """
-        judged = {judgement.query_id for judgement in self.judgements(split)}
-        absent = set(judged)
-        for query in self._all_queries(split):
-            if query.query_id in judged:
-                absent.discard(query.query_id)
-                yield query
-        if absent:
-            first = next(judgement for judgement in self.judgements(split) if judgement.query_id in absent)
-            file = self._split(split)[0].path
-            raise HardnegError(
-                f"The qrels judge a query that {file.name} lacks.",
-                where=first.where,
-                found=f"{first.query_id} ({len(absent):,} such in all)",
-                expected=f"an id of {file}",
-                remedy="add the query or remove its judgements.",
-            )
+        file = self._split(split)[0].path
+        return judged_queries(self._all_queries(split), partial(self.judgements, split), file)
 
     def _all_queries(self, split: str) -> Iterator[Query]:
         table, _ = self._split(split)
@@ -542,7 +557,7 @@ class Files:
                 yield from trec.topics(path)
         else:
             for where, record in records(table, QUERIES):
-                yield Query(id_of(record["id"], "query id", where), text_or_empty(record["text"], "text", where), where)
+                yield query_of(record, where)
 
     def judgements(self, split: str) -> Iterator[Judgement]:
         """The judgements of a split, in the order of its qrels.
@@ -556,11 +571,7 @@ class Files:
                 yield from trec.qrels(path)
         else:
             for where, record in records(table, QRELS):
-                query, passage = (
-                    id_of(record["query"], "query id", where),
-                    id_of(record["passage"], "passage id", where),
-                )
-                yield Judgement(query, passage, whole_grade(record.get("grade", 1), where), where)
+                yield judgement_of(record, where)
 
     def provenance(self) -> dict[str, Any]:
         """Size and SHA-256 of each file, and for each split how many queries were left out because none judges them."""

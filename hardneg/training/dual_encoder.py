@@ -36,13 +36,13 @@ def train(stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> 
     """
     settings, parents = stage.settings, stage.parents
     collection, options, seed, split = parents["collection"], settings["train"], settings["seed"], settings["split"]
-    queries = TokenStore(parents["tokens"], f"queries.{split}", options.get("query_length"))
-    passages = TokenStore(parents["tokens"], "passages", options.get("passage_length"))
+    queries = TokenStore(parents["tokens"], f"queries.{split}", options["query_length"])
+    passages = TokenStore(parents["tokens"], "passages", options["passage_length"])
     judged = Judgements.read(collection.path(f"qrels.{split}.parquet"), len(queries), len(passages))
     encoder = _starting_encoder(stage, runtime).to(device)
     lengths = parents["tokens"].facts
     encoder.require_length(max(lengths["query_length"], lengths["passage_length"]))  # it will encode them all
-    if options.get("gradient_checkpointing", False):
+    if options["gradient_checkpointing"]:
         encoder.checkpoint_gradients()
 
     mined = parents["negatives"].path(FILE) if "negatives" in parents else None

@@ -138,7 +138,7 @@ def fit(
         train["schedule"],
         optimizer,
         num_warmup_steps=train["warmup_steps"],
-        num_training_steps=planned_steps(train.get("schedule_steps"), budget.total),
+        num_training_steps=planned_steps(train["schedule_steps"], budget.total),
     )
     module, optimizer, scheduler = accelerator.prepare(module, optimizer, scheduler)
     state = _State(module, optimizer, scheduler, accelerator)

@@ -85,5 +85,5 @@ def optimizer_of(module: nn.Module, train: dict[str, Any]) -> torch.optim.Optimi
     decayed = [p for name, p in named if p.ndim > 1 and not plain & set(name.split("."))]
     others = [p for name, p in named if not (p.ndim > 1 and not plain & set(name.split(".")))]
     groups = [{"params": decayed, "weight_decay": train["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
-    made: Callable[..., torch.optim.Optimizer] = OPTIMIZERS[train.get("optimizer", "adamw")]
-    return made(groups, lr=train["lr"], eps=train.get("eps", EPS))
+    made: Callable[..., torch.optim.Optimizer] = OPTIMIZERS[train["optimizer"]]
+    return made(groups, lr=train["lr"], eps=train["eps"])

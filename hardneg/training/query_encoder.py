@@ -36,13 +36,13 @@ def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.devic
     """
     settings, parents, device = stage.settings, stage.parents, devices[0]
     options, seed, split = settings["train"], settings["seed"], settings["split"]
-    queries = TokenStore(parents["tokens"], f"queries.{split}", options.get("query_length"))
+    queries = TokenStore(parents["tokens"], f"queries.{split}", options["query_length"])
     vectors = vectors_of(parents["passages"])
     judged = Judgements.read(parents["collection"].path(f"qrels.{split}.parquet"), len(queries), len(vectors))
     searcher: Searcher = open_searcher(parents["passages"], parents["index"], devices, options["batch_size"])
     encoder = Encoder.load(parents["init"]).to(device)
     encoder.require_length(queries.longest)
-    if options.get("gradient_checkpointing", False):
+    if options["gradient_checkpointing"]:
         encoder.checkpoint_gradients()
     source = {key: value for key, value in settings["source"].items() if key != "depth"}
     listed_of, depth = function_of("source", source), settings["source"]["depth"]

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hardneg.artifacts import MANIFEST, Artifact, StageFolder
+from hardneg.config import Training
 from hardneg.data.template import DEFAULT_TEMPLATE
 from hardneg.encoder import Encoder, initial_encoder
 from hardneg.tokens import make_tokenizer, tokenize
@@ -23,21 +24,20 @@ ENCODER: dict[str, Any] = {
     "tiny": {"hidden": 16, "layers": 1, "heads": 2, "feed_forward": 16, "dropout": 0.1, "attention_dropout": 0.0},
     "pooling": "mean",
     "projection": None,
+    "head_from": None,
     "normalize": True,
     "temperature": 0.05,
 }
-TRAIN: dict[str, Any] = {
-    "steps": 6,
-    "epochs": None,
-    "batch_size": 4,
-    "lr": 1e-2,
-    "schedule": "linear",
-    "warmup_steps": 2,
-    "weight_decay": 0.01,
-    "max_grad_norm": 1.0,
-    "rows_per_forward": 4,
-    "log_every": 2,
-    "log_retrieved_every": 1,
+TRAIN: dict[str, Any] = Training(
+    steps=6, batch_size=4, lr=1e-2, warmup_steps=2, rows_per_forward=4, log_every=2, log_retrieved_every=1
+).model_dump(mode="json")
+READING: dict[str, Any] = {"passage_template": DEFAULT_TEMPLATE, "characters": None}
+TOKENIZER: dict[str, Any] = {
+    **READING,
+    "backbone": "builtin:tiny",
+    "vocabulary": 300,
+    "lower_case": True,
+    "contract": None,
 }
 RUNTIME: dict[str, Any] = {"checkpoint_seconds": 0.0, "trackers": [], "places": {}}
 
@@ -130,10 +130,10 @@ def small(folder: Path) -> Small:
     passages = texts(40, [3, 8, 20, 40, 300], seed=1)
     passages[20] = ""
     collection = write_collection(folder / "collection", passages, texts(12, [2, 4, 30], seed=2))
-    stage = stage_of(folder / "tokenizer", {"backbone": "builtin:tiny", "vocabulary": 300, "lower_case": True})
+    stage = stage_of(folder / "tokenizer", TOKENIZER)
     names, stage.facts = make_tokenizer(stage.settings, stage.folder, collection, None)
     tokenizer = seal(stage, names)
     lengths = {"query_length": QUERY_LENGTH, "passage_length": PASSAGE_LENGTH}
-    stage = stage_of(folder / "tokens", {**lengths, "passage_template": DEFAULT_TEMPLATE, "characters": None})
+    stage = stage_of(folder / "tokens", {**lengths, **READING})
     names, stage.facts = tokenize(stage.settings, stage.folder, collection, tokenizer)
     return Small(collection, tokenizer, seal(stage, names))

@@ -98,7 +98,7 @@ def test_a_weight_of_zero_moves_by_plain_adam() -> None:
 
 @pytest.mark.parametrize("name", ["adamw", "lamb"])
 def test_a_saved_state_goes_on_as_if_never_stopped(name: str) -> None:
-    settings = {"optimizer": name, "lr": LR, "weight_decay": DECAY}
+    settings = {"optimizer": name, "lr": LR, "weight_decay": DECAY, "eps": EPS}
     whole, parted = network(), network()
     apply(whole, optimizer_of(whole, settings), range(6))
     optimizer = optimizer_of(parted, settings)
@@ -113,7 +113,7 @@ def test_a_saved_state_goes_on_as_if_never_stopped(name: str) -> None:
 
 
 def groups_of(module: nn.Module, **settings: Any) -> dict[str, float]:
-    optimizer = optimizer_of(module, {"lr": LR, "weight_decay": DECAY, **settings})
+    optimizer = optimizer_of(module, {"lr": LR, "weight_decay": DECAY, "eps": 1e-8, **settings})
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     return {names[id(p)]: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
 
@@ -128,7 +128,7 @@ def test_biases_and_layer_norms_are_not_decayed(name: str) -> None:
 
 def test_adamw_is_what_nothing_else_gives() -> None:
     module, same = network(), network()
-    optimizer = optimizer_of(module, {"lr": LR, "weight_decay": DECAY})
+    optimizer = optimizer_of(module, {"optimizer": "adamw", "lr": LR, "weight_decay": DECAY, "eps": 1e-8})
     assert type(optimizer) is torch.optim.AdamW and {group["eps"] for group in optimizer.param_groups} == {1e-8}
     apply(module, optimizer, range(3))
     decayed = [same.get_parameter(name) for name in ("0.weight", "2.weight")]

@@ -348,7 +348,17 @@ def test_what_starts_from_another_study_keeps_its_encoder_and_reads_texts_by_its
 
 def test_places_are_those_of_the_study_that_plans_a_stage(drawing: dict[str, Any]) -> None:
     places = Plan(load(drawing)).runtime["places"]
-    named = {
-        Path(folder).parts[1]: place["collection"]["name"] for folder, place in places.items() if "collection" in place
-    }
+    collections = {name: place["collection"] for name, place in places.items() if "collection" in place}
+    named = {name.partition("/")[0]: collection["name"] for name, collection in collections.items()}
     assert named == {"pydocs": "pydocs", "mine": "mine"}
+
+
+def test_another_studys_stages_do_not_take_this_ones_backbone(drawing: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "config.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "bert" / "model.safetensors").write_bytes(b"")
+    drawing["encoder"]["backbone"] = "./bert"
+    plan = Plan(load(drawing))
+    assert {place["backbone"] for place in plan.places.values() if "backbone" in place} == {"bert"}
+    taken = [name for name, place in plan.places.items() if "backbone" in place]
+    assert taken and all(name.startswith("mine/") for name in taken)

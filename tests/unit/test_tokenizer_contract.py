@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import seal, small, stage_of, write_collection
+from made import READING, TOKENIZER, seal, small, stage_of, write_collection
 from transformers import AutoTokenizer, BertTokenizer, RobertaTokenizer, T5Tokenizer, XLMRobertaTokenizer
 
 from hardneg.data.template import Reading
@@ -46,7 +46,7 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def made(backbone: Path, folder: Path, **settings: Any) -> dict[str, Any]:
     """The facts of a tokenizer stage."""
     folder.mkdir(exist_ok=True)
-    plain = {"backbone": "local", "trust_remote_code": False}
+    plain = {**READING, "backbone": "local", "trust_remote_code": False, "lower_case": False, "contract": None}
     return make_tokenizer({**plain, **settings}, folder, None, str(backbone))[1]
 
 
@@ -124,7 +124,8 @@ def test_what_is_stored_is_what_the_contract_saw(backbones: dict[str, Path], tmp
     """Through tokenize and TokenStore: template, lower-casing, prefix space, and a cut that keeps the last token."""
     collection = write_collection(tmp_path / "collection", ["Hot Cat", "Cat cat CAT hot", ""], ["HOT hot"])
     settings = {**SPACED, "passage_template": "{text}{sep}{title}", "characters": 11}
-    stage = stage_of(tmp_path / "tokenizer", {"backbone": "local", "trust_remote_code": False, **settings})
+    plain = {"backbone": "local", "trust_remote_code": False, "contract": None}
+    stage = stage_of(tmp_path / "tokenizer", {**plain, **settings})
     names, stage.facts = make_tokenizer(stage.settings, stage.folder, None, str(backbones["roberta"]))
     tokenizer = seal(stage, names)
     stage = stage_of(
@@ -185,7 +186,7 @@ def test_the_builtin_tokenizer_keeps_its_own_lower_casing(tmp_path: Path) -> Non
     """Its normalizer lower-cases, so that texts reach it as they are; the separator is its token all the same."""
     collection = small(tmp_path).collection
     template = "{title}{sep}{text}"
-    settings = {"backbone": "builtin:tiny", "vocabulary": 300, "lower_case": True, "passage_template": template}
+    settings = {**TOKENIZER, "passage_template": template}
     stage = stage_of(tmp_path / "made", settings)
     stage.facts = make_tokenizer(settings, stage.folder, collection, None)[1]
     assert stage.facts["reading"] == {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,17 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import PASSAGE_LENGTH, QUERY_LENGTH, Small, small
+from made import PASSAGE_LENGTH, QUERY_LENGTH, TOKENIZER, Small, small
 from transformers import AutoTokenizer
 
 from hardneg.tokens import TokenStore, passage_texts, query_texts
 
 AGAIN = """
-import sys
+import json, sys
 from pathlib import Path
 from hardneg.artifacts import Artifact
 from hardneg.tokens import make_tokenizer
-settings = {"backbone": "builtin:tiny", "vocabulary": 300, "lower_case": True}
+settings = json.loads(sys.argv[3])
 make_tokenizer(settings, Path(sys.argv[2]), Artifact.open(sys.argv[1]), None)
 """
 
@@ -36,7 +37,14 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_every_process_trains_the_same_tokenizer(made: Small, tmp_path: Path) -> None:
     """Once in this process, once in another with other hashes."""
     subprocess.run(
-        [sys.executable, "-c", AGAIN, str(made.collection.folder / "manifest.json"), str(tmp_path)],
+        [
+            sys.executable,
+            "-c",
+            AGAIN,
+            str(made.collection.folder / "manifest.json"),
+            str(tmp_path),
+            json.dumps(TOKENIZER),
+        ],
         env={**os.environ, "PYTHONHASHSEED": "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"},
         check=True,
     )
