@@ -12,6 +12,9 @@ include: "rules/encode.smk"
 include: "rules/search.smk"
 include: "rules/adore.smk"
 include: "rules/evaluate.smk"
+include: "rules/analyse.smk"
+include: "rules/report.smk"
+include: "rules/export.smk"
 
 
 rule all:
@@ -58,6 +61,16 @@ rule adore:
 rule evaluate:
     input:
         rules.summarise_measures.output,
+
+
+rule analyse:
+    input:
+        PLAN.analyses.manifests,
+
+
+rule export:
+    input:
+        [stage.manifest for stage in PLAN.exports.values()],
 
 
 rule report:

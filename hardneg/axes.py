@@ -17,10 +17,16 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Answer(BaseModel):
-    """One answer to one of the six questions. Subclasses give it a `name` and its settings."""
+    """One answer to one of the six questions. Subclasses give it a `name` and its settings.
+
+    Attributes:
+        implemented_by: the function, as module:name.
+        live: of a source: whether it asks the index at every step, instead of drawing from candidates.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     implemented_by: ClassVar[str]
+    live: ClassVar[bool] = False
 
 
 # --- source: where do candidates come from? -------------------------------------------------------------------------
@@ -62,6 +68,7 @@ class LiveSource(Answer):
 
     name: Literal["live"] = "live"
     implemented_by: ClassVar[str] = "hardneg.negatives.sources:live"
+    live: ClassVar[bool] = True
     depth: int = Field(200, ge=1, description="how many passages are retrieved a query and step (the paper's K)")
     append: Literal["missing", "if_none"] = Field(
         "missing",
@@ -223,13 +230,17 @@ QUESTIONS: dict[str, tuple[str, tuple[type[Answer], ...]]] = {
 }
 
 
+def answer_of(question: str, chosen: Mapping[str, Any]) -> type[Answer]:
+    """The class of a validated answer (its name and settings)."""
+    _, answers = QUESTIONS[question]
+    return next(answer for answer in answers if answer.model_fields["name"].default == chosen["name"])
+
+
 def function_of(question: str, chosen: Mapping[str, Any]) -> Callable[..., Any]:
     """The function that implements a validated answer (its name and settings), with the settings bound to it.
 
     It is imported here, when it is asked for: the plan reads this module at every start and must not import torch.
     """
-    _, answers = QUESTIONS[question]
-    answer = next(answer for answer in answers if answer.model_fields["name"].default == chosen["name"])
-    module, name = answer.implemented_by.split(":")
+    module, name = answer_of(question, chosen).implemented_by.split(":")
     settings = {key: value for key, value in chosen.items() if key != "name"}
     return partial(getattr(import_module(module), name), **settings)

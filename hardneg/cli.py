@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import shutil
@@ -225,10 +226,15 @@ def _expect(given: argparse.Namespace) -> None:
 
 
 def _search(given: argparse.Namespace) -> None:
-    from hardneg.ask import Answerer
+    gc.disable()  # nothing of what is imported is garbage, and to look for some in it takes a fifth of the start
+    try:
+        from hardneg.ask import Answerer
 
-    (plan,) = _plans(given)
-    answerer = Answerer(plan, given.system)
+        (plan,) = _plans(given)
+        answerer = Answerer(plan, given.system)
+    finally:
+        gc.freeze()
+        gc.enable()
     several = given.question == "-"
     for question in filter(None, map(str.strip, sys.stdin)) if several else [given.question]:
         answers = answerer.answer(question, given.k)

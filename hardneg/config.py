@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from hardneg import axes
 from hardneg.data.template import DEFAULT_TEMPLATE, check_template
 from hardneg.errors import HardnegError, nearest
-from hardneg.measure_names import split_name
+from hardneg.measure_names import lower_is_better, split_name
 
 FOLDER_NAME = r"^\w[\w.-]*$"
 NAMES_FOLDERS = "names the folders under artifacts/ and results/: letters, digits, dots, hyphens and underscores"
@@ -307,8 +307,28 @@ class Bm25(Model):
 class Index(Model):
     """The index that serves and that ADORE retrieves from."""
 
-    factory: str = Field("Flat", description="a FAISS index factory string")
+    factory: str = Field("Flat", description="a FAISS index factory string, such as PQ32, OPQ16,PQ16, IVF256,PQ32, SQ8")
     train_rows: int = Field(200_000, ge=1, description="vectors sampled to train an index that needs training")
+    rows_per_file: int = Field(
+        2_000_000, ge=1, description="vectors in one file; files are built, and where memory is short searched, in turn"
+    )
+    nprobe: int | None = Field(
+        None, ge=1, description="lists of an IVF index that a search looks into; null: FAISS's 1"
+    )
+    ef_search: int | None = Field(
+        None, ge=1, description="candidates that a search of an HNSW index keeps; null: FAISS's 16"
+    )
+
+    @property
+    def label(self) -> str:
+        """What tells it from others in a table."""
+        searched = {"nprobe": self.nprobe, "efSearch": self.ef_search}
+        return ", ".join([self.factory, *(f"{key} {value}" for key, value in searched.items() if value is not None)])
+
+
+def _only_factory(value: object) -> object:
+    """Let an index be written as its bare factory string."""
+    return {"factory": value} if isinstance(value, str) else value
 
 
 class Training(Model):
@@ -366,6 +386,9 @@ class System(Model):
     loss: axes.Loss = axes.RankNet()
     batch: axes.Batch = axes.OwnNegatives()
     train: Training = Field(default_factory=Training)
+    index: Annotated[Index, BeforeValidator(_only_factory, json_schema_input_type=str | Index)] | None = Field(
+        None, description="what serves it, and what its query encoder is trained on; null: the one under `index`"
+    )
 
 
 Grade = Annotated[int, Field(ge=1)]
@@ -385,6 +408,86 @@ class Evaluation(Model):
         """The lowest relevant grade of each split; 1 where none is given for it."""
         given = self.relevant_grade
         return {split: given if isinstance(given, int) else given.get(split, 1) for split in splits}
+
+
+class Errors(Model):
+    """Pairwise errors of the dense systems (the paper's Table 1 and Figure 3)."""
+
+    k: int = Field(200, ge=1, description="errors of a positive are cut at this number in the top-K errors")
+    hard: int = Field(1000, ge=1, description="a query with more errors than this is called hard")
+
+
+class Negatives(Model):
+    """What was mined and what was met in the batch: judged positives, likely false negatives, scores by rank."""
+
+    teacher: str | None = Field(None, description="a dense system: what it scores above the positive is likely false")
+
+
+class Agreement(Model):
+    """Likely false negatives by agreement: unjudged passages that several systems rank at the top."""
+
+    k: int = Field(10, ge=1, description="ranks of a system that are looked at")
+    agree: int = Field(2, ge=1, description="how many other systems must have a passage there")
+    exhaustive: bool = Field(
+        False, description="the split's queries are judged exhaustively: the false-negative rate is then measured"
+    )
+
+
+class Compression(Model):
+    """Systems trained on one index and served on another (the paper's Tables 3 and 5)."""
+
+    base: str = Field(description="the system whose passage vectors are indexed")
+    systems: tuple[str, ...] = Field(min_length=1, description="its query encoders, each trained on its own index")
+
+
+class Probes(Model):
+    """Query encoders looked at while they train (the paper's Figures 4 and 6)."""
+
+    systems: tuple[str, ...] = Field(min_length=1, description="systems with `trains: query_encoder`")
+    every: int = Field(50, ge=1, description="steps between two looks")
+    k: int = Field(200, ge=1, description="static negatives and live ranking are compared to this depth")
+
+
+class Movement(Model):
+    """One query on its way to its passages, in two dimensions (the paper's Figure 6)."""
+
+    system: str = Field(description="one of probes.systems")
+    query: str | None = Field(None, description="its id; null: the one whose first relevant passage rises most")
+    passages: int = Field(50, ge=1, description="passages near it that are shown, before and after")
+
+
+class Seeds(Model):
+    """Systems trained again with other seeds, with all that they build on."""
+
+    more: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, description="seeds beside `seed`")
+    systems: tuple[str, ...] = Field(min_length=1)
+
+
+class Examples(Model):
+    """Queries shown with their passages: what one system wins and loses against another."""
+
+    system: str | None = Field(None, description="null: the last of the configuration")
+    baseline: str | None = Field(None, description="null: the system it starts from")
+    count: int = Field(100, ge=2)
+
+
+class Analyses(Model):
+    """What the report looks into beside effectiveness; null leaves a part out."""
+
+    split: str | None = Field(None, description="the evaluated split that is looked at; null: dev, or the first")
+    baselines: tuple[str, ...] = Field((), description="systems that all others are tested against (Table 2's marks)")
+    errors: Errors | None = Field(default_factory=Errors)
+    negatives: Negatives | None = Field(default_factory=Negatives)
+    agreement: Agreement | None = Field(default_factory=Agreement)
+    examples: Examples | None = Field(default_factory=Examples)
+    compression: Compression | None = None
+    probes: Probes | None = None
+    movement: Movement | None = None
+    ablation: dict[str, dict[str, str]] = Field(
+        {}, description="the paper's Figure 5: by base system, variants by what they are called and the system"
+    )
+    speed_baseline: str | None = Field(None, description="the system that training times are compared with (Table 4)")
+    seeds: Seeds | None = None
 
 
 class Arithmetic(Model):
@@ -419,8 +522,25 @@ class Config(Model):
     index: Index = Field(default_factory=Index)
     systems: dict[str, System] = Field(min_length=1)
     evaluation: Evaluation = Field(default_factory=Evaluation)
+    analyses: Analyses = Field(default_factory=Analyses)
+    export: tuple[str, ...] = Field((), description="systems that are written in the layouts of other tools")
     arithmetic: Arithmetic = Field(default_factory=Arithmetic)
     runtime: Runtime = Field(default_factory=Runtime)
+
+    def indexes(self) -> dict[str, Index]:
+        """Every index that is named, by its key."""
+        own = {f"systems.{name}.index": system.index for name, system in self.systems.items() if system.index}
+        return {"index": self.index, **own}
+
+    def index_of(self, system: str) -> Index:
+        """What serves a system: its own index, or the one for all."""
+        return self.systems[system].index or self.index
+
+    @property
+    def analysed_split(self) -> str:
+        """The split that analyses look at."""
+        evaluated = self.splits.evaluate
+        return self.analyses.split or ("dev" if "dev" in evaluated else evaluated[0])
 
 
 def presets() -> dict[str, Any]:
@@ -482,18 +602,21 @@ def read_yaml(path: AnyPath) -> dict[str, Any]:
     return merged
 
 
-# A file may be written as its bare path, an answer as its bare name: which of the two, the keys laid on it tell.
-BESIDE_A_PATH = {"path", *PassageFile.model_fields, *QueryFile.model_fields, *QrelsFile.model_fields}
+# What may be written as its bare path or factory string, by the keys that others lay on it; all else is a bare name.
+BARE = {
+    "path": {"path", *PassageFile.model_fields, *QueryFile.model_fields, *QrelsFile.model_fields},
+    "factory": {*Index.model_fields},
+}
 
 
 def merge(base: Any, over: Any) -> Any:
-    """Lay `over` on `base`, key by key; an answer with another `name` replaces the whole answer."""
+    """Lay `over` on `base`, key by key; an answer with another `name`, or another `factory`, replaces the whole."""
     if isinstance(base, str) and isinstance(over, Mapping):
-        base = {"path" if over.keys() & BESIDE_A_PATH else "name": base}
+        base = {next((key for key, beside in BARE.items() if over.keys() & beside), "name"): base}
     if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
         return over
     # A collection has a name too, but is no answer: it is told by its format.
-    told = "format" if "format" in base else "name"
+    told = next((key for key in ("format", "factory") if key in base), "name")
     if told in base and over.get(told, base[told]) != base[told]:
         return over
     return {**base, **{key: merge(base[key], value) if key in base else value for key, value in over.items()}}
@@ -573,6 +696,7 @@ def _contradictions(config: Config) -> Iterator[HardnegError]:
         yield from _wrong_answers(at, system, config)
     yield from _cycles(systems)
     yield from _wrong_encoder(config)
+    yield from _wrong_analyses(config)
     tiny = config.encoder.tiny
     if tiny.hidden % tiny.heads:
         yield HardnegError(
@@ -587,6 +711,14 @@ def _contradictions(config: Config) -> Iterator[HardnegError]:
             split_name(measure, f"evaluation.measures.{number}")
         except HardnegError as fault:
             yield fault
+        else:
+            if measure == config.evaluation.main_measure and lower_is_better(measure):
+                yield HardnegError(
+                    "The main measure must be one of which more is better.",
+                    where="evaluation.main_measure",
+                    found=measure,
+                    remedy="name another of evaluation.measures.",
+                )
     if config.evaluation.main_measure not in config.evaluation.measures:
         yield HardnegError(
             "The main measure is not measured.",
@@ -771,13 +903,14 @@ def _wrong_answers(at: str, system: System, config: Config) -> Iterator[HardnegE
             )
         return
     if system.trains == "nothing":
-        if system.from_ is None or ":" not in system.from_:
+        elsewhere = system.from_ is not None and ":" in system.from_
+        if not elsewhere and (system.from_ is None or system.index is None):
             yield HardnegError(
-                "A dense system that trains nothing needs a trained one of another study.",
+                "A dense system that trains nothing needs a trained one: of another study, or for another index.",
                 where=f"{at}.from",
                 found=system.from_ or "nothing",
-                expected="`study:system`, or trains: both_encoders or query_encoder",
-                remedy="name the study's system, train this one, or set `retriever: bm25`.",
+                expected="`study:system`; or a system of this study and an `index`; or trains: both_encoders",
+                remedy="name the study's system, or an index, or train this one, or set `retriever: bm25`.",
             )
         return
     if config.splits.train is None:
@@ -800,18 +933,15 @@ def _wrong_answers(at: str, system: System, config: Config) -> Iterator[HardnegE
             remedy="set train.steps or train.epochs.",
         )
     if system.trains == "query_encoder":
-        if (
-            not live
-            or not isinstance(system.refresh, axes.EveryStep)
-            or not list_loss
-            or not isinstance(system.sampler, axes.AllSampler)
-        ):
+        dynamic = (live, isinstance(system.refresh, axes.EveryStep), isinstance(system.sampler, axes.AllSampler))
+        if not list_loss or isinstance(source, axes.NoSource) or len(set(dynamic)) > 1:
             yield HardnegError(
-                "Training the query encoder alone needs the live index.",
+                "Training the query encoder alone goes over lists, live or static.",
                 where=at,
                 found=answers,
-                expected="source live, refresh every_step, sampler all, loss lambda_ranknet or list_ranknet",
-                remedy="start from `preset: adore`.",
+                expected="source live, refresh every_step, sampler all; or none of these three, and a source; "
+                "and loss lambda_ranknet or list_ranknet",
+                remedy="start from `preset: adore` or `preset: static`.",
             )
         if system.from_ is None:
             yield HardnegError(
@@ -821,14 +951,19 @@ def _wrong_answers(at: str, system: System, config: Config) -> Iterator[HardnegE
                 expected="the name of a dense system",
                 remedy="set `from`.",
             )
-        return
-    if live or list_loss or isinstance(system.refresh, axes.EveryStep) or isinstance(system.sampler, axes.AllSampler):
+    elif live or list_loss or isinstance(system.refresh, axes.EveryStep) or isinstance(system.sampler, axes.AllSampler):
         yield HardnegError(
             "The live index serves training of the query encoder only.",
             where=at,
             found=answers,
             remedy="set `trains: query_encoder`, or take a static source, sampler and loss.",
         )
+    yield from _wrong_source(at, system, config)
+
+
+def _wrong_source(at: str, system: System, config: Config) -> Iterator[HardnegError]:
+    """Whether candidates are there to draw from, and as many as are drawn."""
+    source, loss, train, answers = system.source, system.loss, system.train, f"source {system.source.name}"
     mined = config.systems.get(source.system or "") if isinstance(source, axes.RunSource) else None
     if mined is not None and (
         mined.retriever == "vectors" or (mined.retriever == "run" and config.splits.train not in mined.runs)
@@ -850,7 +985,7 @@ def _wrong_answers(at: str, system: System, config: Config) -> Iterator[HardnegE
         yield HardnegError(
             "Source `self` and refresh `rounds` go together.",
             where=at,
-            found=f"source {source.name}, refresh {system.refresh.name}",
+            found=f"{answers}, refresh {system.refresh.name}",
             remedy="use both, or neither (`source: {name: run, system: ...}` mines once).",
         )
     if isinstance(source, axes.SelfSource) and system.from_ is None:
@@ -885,7 +1020,8 @@ def _wrong_answers(at: str, system: System, config: Config) -> Iterator[HardnegE
             expected=f"at most sampler.k, {system.sampler.k}",
             remedy="lower count or raise k.",
         )
-    if isinstance(source, axes.NoSource) and (not isinstance(system.batch, axes.InBatch) or train.batch_size == 1):
+    alone = not isinstance(system.batch, axes.InBatch) or train.batch_size == 1
+    if system.trains == "both_encoders" and isinstance(source, axes.NoSource) and alone:
         yield HardnegError(
             "This system has no negatives at all.",
             where=at,
@@ -902,6 +1038,80 @@ def _wrong_answers(at: str, system: System, config: Config) -> Iterator[HardnegE
             where=f"{at}.loss.alpha",
             found=f"source {source.name}, batch {system.batch.name}",
             remedy="remove alpha.",
+        )
+
+
+def _wrong_analyses(config: Config) -> Iterator[HardnegError]:
+    """Whether analyses and exports name systems that are there, and of the kind that they look into."""
+    asked, systems = config.analyses, config.systems
+    dense = [name for name, system in systems.items() if system.retriever == "dense"]
+    vectors = [name for name, system in systems.items() if system.retriever in ("dense", "vectors")]
+    queries = [name for name in dense if systems[name].trains == "query_encoder"]
+    named: list[tuple[str, Iterable[str | None], list[str], str]] = [
+        (
+            "export",
+            config.export,
+            [n for n, s in systems.items() if s.retriever in ("dense", "bm25")],
+            "that ranks here",
+        ),
+        ("analyses.baselines", asked.baselines, list(systems), "of this configuration"),
+        ("analyses.speed_baseline", [asked.speed_baseline], dense, "that is trained"),
+    ]
+    if asked.negatives:
+        named.append(("analyses.negatives.teacher", [asked.negatives.teacher], dense, "with encoders"))
+    if asked.examples:
+        named += [
+            (f"analyses.examples.{key}", [getattr(asked.examples, key)], list(systems), "of this configuration")
+            for key in ("system", "baseline")
+        ]
+    if asked.compression:
+        named.append(("analyses.compression.base", [asked.compression.base], vectors, "with vectors"))
+        named.append(("analyses.compression.systems", asked.compression.systems, queries, "that trains query_encoder"))
+    if asked.probes:
+        named.append(("analyses.probes.systems", asked.probes.systems, queries, "that trains query_encoder"))
+    if asked.movement:
+        probed = list(asked.probes.systems) if asked.probes else []
+        named.append(("analyses.movement.system", [asked.movement.system], probed, "of analyses.probes.systems"))
+    if asked.seeds:
+        named.append(("analyses.seeds.systems", asked.seeds.systems, dense, "that is trained"))
+    for base, variants in asked.ablation.items():
+        named.append((f"analyses.ablation.{base}", [base, *variants.values()], list(systems), "of this configuration"))
+    for where, names, allowed, kind in named:
+        for name in names:
+            if name is not None and name not in allowed:
+                near = nearest(name, allowed)
+                yield HardnegError(
+                    f"An analysis or export names no system {kind}.",
+                    where=where,
+                    found=name,
+                    expected=", ".join(allowed) or "none is there",
+                    remedy=f"did you mean {near}?" if near else "name one of these, or remove the key.",
+                )
+    if asked.split is not None and asked.split not in config.splits.evaluate:
+        yield HardnegError(
+            "The split to look at is not evaluated.",
+            where="analyses.split",
+            found=asked.split,
+            expected=", ".join(config.splits.evaluate),
+            remedy="add it to splits.evaluate, or name one of these.",
+        )
+    if asked.compression:
+        for name in asked.compression.systems:
+            if name in queries and systems[name].from_ != asked.compression.base:
+                yield HardnegError(
+                    "A system to compare on compressed indexes starts from another base.",
+                    where="analyses.compression.systems",
+                    found=f"{name}, from {systems[name].from_}",
+                    expected=f"from: {asked.compression.base}",
+                    remedy="change its `from`, or leave it out.",
+                )
+    if asked.seeds and config.seed in asked.seeds.more:
+        yield HardnegError(
+            "A further seed is the seed itself.",
+            where="analyses.seeds.more",
+            found=str(config.seed),
+            expected="seeds other than `seed`",
+            remedy="remove it.",
         )
 
 

@@ -103,11 +103,16 @@ class Encoder(nn.Module):
         return sorted(str(path.relative_to(folder)) for path in target.rglob("*") if path.is_file())
 
     @classmethod
-    def load(cls, model: Artifact) -> Self:
-        """Read the encoder that a training stage sealed. Weights are safetensors; pickles are never read."""
+    def load(cls, model: Artifact, backbone: nn.Module | None = None) -> Self:
+        """Read the encoder that a training stage sealed. Weights are safetensors; pickles are never read.
+
+        Args:
+            model: the stage.
+            backbone: stands in for the stage's own, which is then not read.
+        """
         target = model.folder / FOLDER
         settings = json.loads((target / "settings.json").read_text(encoding="utf-8"))
-        encoder = cls(_pretrained(str(target / "backbone"), settings), settings)
+        encoder = cls(backbone or _pretrained(str(target / "backbone"), settings), settings)
         if (target / "head.safetensors").exists():
             encoder.head.load_state_dict(load_file(target / "head.safetensors"))
         return encoder

@@ -9,11 +9,19 @@ from hardneg.errors import HardnegError, nearest
 
 
 class Known(NamedTuple):
-    """A measure that can be asked for: its name in ir_measures, whether it needs `@k`, and what it means."""
+    """A measure that can be asked for.
+
+    Attributes:
+        name: in ir_measures.
+        needs_cut: whether it needs `@k`.
+        meaning: in one phrase.
+        complement: whether it is 1 minus what ir_measures gives, and 0 for a query without hits; the lower the better.
+    """
 
     name: str
     needs_cut: bool
     meaning: str
+    complement: bool = False
 
 
 KNOWN = {
@@ -28,6 +36,7 @@ KNOWN = {
     "MAP": Known("AP", False, "mean of the precision at each relevant passage{cut}, 0 for those not found"),
     "Success": Known("Success", True, "1 where a relevant passage is found{cut}, else 0"),
     "Judged": Known("Judged", False, "share of the passages{cut} that are judged at all for the query"),
+    "Hole": Known("Judged", True, "share of the passages{cut} that are not judged for the query", complement=True),
 }
 
 _NAME = re.compile(r"(?P<base>[A-Za-z]+)(@(?P<cut>[1-9][0-9]*))?")
@@ -62,3 +71,8 @@ def meaning(name: str) -> str:
     """What a measure means, in one phrase; its mean over queries is reported."""
     base, cut = split_name(name)
     return KNOWN[base].meaning.format(cut=f" in the first {cut}" if cut else "")
+
+
+def lower_is_better(name: str) -> bool:
+    """Whether a measure counts what one would rather not have."""
+    return KNOWN[split_name(name)[0]].complement

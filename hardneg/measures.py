@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from scipy import stats
 
-from hardneg.measure_names import KNOWN, split_name
+from hardneg.measure_names import KNOWN, lower_is_better, split_name
 
 RESAMPLES = 10_000
 
@@ -26,7 +26,7 @@ _FLIP_BATCH = 200
 
 
 def parse_measures(names: Sequence[str]) -> dict[str, ir_measures.Measure]:
-    """Measures by the names the field uses, such as MRR@10, nDCG@10, R@100, MAP, Success@20, Judged@10.
+    """Measures by the names the field uses, such as MRR@10, nDCG@10, R@100, MAP, Success@20, Judged@10, Hole@10.
 
     Returns:
         the measures of ir_measures under the given names, in the given order.
@@ -87,16 +87,16 @@ def evaluate(
                 # Scored by rank, so that ties in the model's scores cannot be broken otherwise than the run does.
                 names = map(str, found_passage[rows].tolist())
                 ranking[str(place)] = dict(zip(names, (-rank[rows].astype(np.float64)).tolist(), strict=True))
-        for result in ir_measures.iter_calc(list(asked.values()), truth, ranking):
+        for result in ir_measures.iter_calc(list(dict.fromkeys(asked.values())), truth, ranking):
             values[result.measure, result.query_id] = float(result.value)
-    return pd.DataFrame(
-        [
-            (query_ids[query], name, values[measure, str(place)])
-            for name, measure in asked.items()
-            for place, query in enumerate(judged.tolist())
-        ],
-        columns=["query_id", "measure", "value"],
-    )
+    scored = []
+    for name, measure in asked.items():
+        for place, query in enumerate(judged.tolist()):
+            value = values[measure, str(place)]
+            if lower_is_better(name):
+                value = 1 - value if hits[0, place] < hits[1, place] else 0.0
+            scored.append((query_ids[query], name, value))
+    return pd.DataFrame(scored, columns=["query_id", "measure", "value"])
 
 
 def aggregate(per_query: pd.DataFrame) -> pd.DataFrame:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -25,6 +27,7 @@ from hardneg.config import (
     Config,
     Encoder,
     FolderCollection,
+    Index,
     IrDatasetsCollection,
     Model,
     PyDocsCollection,
@@ -42,6 +45,16 @@ RESULTS = Path("results")
 
 # How texts are read: the tokenizer's business, not the weights'.
 READING = ("passage_template", "lower_case", "prefix_space", "characters", "contract")
+
+# Settings of an index that only its searches see.
+SEARCHED = ("nprobe", "ef_search")
+
+EXPORTED = ("tokenizer", "model", "passage_model", "passages", "index", "run", "measure")
+
+# Another seed's systems are scored, not looked into; what changes their training stays.
+ONLY_SYSTEMS: dict[str, None] = dict.fromkeys(
+    ("errors", "negatives", "agreement", "examples", "compression", "movement", "seeds")
+)
 
 ARITHMETIC = "hardneg.devices:set_arithmetic_threads"
 TEXT_TO_VECTOR = ("hardneg.encoder:Encoder", "hardneg.tokens:TokenStore")
@@ -68,6 +81,12 @@ ROOTS: dict[str, tuple[str, ...]] = {
         ARITHMETIC,
     ),
     "adore": ("hardneg.training.query_encoder:train", ARITHMETIC),
+    "errors": ("hardneg.analysis.errors:pairwise_errors", ARITHMETIC),
+    "trajectory": ("hardneg.analysis.trajectory:trajectory", ARITHMETIC),
+    "diagnosis": ("hardneg.analysis.diagnosis:diagnose", ARITHMETIC),
+    "agreement": ("hardneg.analysis.agreement:agreement",),
+    "movement": ("hardneg.analysis.movement:movement", ARITHMETIC),
+    "export": ("hardneg.export.export:export",),
     "measure": (
         "hardneg.measures:evaluate",
         "hardneg.measures:parse_measures",
@@ -156,6 +175,59 @@ class SystemStages:
     index: Stage | None = None
 
 
+class Cell(NamedTuple):
+    """A system, or the base, on an index.
+
+    Attributes:
+        system: its name.
+        trained_on: the index it was trained on; None for the base.
+        served_on: the index that ranks for it here.
+        built: that index's stage.
+        measure: what scores it.
+    """
+
+    system: str
+    trained_on: Index | None
+    served_on: Index
+    built: Stage
+    measure: Stage
+
+
+@dataclass
+class Analysed:
+    """The stages behind the report's analyses, by system; empty where nothing was asked for."""
+
+    errors: dict[str, Stage] = field(default_factory=dict)
+    diagnosis: dict[str, Stage] = field(default_factory=dict)
+    agreement: Stage | None = None
+    trajectory: dict[str, list[Stage]] = field(default_factory=dict)
+    movement: Stage | None = None
+    compression: list[Cell] = field(default_factory=list)
+    seeds: dict[tuple[str, int], Stage] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> set[str]:
+        """Which optional parts of the report's material there will be; see `hardneg.report.material`."""
+        made = {
+            "errors": self.errors,
+            "negatives": self.diagnosis,
+            "agreement": self.agreement,
+            "trajectory": self.trajectory,
+            "movement": self.movement,
+            "compression": self.compression,
+            "seeds": self.seeds,
+        }
+        return {part for part, stages in made.items() if stages}
+
+    @property
+    def manifests(self) -> list[Path]:
+        """What must be finished before the report is written."""
+        stages = [*self.errors.values(), *self.diagnosis.values(), *chain.from_iterable(self.trajectory.values())]
+        stages += [stage for stage in (self.agreement, self.movement) if stage is not None]
+        stages += [stage for cell in self.compression for stage in (cell.built, cell.measure)]
+        return list(dict.fromkeys(stage.manifest for stage in (*stages, *self.seeds.values())))
+
+
 class Plan:
     """All stages of a configuration, parents first.
 
@@ -173,6 +245,7 @@ class Plan:
         self._within = within
         self._stages: dict[tuple[str, str, str, str], Stage] = {}
         self._studies: dict[str, Plan] = {}
+        self._rounds: dict[str, list[Stage]] = {}
         self._digests = ARTIFACTS / ".digests.json"
         self._revisions = _Revisions(ARTIFACTS / ".revisions.json", PACKAGE)
         self.collection = self._collection()
@@ -180,6 +253,8 @@ class Plan:
         for name in _in_order(config.systems):
             self.systems[name] = self._system(name, config.systems[name])
         self.systems = {name: self.systems[name] for name in config.systems}
+        self.analyses = self._analyses()
+        self.exports = {name: self._export(name) for name in config.export}
         self._revisions.save()
 
     # --- what the workflow asks ---
@@ -211,32 +286,63 @@ class Plan:
     @property
     def summary(self) -> dict[str, Any]:
         """What the summary and the report are made from; it changes with any version, so it is their parameter."""
-        rows = []
-        for name, system in self.config.systems.items():
-            row = {"system": name, "starts from": system.from_ or "", "trains": system.trains.replace("_", " ")}
-            if system.retriever == "dense":
-                mined = (
-                    f" ({system.source.system or system.from_})" if isinstance(system.source, axes.RunSource) else ""
-                )
-                row |= {"source": system.source.name + mined, "sampler": system.sampler.name, "loss": system.loss.name}
-                row |= {
-                    "batch": system.batch.name if system.trains == "both_encoders" else "",
-                    "refresh": system.refresh.name,
-                }
-            else:
-                row |= dict.fromkeys(("source", "sampler", "loss", "batch", "refresh"), "")
-            rows.append(row)
+        asked, made = self.config.analyses, self.analyses
+        names = {name_of(stage.record): place for place, stage in enumerate(self.stages)}
         return {
             "dataset": self.dataset,
             "main_measure": self.config.evaluation.main_measure,
             "pairs": self._pairs(),
+            "baselines": asked.baselines,
             "measures": [[name, str(stages.measure.manifest)] for name, stages in self.systems.items()],
             "collection": str(self.collection.manifest),
-            "stages": [str(stage.manifest) for stage in self.stages],
-            "systems": rows,
+            "stages": [
+                {"manifest": str(stage.manifest), "parents": [names[name_of(p.record)] for p in stage.parents.values()]}
+                for stage in self.stages
+            ],
+            "systems": [self._described(name) for name in self.config.systems],
+            "models": {
+                name: str(stages.model.manifest) for name, stages in self.systems.items() if stages.model is not None
+            },
+            "runs": {name: str(stages.run.manifest) for name, stages in self.systems.items()},
+            "exports": {name: str(stage.manifest) for name, stage in self.exports.items()},
             "relevant_grade": self.config.evaluation.relevant_grades(self.config.splits.evaluate),
-            "command": f"snakemake --cores all --configfile this.yaml\n\n# this.yaml\n{self._configuration()}",
+            "analyses": {
+                **asked.model_dump(mode="json"),
+                "split": self.config.analysed_split,
+                "windows": self.config.collection.windows is not None,
+                "seed": self.config.seed,
+            },
+            "errors": [[name, str(stage.manifest)] for name, stage in made.errors.items()],
+            "diagnosis": [[name, str(stage.manifest)] for name, stage in made.diagnosis.items()],
+            "agreement": str(made.agreement.manifest) if made.agreement else None,
+            "trajectory": [[name, str(s.manifest)] for name, stages in made.trajectory.items() for s in stages],
+            "movement": str(made.movement.manifest) if made.movement else None,
+            "compression": [
+                {
+                    "system": cell.system,
+                    "trained_on": cell.trained_on.label if cell.trained_on else None,
+                    "served_on": cell.served_on.label,
+                    "index": str(cell.built.manifest),
+                    "measure": str(cell.measure.manifest),
+                }
+                for cell in made.compression
+            ],
+            "seeds": [[name, seed, str(stage.manifest)] for (name, seed), stage in made.seeds.items()],
+            "configuration": self._configuration(),
         }
+
+    def _described(self, name: str) -> dict[str, str]:
+        """A system's answers in words."""
+        system = self.config.systems[name]
+        row = {"system": name, "starts_from": system.from_ or "", "trains": system.trains.replace("_", " ")}
+        dense, trained = system.retriever == "dense", system.trains != "nothing"
+        mined = f" ({system.source.system or system.from_})" if isinstance(system.source, axes.RunSource) else ""
+        row |= {"source": system.source.name + mined, "sampler": system.sampler.name, "loss": system.loss.name}
+        row |= {"batch": system.batch.name if system.trains == "both_encoders" else "", "refresh": system.refresh.name}
+        if not trained:
+            row |= dict.fromkeys(("source", "sampler", "loss", "batch", "refresh"), "")
+        row["index"] = self.config.index_of(name).label if dense or system.retriever == "vectors" else ""
+        return row
 
     def _configuration(self) -> str:
         """The configuration, defaults and presets filled in, as YAML; without what never changes a result."""
@@ -244,7 +350,10 @@ class Plan:
         return yaml.safe_dump(plain, sort_keys=False)
 
     def _pairs(self) -> list[tuple[str, str]]:
-        """Each dense system against BM25, what it starts from, and earlier systems that start from the same one."""
+        """Each system against BM25, what it starts from, and where both encoders train its equals.
+
+        Equals are earlier systems that start from the same one.
+        """
         pairs: dict[tuple[str, str], None] = {}
         systems = self.config.systems
         for place, (name, system) in enumerate(systems.items()):
@@ -254,7 +363,9 @@ class Plan:
             baselines = [other for other, s in systems.items() if s.retriever == "bm25"]
             baselines += [system.from_] if system.from_ else []
             baselines += [
-                other for other, s in earlier if system.from_ and s.from_ == system.from_ and s.trains == system.trains
+                other
+                for other, s in earlier
+                if system.from_ and s.from_ == system.from_ and s.trains == system.trains == "both_encoders"
             ]
             pairs |= dict.fromkeys((name, baseline) for baseline in baselines)
         return list(pairs)
@@ -467,17 +578,28 @@ class Plan:
                 made = self._dual_encoder(name, system)
             else:
                 made = self._untrained(name, system)
-            run = self._add(
-                "run",
-                name,
-                {"splits": evaluate, "depth": depth, "threads": self.config.arithmetic.encoding_threads},
-                {"passages": made["passages"], "index": made["index"], "queries": made["queries"]},
-            )
+            run = self._dense_run(name, made, self.config.index_of(name))
+        return SystemStages(run=run, measure=self._measure(name, run), **made)
+
+    def _dense_run(self, label: str, made: dict[str, Stage], index: Index) -> Stage:
+        """The ranking of the evaluated splits, from the index in `made`, which is of the kind `index`."""
+        settings = self._searched(list(self.config.splits.evaluate), self.config.evaluation.depth, index)
+        return self._add("run", label, settings, {role: made[role] for role in ("passages", "index", "queries")})
+
+    def _measure(self, label: str, run: Stage) -> Stage:
         evaluation = self.config.evaluation
-        settings = {"measures": evaluation.measures, "relevant_grade": evaluation.relevant_grades(evaluate)}
-        return SystemStages(
-            run=run, measure=self._add("measure", name, settings, {"collection": self.collection, "run": run}), **made
-        )
+        grades = evaluation.relevant_grades(self.config.splits.evaluate)
+        settings = {"measures": evaluation.measures, "relevant_grade": grades}
+        return self._add("measure", label, settings, {"collection": self.collection, "run": run})
+
+    def _searched(self, splits: list[str], depth: int, index: Index | None = None) -> dict[str, Any]:
+        """Settings of a search; without an index it is exact."""
+        return {
+            "splits": splits,
+            "depth": depth,
+            "search": _search_of(index),
+            "threads": self.config.arithmetic.encoding_threads,
+        }
 
     def _bm25_run(self, name: str, splits: list[str], depth: int) -> Stage:
         settings = {**_plain(self.config.bm25, drop=["passage_template"]), "splits": splits, "depth": depth}
@@ -508,7 +630,11 @@ class Plan:
                 if split in splits
             }
         vectors = self._add("given_vectors", name, settings, {"collection": self.collection})
-        return {"passages": vectors, "queries": vectors, "index": self._index(name, vectors)}
+        return {
+            "passages": vectors,
+            "queries": vectors,
+            "index": self._index(name, vectors, self.config.index_of(name)),
+        }
 
     def _digest(self, path: Path, key: str) -> str:
         if not path.is_file():
@@ -521,40 +647,40 @@ class Plan:
             )
         return cached_digest(path, self._digests)
 
-    def _base(self, name: str, system: System, encoded: bool, indexed: bool) -> dict[str, Stage]:
+    def _base(self, name: str, system: System, encoded: bool) -> dict[str, Stage]:
         """What a system starts from; nothing where it starts from none.
 
         Args:
             name: of the system.
             system: its answers.
             encoded: whether vectors of this collection's passages are needed, which another study has not.
-            indexed: whether an index of them is.
         """
         start = self._start(system, name)
         if start is None:
             return {}
         assert system.from_ is not None
         if ":" not in system.from_:
-            return {role: stage for role, stage in vars(start).items() if stage is not None}
+            made = _there(vars(start))
+            return {role: stage for role, stage in made.items() if role not in ("run", "measure")}
         assert start.tokenizer is not None and start.model is not None and start.passage_model is not None
         label = system.from_.replace(":", ".")
         base = {"tokenizer": self._adopt(start.tokenizer), "passage_model": self._adopt(start.passage_model)}
-        if encoded or indexed:
+        if encoded:
             base |= self._encoded(label, base["tokenizer"], base["passage_model"])
-        if indexed:
-            base["index"] = self._index(label, base["passages"])
         return {**base, "model": self._adopt(start.model)}
 
     def _untrained(self, name: str, system: System) -> dict[str, Stage]:
-        """Another study's system on this collection, as it is."""
-        base = self._base(name, system, encoded=True, indexed=True)
-        queries = self._queries(name, base["tokenizer"], base["model"], list(self.config.splits.evaluate))
-        return {**base, "queries": queries}
+        """Another system as it is: another study's on this collection, or one of this study with another index."""
+        base = self._base(name, system, encoded=True)
+        index = self._index(base["passages"].label, base["passages"], self.config.index_of(name))
+        if "queries" not in base:
+            base["queries"] = self._queries(name, base["tokenizer"], base["model"], list(self.config.splits.evaluate))
+        return {**base, "index": index}
 
     def _dual_encoder(self, name: str, system: System) -> dict[str, Stage]:
         source = system.source
         mines_it = isinstance(source, axes.SelfSource) or (isinstance(source, axes.RunSource) and not source.system)
-        base = self._base(name, system, encoded=mines_it, indexed=False)
+        base = self._base(name, system, encoded=mines_it)
         tokenizer = base.get("tokenizer") or self.tokenizer
         rounds = system.refresh.rounds if isinstance(system.refresh, axes.Rounds) else 1
         made: dict[str, Stage] = {}
@@ -582,7 +708,8 @@ class Plan:
             ]
             made = self._encoded(label, tokenizer, self._add("train", label, settings, parents, roots))
         queries = self._queries(name, tokenizer, made["model"], list(self.config.splits.evaluate))
-        return {**made, "queries": queries, "index": self._index(name, made["passages"])}
+        index = self._index(name, made["passages"], self.config.index_of(name))
+        return {**made, "queries": queries, "index": index}
 
     def _trained(self, system: System) -> dict[str, Any]:
         arithmetic = self.config.arithmetic
@@ -610,8 +737,8 @@ class Plan:
         settings = {"threads": arithmetic.encoding_threads, "precision": arithmetic.precision, "splits": splits}
         return self._add("queries", label, settings, {"model": model, "tokens": self._tokens(tokenizer)})
 
-    def _index(self, label: str, passages: Stage) -> Stage:
-        settings = {**_plain(self.config.index), "threads": self.config.arithmetic.encoding_threads}
+    def _index(self, label: str, passages: Stage, index: Index) -> Stage:
+        settings = {**_plain(index, drop=SEARCHED), "threads": self.config.arithmetic.encoding_threads}
         return self._add("index", label, settings, {"passages": passages})
 
     def _negatives(self, system: System, latest: dict[str, Stage]) -> Stage:
@@ -635,7 +762,7 @@ class Plan:
             run = self._add(
                 "run",
                 label,
-                {"splits": [train], "depth": source.depth, "threads": self.config.arithmetic.encoding_threads},
+                self._searched([train], source.depth),
                 {
                     "passages": encoded["passages"],
                     "queries": self._queries(label, encoded["tokenizer"], encoded["model"], [train]),
@@ -647,25 +774,157 @@ class Plan:
         )
 
     def _query_encoder(self, name: str, system: System) -> dict[str, Stage]:
-        base = self._base(name, system, encoded=True, indexed=True)
-        settings = {**self._trained(system), "source": _plain(system.source)}
-        parents = {
-            "collection": self.collection,
-            "tokens": self._tokens(base["tokenizer"]),
-            "init": base["model"],
-            "passages": base["passages"],
-            "index": base["index"],
-        }
-        model = self._add("adore", name, settings, parents, [system.source.implemented_by, system.loss.implemented_by])
+        base = self._base(name, system, encoded=True)
+        chosen, source = self.config.index_of(name), system.source
+        index = self._index(base["passages"].label, base["passages"], chosen)
+        probes = self.config.analyses.probes
+        probed = probes is not None and name in probes.systems
+        rounds = system.refresh.rounds if isinstance(system.refresh, axes.Rounds) else 1
+        roots = [answer.implemented_by for answer in (source, system.sampler, system.refresh, system.loss)]
+        self._rounds[name] = []
+        for number in range(1, rounds + 1):
+            parents = {
+                "collection": self.collection,
+                "tokens": self._tokens(base["tokenizer"]),
+                "init": base["model"],
+                "passages": base["passages"],
+                "index": index,
+            }
+            latest = base
+            if self._rounds[name]:
+                parents["continues"] = self._rounds[name][-1]
+                latest = {**base, "model": parents["continues"]}
+            if isinstance(source, axes.RunSource | axes.SelfSource):
+                parents["negatives"] = self._negatives(system, latest)
+            settings = {
+                **self._trained(system),
+                "source": _plain(source) if source.live else {"name": source.name},
+                "sampler": _plain(system.sampler),
+                "refresh": _plain(system.refresh),
+                "round": number,
+                "search": _search_of(chosen),
+                "probe": {"every": probes.every, "split": self.config.analysed_split} if probes and probed else None,
+            }
+            label = name if number == rounds else f"{name}.{number}"
+            self._rounds[name].append(self._add("adore", label, settings, parents, roots))
+        model = self._rounds[name][-1]
         queries = self._queries(name, base["tokenizer"], model, list(self.config.splits.evaluate))
-        return {
-            "tokenizer": base["tokenizer"],
-            "model": model,
-            "passage_model": base["passage_model"],
-            "passages": base["passages"],
-            "queries": queries,
-            "index": base["index"],
+        return {**base, "model": model, "queries": queries, "index": index}
+
+    # --- what the report looks into ---
+
+    def _analyses(self) -> Analysed:
+        asked = self.config.analyses
+        dense = {name: stages for name, stages in self.systems.items() if stages.passages is not None}
+        made = Analysed()
+        if asked.errors is not None and self.config.collection.windows is None:  # passages are counted, not documents
+            made.errors = {name: self._errors(name, stages, asked.errors.k) for name, stages in dense.items()}
+        if asked.negatives is not None:
+            trained = [name for name, system in self.config.systems.items() if system.trains != "nothing"]
+            made.diagnosis = {name: self._diagnosis(name, asked.negatives.teacher) for name in trained}
+        if asked.agreement is not None:
+            runs = {f"run.{name}": stages.run for name, stages in self.systems.items()}
+            settings = {**_plain(asked.agreement), **self._looked_at()}
+            made.agreement = self._add("agreement", self.dataset, settings, {"collection": self.collection, **runs})
+        if asked.probes is not None:
+            made.trajectory = {
+                name: [self._trajectory(name, model, asked.probes.k) for model in self._rounds[name]]
+                for name in asked.probes.systems
+            }
+        if asked.movement is not None:
+            name = asked.movement.system
+            settings = {**_plain(asked.movement, drop=["system"]), **self._looked_at(), "seed": self.config.seed}
+            settings["threads"] = self.config.arithmetic.encoding_threads
+            parents = {"collection": self.collection, "passages": self.systems[name].passages}
+            parents["model"] = self._rounds[name][-1]
+            made.movement = self._add("movement", name, settings, _there(parents))
+        if asked.compression is not None:
+            made.compression = self._compression(asked.compression.base, asked.compression.systems)
+        if asked.seeds is not None:
+            for seed in asked.seeds.more:
+                again = self.config.model_copy(
+                    update={
+                        "seed": seed,
+                        "analyses": self.config.analyses.model_copy(update=ONLY_SYSTEMS),
+                        "export": (),
+                    }
+                )
+                other = Plan(again, self._within)
+                made.seeds |= {(name, seed): self._adopt(other.systems[name].measure) for name in asked.seeds.systems}
+                for name in asked.seeds.systems:
+                    self._adopt(other.systems[name].run)
+        return made
+
+    def _looked_at(self) -> dict[str, Any]:
+        """The split that analyses look at, and its lowest relevant grade."""
+        split = self.config.analysed_split
+        return {"split": split, "relevant_grade": self.config.evaluation.relevant_grades([split])[split]}
+
+    def _errors(self, name: str, stages: SystemStages, k: int) -> Stage:
+        settings = {**self._looked_at(), "k": k, "threads": self.config.arithmetic.encoding_threads}
+        parents = {"collection": self.collection, "passages": stages.passages, "queries": stages.queries}
+        return self._add("errors", name, settings, _there(parents))
+
+    def _diagnosis(self, name: str, teacher: str | None) -> Stage:
+        train = self.config.splits.train
+        assert train is not None
+        model = self.systems[name].model
+        assert model is not None
+        parents: dict[str, Stage | None] = {"collection": self.collection, "model": model}
+        if (negatives := model.parents.get("negatives")) is not None:
+            parents |= {"run": negatives.parents["run"], "negatives": negatives}
+            if teacher is not None:
+                judge = self.systems[teacher]
+                assert judge.tokenizer is not None and judge.model is not None
+                parents["teacher_passages"] = judge.passages
+                parents["teacher_queries"] = self._queries(teacher, judge.tokenizer, judge.model, [train])
+        settings = {"split": train, "threads": self.config.arithmetic.encoding_threads}
+        return self._add("diagnosis", name, settings, _there(parents))
+
+    def _trajectory(self, name: str, model: Stage, k: int) -> Stage:
+        evaluation, index = self.config.evaluation, self.config.index_of(name)
+        settings = {**self._looked_at(), "k": k, "measures": evaluation.measures, "depth": evaluation.depth}
+        settings |= {"search": _search_of(index), "threads": self.config.arithmetic.encoding_threads}
+        parents = {role: model.parents.get(role) for role in ("collection", "passages", "index", "negatives")}
+        return self._add("trajectory", model.label, settings, _there({**parents, "model": model}))
+
+    def _compression(self, base: str, systems: Sequence[str]) -> list[Cell]:
+        """Every system, and the base, on every index that one of them was trained on."""
+        cells, indexes = [], {name: self.config.index_of(name) for name in systems}
+        for name in (base, *systems):
+            stages = self.systems[name]
+            assert stages.passages is not None and stages.queries is not None
+            for index in dict.fromkeys(indexes.values()):
+                built = self._index(stages.passages.label, stages.passages, index)
+                made = {"passages": stages.passages, "index": built, "queries": stages.queries}
+                label = f"{name}.on.{re.sub(r'[^A-Za-z0-9]+', '-', index.factory)}"
+                measure = self._measure(label, self._dense_run(label, made, index))
+                cells.append(Cell(name, indexes.get(name), index, built, measure))
+        return cells
+
+    def _export(self, name: str) -> Stage:
+        """A system in the layouts of other tools."""
+        stages, evaluation = self.systems[name], self.config.evaluation
+        settings = {
+            "system": name,
+            "splits": list(self.config.splits.evaluate),
+            "measures": evaluation.measures,
+            "search": _search_of(self.config.index_of(name)),
+            "about": {"systems": self._chain(name), "format": self.config.collection.format},
         }
+        parents = {role: getattr(stages, role) for role in EXPORTED}
+        if stages.tokenizer is not None:
+            parents["tokens"] = self._tokens(stages.tokenizer)
+        return self._add("export", name, settings, _there({"collection": self.collection, **parents}))
+
+    def _chain(self, name: str) -> dict[str, Any]:
+        """A system's answers, and those of the systems it starts from and mines; the nearest first."""
+        system = self.config.systems[name]
+        answers = {name: system.model_dump(mode="json", by_alias=True, exclude={"runs", "vectors"})}
+        for other in (system.from_, getattr(system.source, "system", None)):
+            if other in self.config.systems:
+                answers |= self._chain(other)
+        return answers
 
 
 class _Revisions:
@@ -749,6 +1008,15 @@ def local_backbone(encoder: Encoder) -> Path | None:
 
 def _plain(model: Model | axes.Answer, drop: Sequence[str] = ()) -> dict[str, Any]:
     return model.model_dump(mode="json", exclude=set(drop))
+
+
+def _search_of(index: Index | None) -> dict[str, Any]:
+    """How an index is searched: not how it is built, so that another nprobe builds nothing again."""
+    return {key: getattr(index, key, None) for key in SEARCHED}
+
+
+def _there(parents: Mapping[str, Stage | None]) -> dict[str, Stage]:
+    return {role: stage for role, stage in parents.items() if stage is not None}
 
 
 def _encoder_of(model: Stage) -> dict[str, Any]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
+from hardneg.artifacts import Artifact
+from hardneg.config import Index
 from hardneg.devices import check_cuda, check_visible
 from hardneg.errors import HardnegError
 from hardneg.java import find_java
-from hardneg.plan import Plan, local_backbone
+from hardneg.plan import Plan, Stage, local_backbone
 
 
 def check_machine(plan: Plan) -> None:
@@ -16,7 +21,7 @@ def check_machine(plan: Plan) -> None:
 
     Raises:
         HardnegError: CUDA_VISIBLE_DEVICES names an absent device; there is no Java 21; the files of a local backbone
-            are damaged; FAISS cannot make the index.
+            are damaged; FAISS cannot make an index, or not train it on so few vectors, or search it like that.
     """
     check_visible()
     if _to_do(plan, "bm25_index", "bm25_run"):
@@ -24,11 +29,23 @@ def check_machine(plan: Plan) -> None:
     folder = local_backbone(plan.config.encoder)
     if folder is not None and _to_do(plan, "tokenizer", "train"):
         _check_backbone(folder)
-    factory = plan.config.index.factory
-    if factory != "Flat" and _to_do(plan, "index") and (dim := _dim(plan, folder)) is not None:
-        from hardneg.search.factory import check_factory
+    _check_indexes(plan, folder)
 
-        check_factory(factory, dim)
+
+def least_passages(plan: Plan) -> dict[str, Any] | None:
+    """How many passages the indexes need to be trained on, for when the collection is read; None: any number will do.
+
+    Returns:
+        rows, and the key (`where`) and the `factory` of the index that needs most.
+    """
+    found: list[dict[str, Any]] = []
+    folder = local_backbone(plan.config.encoder)
+    for where, index, stage in _indexes(plan):
+        if _is_built(index, stage) and (dim := _dim(plan, stage, folder)) is not None:
+            from hardneg.search.factory import least_training
+
+            found.append({"rows": least_training(index.factory, dim), "where": where, "factory": index.factory})
+    return max(found, key=itemgetter("rows"), default=None)
 
 
 def check_devices(plan: Plan, everything: bool = True) -> None:
@@ -58,6 +75,42 @@ def check_devices(plan: Plan, everything: bool = True) -> None:
             ) from None
 
 
+def _check_indexes(plan: Plan, folder: Path | None) -> None:
+    """Check indexes that are still to be built, and parameters that are still to be searched with.
+
+    FAISS is imported for these only: every start of the workflow comes here.
+    """
+    collection = plan.collection.manifest
+    passages = Artifact.open(collection, digests=False).facts["passages"] if collection.exists() else None
+    for where, index, stage in _indexes(plan):
+        used = [user for user in plan.stages if user.parents.get("index") is stage and not user.manifest.exists()]
+        built, searched = _is_built(index, stage), bool(used) and (index.nprobe, index.ef_search) != (None, None)
+        if not (built or searched) or (dim := _dim(plan, stage, folder)) is None:
+            continue
+        from hardneg.search import factory
+
+        factory.check_factory(index.factory, dim, f"{where}.factory")
+        factory.check_search(index.factory, dim, index.nprobe, index.ef_search, where)
+        if built:
+            factory.check_sample(index.factory, dim, passages, index.train_rows, where)
+            if any(user.kind == "adore" for user in used):
+                factory.check_reconstruct(index.factory, dim, f"{where}.factory")
+
+
+def _indexes(plan: Plan) -> Iterator[tuple[str, Index, Stage]]:
+    """Each index by its key, with each stage that builds it."""
+    for where, index in plan.config.indexes().items():
+        settings = (index.factory, index.train_rows, index.rows_per_file)
+        for stage in plan.of("index"):
+            if settings == tuple(stage.settings[name] for name in ("factory", "train_rows", "rows_per_file")):
+                yield where, index, stage
+
+
+def _is_built(index: Index, stage: Stage) -> bool:
+    """Whether FAISS is still to build it, of more than the vectors themselves."""
+    return index.factory != "Flat" and not stage.manifest.exists()
+
+
 def _to_do(plan: Plan, *kinds: str) -> bool:
     return any(not stage.manifest.exists() for stage in plan.of(*kinds))
 
@@ -81,9 +134,15 @@ def _check_backbone(folder: Path) -> None:
             ) from None
 
 
-def _dim(plan: Plan, folder: Path | None) -> int | None:
-    """The width of the vectors, or None where only the loaded backbone knows it."""
-    encoder = plan.config.encoder
+def _dim(plan: Plan, index: Stage, folder: Path | None) -> int | None:
+    """The width of the vectors of an index, or None where only the loaded backbone knows it."""
+    encoder, passages = plan.config.encoder, index.parents["passages"]
+    if passages.kind == "given_vectors":
+        from hardneg.search.vectors import VectorStore
+
+        given = plan.config.systems[passages.label].vectors
+        assert given is not None
+        return VectorStore(given.passages, remedy="correct or replace the file.").dim
     if encoder.projection is not None:
         return encoder.projection
     if folder is not None:

@@ -6,7 +6,7 @@ length still ends with the closing token.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from hardneg.artifacts import Artifact, atomic_path, write_json
-from hardneg.data.prepare import in_groups
 from hardneg.data.template import Reading, fields_of
 from hardneg.errors import HardnegError
 from hardneg.progress import Progress
@@ -223,6 +222,8 @@ def tokenize(
 def _write_ids(
     folder: Path, name: str, texts: Iterable[str], model: Any, length: int, dtype: np.dtype[Any], bar: Progress
 ) -> int:
+    from hardneg.data.prepare import in_groups  # which imports pandas: a question does without
+
     lengths: list[np.ndarray] = [np.zeros(1, np.int64)]
     with atomic_path(folder / f"{name}.ids.bin") as temporary, temporary.open("wb") as stream:
         for group in in_groups(texts, TEXTS_AT_ONCE):
@@ -286,17 +287,15 @@ class AskedTokens(TokenStore):
 
     Args:
         tokens: the tokens stage.
-        model: the tokenizer, loaded from its stage.
+        ids_of: the tokenizer, from `hardneg.quick.load_tokenizer`.
         texts: the questions, at least one.
     """
 
-    def __init__(self, tokens: Artifact, model: Any, texts: Sequence[str]) -> None:
+    def __init__(self, tokens: Artifact, ids_of: Callable[[str, int], list[int]], texts: Sequence[str]) -> None:
         facts = tokens.facts
         self.prefix, self.suffix, self.pad = facts["prefix"], facts["suffix"], facts["pad"]
         self.longest = facts["query_length"]
         reading, length = Reading(**facts["reading"]), self.longest - len(self.prefix) - len(self.suffix)
-        ids = model(
-            [reading.query(text) for text in texts], add_special_tokens=False, truncation=True, max_length=length
-        )["input_ids"]
+        ids = [ids_of(reading.query(text), length) for text in texts]
         self.offsets = np.cumsum([0, *map(len, ids)])
         self.ids = np.fromiter((token for row in ids for token in row), np.dtype(facts["dtype"]))

@@ -8,6 +8,8 @@ rule train_query_encoder:
         init=ADORE.parent("init"),
         passages=ADORE.parent("passages"),
         index=ADORE.parent("index"),
+        negatives=ADORE.parent("negatives"),
+        continues=ADORE.parent("continues"),
     output:
         manifest=ADORE.manifest,
     log:
@@ -24,4 +26,4 @@ rule train_query_encoder:
     params:
         record=ADORE.record,
     shell:
-        command("train_query_encoder", "collection", "tokens", "init", "passages", "index")
+        command("train_query_encoder", "collection", "tokens", "init", "passages", "index", "negatives", "continues")

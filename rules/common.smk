@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import sys
+from hashlib import sha256
 from pathlib import Path
 
 # OpenMP threads that wait busily slow every other process of this machine down; it must be said before torch loads.
@@ -12,9 +13,11 @@ from snakemake.exceptions import WorkflowError
 from snakemake.persistence import PersistenceBase
 
 from hardneg import watch
+from hardneg.artifacts import canonical_json, write_json
 from hardneg.errors import HardnegError
 from hardneg.plan import ARTIFACTS
 from hardneg.preflight import check_devices
+from hardneg.report.items import names
 from workflow_scripts.planning import StageRule, command, planned, tell_jobs
 
 try:
@@ -28,6 +31,11 @@ except HardnegError as fault:
 # Parameters here are text: without this, Snakemake loads pandas (0.4 s at every start) to see whether one is a table.
 PersistenceBase._serialize_param = PersistenceBase._serialize_param_builtin
 
+# Too long for a command line: the jobs that summarise read it from here, and run again when its digest changes.
+PLAN_FILE = f"{PLAN.results}/plan.json"
+SUMMARY = PLAN.summary
+PLAN_DIGEST = sha256(canonical_json(SUMMARY).encode()).hexdigest()
+
 SHARDS = PLAN.config.runtime.shards
 TRAINING_THREADS = PLAN.config.arithmetic.training_threads
 ENCODING_THREADS = PLAN.config.arithmetic.encoding_threads
@@ -35,6 +43,13 @@ JAVA_MB = PLAN.config.runtime.java_heap_mib + 2000
 SEARCH_GPUS = PLAN.config.runtime.gpus_per_search
 on_gpu = PLAN.config.runtime.device == "cuda" or shutil.which("nvidia-smi")
 ENVIRONMENT = f"../envs/{'gpu' if on_gpu else 'cpu'}.yaml"
+
+
+def shown(name, folder, ending, category, title):
+    """A table's or figure's file, as Snakemake's own report shows it; its caption is written with it."""
+    caption = Path(PLAN.results, "captions", f"{name}.rst").absolute()
+    labels = {"what": title}
+    return report(f"{PLAN.results}/{folder}/{name}.{ending}", caption=str(caption), category=category, labels=labels)
 
 
 wildcard_constraints:
@@ -52,6 +67,8 @@ onstart:
             raise WorkflowError(str(fault))
     if not workflow.remote_exec:
         tell_jobs(workflow.dag_settings)
+        PLAN.results.mkdir(parents=True, exist_ok=True)
+        write_json(Path(PLAN_FILE), SUMMARY)
     if sys.stderr.isatty():
         watch.start(ARTIFACTS)
 

@@ -1,5 +1,4 @@
 MEASURE = StageRule(PLAN, "measure")
-SUMMARY = json.dumps(PLAN.summary, sort_keys=True)
 
 
 rule measure_run:
@@ -27,7 +26,8 @@ rule measure_run:
 
 rule summarise_measures:
     input:
-        [stages.measure.manifest for stages in PLAN.systems.values()],
+        measures=[stages.measure.manifest for stages in PLAN.systems.values()],
+        exports=[stage.manifest for stage in PLAN.exports.values()],
     output:
         measures=f"{PLAN.results}/measures.csv",
     log:
@@ -42,29 +42,7 @@ rule summarise_measures:
         runtime=30,
         gpu=0,
     params:
-        summary=lambda wildcards: SUMMARY,  # a function: its braces are no wildcards
+        plan=PLAN_FILE,
+        digest=PLAN_DIGEST,
     shell:
-        "python -m workflow_scripts.summarise_measures --summary {params.summary:q} --output {output.measures:q} > {log:q} 2>&1"
-
-
-rule write_report:
-    input:
-        measures=rules.summarise_measures.output.measures,
-    output:
-        report=f"{PLAN.results}/report.html",
-    log:
-        f"logs/{PLAN.dataset}/write_report.log",
-    benchmark:
-        f"logs/{PLAN.dataset}/write_report.tsv"
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
-        gpu=0,
-    params:
-        summary=lambda wildcards: SUMMARY,  # a function: its braces are no wildcards
-    shell:
-        "python -m workflow_scripts.write_report --summary {params.summary:q}"
-        " --measures {input.measures:q} --output {output.report:q} > {log:q} 2>&1"
+        "python -m workflow_scripts.summarise_measures --summary {params.plan:q} --output {output.measures:q} > {log:q} 2>&1"

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from hardneg.artifacts import PROGRESS, StageFolder
+from hardneg.search.factory import POINTS_PER_CENTROID
 from hardneg.search.index import build_index
-from hardneg.search.retrieve import INDEX, vectors_of
+from hardneg.search.retrieve import vectors_of
 from workflow_scripts.command import stage_command
 
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Build it."""
     settings = stage.settings
-    stage.facts |= build_index(
+    facts = build_index(
         vectors_of(stage.parents["passages"]),
         settings["factory"],
-        stage.folder / INDEX,
+        stage.folder,
         train_rows=settings["train_rows"],
         seed=0,
+        rows_per_file=settings["rows_per_file"],
         progress_file=stage.folder / PROGRESS,
     )
-    return [INDEX]
+    stage.facts |= facts
+    rows, centroids = facts["train_rows"], facts["centroids"]
+    if rows < POINTS_PER_CENTROID * centroids:
+        print(
+            f"warning: {settings['factory']} was trained on {rows:,} vectors, fewer than {POINTS_PER_CENTROID} for each"
+            f" of its {centroids:,} centroids: raise train_rows, or choose fewer lists or bits",
+            file=sys.stderr,
+        )
+    return facts["files"]
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from hardneg import config as configuration
 from hardneg.plan import ARTIFACTS, Plan, Stage
-from hardneg.preflight import check_machine
+from hardneg.preflight import check_machine, least_passages
 
 RUNTIME = "HARDNEG_RUNTIME"
 FORCED = "HARDNEG_FORCED"
@@ -33,7 +33,7 @@ def planned(files: Sequence[Path | str], over: Mapping[str, Any]) -> Plan:
         raw = configuration.merge(raw, configuration.read_yaml(Path(path)))
     plan = Plan(configuration.load(configuration.merge(raw, dict(over))))
     check_machine(plan)
-    os.environ[RUNTIME] = json.dumps(plan.runtime)
+    os.environ[RUNTIME] = json.dumps({**plan.runtime, "least_passages": least_passages(plan)})
     return plan
 
 
@@ -90,6 +90,10 @@ class StageRule:
             return str(parents[role].manifest) if role in parents else []
 
         return manifest
+
+    def parents(self, wildcards: Any) -> list[str]:
+        """An input function: the manifests of all parents, where their number depends on the configuration."""
+        return [str(parent.manifest) for parent in self.stage(wildcards).parents.values()]
 
     def record(self, wildcards: Any) -> str:
         """A parameter function: the stage's record, which holds all that may change its result."""

@@ -9,6 +9,7 @@ from typing import Any
 from hardneg.artifacts import PROGRESS, StageFolder
 from hardneg.data.prepare import prepare, repairs
 from hardneg.data.readers import FETCHED, open_collection
+from hardneg.errors import HardnegError
 from workflow_scripts.command import stage_command
 
 
@@ -29,6 +30,15 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
         stage.folder / PROGRESS,
         (windows["words"], windows["overlap"]) if windows else None,
     )
+    least = runtime.get("least_passages")
+    if least and facts["passages"] < least["rows"]:
+        raise HardnegError(
+            "The collection is too small to train its index on.",
+            where=least["where"],
+            found=f"{facts['passages']:,} passages for {least['factory']}",
+            expected=f"at least {least['rows']:,}",
+            remedy="choose fewer lists or bits (IVF64, PQ16x4), or Flat, which a small collection is served best by.",
+        )
     stage.facts |= facts
     for repair in repairs(facts):
         print(f"warning: {repair}", file=sys.stderr)

@@ -16,7 +16,10 @@ from workflow_scripts.command import stage_command
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Rank."""
     searcher = open_searcher(
-        stage.parents.get("passages"), stage.parents.get("index"), [torch.device(name) for name in devices]
+        stage.parents.get("passages"),
+        stage.parents.get("index"),
+        [torch.device(name) for name in devices],
+        search=stage.settings["search"],
     )
     names = []
     for split in stage.settings["splits"]:

@@ -16,14 +16,17 @@ def main() -> None:
     parser.add_argument(
         "--summary",
         required=True,
-        type=json.loads,
-        help="JSON: measures (manifest of each system), pairs, main_measure",
+        type=Path,
+        help="JSON file: measures and exports (manifests by system), pairs, main_measure",
     )
     parser.add_argument("--output", required=True, type=Path, help="measures.csv; the rest goes beside it")
     given = parser.parse_args()
     with readable_errors():
-        measures = {system: Path(manifest) for system, manifest in given.summary["measures"]}
-        summarise(measures, [(a, b) for a, b in given.summary["pairs"]], given.summary["main_measure"], given.output)
+        summary = json.loads(given.summary.read_text(encoding="utf-8"))
+        measures = {system: Path(manifest) for system, manifest in summary["measures"]}
+        exports = {system: Path(manifest) for system, manifest in summary["exports"].items()}
+        pairs = [(a, b) for a, b in summary["pairs"]]
+        summarise(measures, pairs, summary["main_measure"], exports, given.output)
 
 
 if __name__ == "__main__":

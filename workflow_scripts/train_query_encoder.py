@@ -1,4 +1,4 @@
-"""Train the query encoder alone against the frozen index (ADORE)."""
+"""Train the query encoder alone over frozen passage vectors, on the live index (ADORE) or on static lists."""
 
 from __future__ import annotations
 
@@ -27,5 +27,7 @@ if __name__ == "__main__":
             "init": "the model it starts from",
             "passages": "the frozen passage vectors",
             "index": "their index",
+            "negatives": "mined negatives, for static lists",
+            "continues": "the round it continues",
         },
     )

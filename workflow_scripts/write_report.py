@@ -1,4 +1,4 @@
-"""Write the report: one HTML file."""
+"""Write the report, one HTML file, and each table and figure of it as files for a paper."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ import argparse
 import json
 from pathlib import Path
 
-from hardneg.summary import report
+from hardneg.report.files import write_files
+from hardneg.report.gather import gather
+from hardneg.report.items import items
+from hardneg.report.page import write_report
 from workflow_scripts.command import readable_errors
 
 
 def main() -> None:
     """Read the arguments and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--summary", required=True, type=json.loads, help="JSON: dataset, collection, stages, systems, relevant_grade"
-    )
-    parser.add_argument("--measures", required=True, type=Path, help="measures.csv")
+    parser.add_argument("--summary", required=True, type=Path, help="JSON file: `summary` of the plan")
+    parser.add_argument("--measures", required=True, type=Path, help="measures.csv, with what lies beside it")
     parser.add_argument("--output", required=True, type=Path, help="report.html")
     given = parser.parse_args()
     with readable_errors():
-        report(given.summary, given.measures, given.output)
+        material = gather(json.loads(given.summary.read_text(encoding="utf-8")), given.measures.parent)
+        shown = items(material)
+        write_files(shown, given.output.parent)
+        write_report(material, shown, given.output)
 
 
 if __name__ == "__main__":

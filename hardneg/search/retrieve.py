@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from hardneg.artifacts import Artifact
 from hardneg.progress import Progress
 from hardneg.search.exact import QUERY_BATCH, ExactSearcher
-from hardneg.search.index import FaissSearcher
+from hardneg.search.index import FaissSearcher, ServedVectors
 from hardneg.search.vectors import VectorStore
 
-INDEX = "index"
 # The passages are read once for so many hits, or batches of queries, whichever is reached first.
 HITS_AT_ONCE = 8_000_000
 BATCHES_AT_ONCE = 64
@@ -26,6 +26,27 @@ class Searcher(Protocol):
 
     def search(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions int64 and scores float32 [n, k'] of queries [n, dim], best first."""
+
+
+class Served(Protocol):
+    """What `ExactVectors` and `ServedVectors` have in common."""
+
+    def query(self, queries: torch.Tensor) -> torch.Tensor:
+        """Queries [n, dim] as the passages' vectors are compared with them: [n, dim']."""
+
+    def take(self, positions: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """The passages' vectors at `positions` [n]: [n, dim']."""
+
+
+class ExactVectors:
+    """The passages' own vectors, which exact search scores with; see `ServedVectors`."""
+
+    def __init__(self, vectors: VectorStore) -> None:
+        self.take = vectors.take
+
+    def query(self, queries: torch.Tensor) -> torch.Tensor:
+        """The queries, as they are."""
+        return queries
 
 
 class Ranking(NamedTuple):
@@ -42,14 +63,47 @@ def vectors_of(passages: Artifact) -> VectorStore:
     return VectorStore([passages.path(name) for name in passages.facts["shards"]])
 
 
+def files_of(index: Artifact) -> list[Path]:
+    """The files of an index, in the order of their rows."""
+    return [index.path(name) for name in index.facts["files"]]
+
+
 def open_searcher(
-    passages: Artifact | None, index: Artifact | None, devices: Sequence[torch.device], query_batch: int = QUERY_BATCH
+    passages: Artifact | None,
+    index: Artifact | None,
+    devices: Sequence[torch.device],
+    query_batch: int = QUERY_BATCH,
+    search: Mapping[str, int | None] | None = None,
 ) -> Searcher:
-    """The exact searcher where the vectors are at hand and no index, or a Flat one, is asked for; else FAISS."""
-    if passages is not None and (index is None or index.settings["factory"] == "Flat"):
+    """The exact searcher where the vectors are at hand and no index, or a Flat one, is asked for; else FAISS.
+
+    Args:
+        passages: the passage vectors.
+        index: the index.
+        devices: all of them search.
+        query_batch: queries in one matrix product, or one call of FAISS.
+        search: `nprobe` and `ef_search`, each None for FAISS's own; see `FaissSearcher`.
+    """
+    if passages is not None and _is_exact(index):
         return ExactSearcher(vectors_of(passages), devices, query_batch=query_batch)
     assert index is not None
-    return FaissSearcher(index.path(INDEX), devices, query_batch)
+    return FaissSearcher(files_of(index), devices, query_batch, **(search or {}))
+
+
+def served_vectors(passages: Artifact, index: Artifact | None) -> Served:
+    """The vectors that `open_searcher` scores with: the passages' own, or what the index decodes of them.
+
+    Raises:
+        HardnegError: see `hardneg.search.factory.check_reconstruct`.
+    """
+    if _is_exact(index):
+        return ExactVectors(vectors_of(passages))
+    assert index is not None
+    return ServedVectors(files_of(index), index.settings["factory"])
+
+
+def _is_exact(index: Artifact | None) -> bool:
+    return index is None or index.settings["factory"] == "Flat"
 
 
 def retrieve(

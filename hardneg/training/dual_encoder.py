@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from hardneg.artifacts import StageFolder
@@ -13,7 +12,8 @@ from hardneg.data.judgements import Judgements
 from hardneg.encoder import Encoder, encode_rows, initial_encoder
 from hardneg.negatives.mine import FILE
 from hardneg.tokens import TokenStore
-from hardneg.training.loop import HANDOVER, Budget, Log, fit, generator, new_accelerator, rows_of_step, write_log
+from hardneg.training.loop import HANDOVER, Budget, Log, fit, new_accelerator, write_log
+from hardneg.training.pairs import StaticPairs
 from hardneg.training.schedule import total_steps
 
 
@@ -35,7 +35,7 @@ def train(stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> 
         The names of the files written.
     """
     settings, parents = stage.settings, stage.parents
-    collection, options, seed, split = parents["collection"], settings["train"], settings["seed"], settings["split"]
+    collection, options, split = parents["collection"], settings["train"], settings["split"]
     queries = TokenStore(parents["tokens"], f"queries.{split}", options["query_length"])
     passages = TokenStore(parents["tokens"], "passages", options["passage_length"])
     judged = Judgements.read(collection.path(f"qrels.{split}.parquet"), len(queries), len(passages))
@@ -45,30 +45,21 @@ def train(stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> 
     if options["gradient_checkpointing"]:
         encoder.checkpoint_gradients()
 
-    mined = parents["negatives"].path(FILE) if "negatives" in parents else None
-    candidates = function_of("source", settings["source"])(mined, len(queries), len(passages))
-    sample, columns_of = function_of("sampler", settings["sampler"]), function_of("batch", settings["batch"])
+    negatives = parents["negatives"].path(FILE) if "negatives" in parents else None
+    pairs = StaticPairs.of(settings, negatives, judged, len(passages))
     loss_of = function_of("loss", settings["loss"])
-    trainable = judged.with_positives()
 
     def compute_loss(step: int, log: Log) -> torch.Tensor:
-        rng = generator(seed, step)
-        rows = rows_of_step(trainable, step, options["batch_size"], seed)
-        positives = judged.draw(rows, rng)
-        drawn = sample(candidates, rows, rng) if candidates is not None else np.empty((len(rows), 0), np.int64)
-        mask = columns_of(len(rows), drawn.shape[1])
-        columns = np.concatenate((positives, np.where(drawn < 0, positives[:, None], drawn).ravel()))
-        usable = ~judged.contains(rows[:, None], columns[None, :])
-        usable[:, len(rows) :] &= (drawn >= 0).ravel()
+        rows, columns, in_batch, hard, relevant = pairs.at(step)
         query = encode_rows(encoder, queries, rows, options["rows_per_forward"], device)
         passage = encode_rows(encoder, passages, columns, options["rows_per_forward"], device)
         with torch.autocast(device.type, enabled=False):  # mixed precision is for the encoder
             scores = query @ passage.T / encoder.temperature
-        in_batch, hard = (torch.from_numpy(part & usable).to(device) for part in mask)
-        own: torch.Tensor = loss_of(scores, scores.diagonal(), in_batch, hard)
-        return own
+        masks = (torch.from_numpy(compared & ~relevant).to(device) for compared in (in_batch, hard))
+        loss: torch.Tensor = loss_of(scores, scores.diagonal(), *masks)
+        return loss
 
-    total = total_steps(options["steps"], options["epochs"], len(trainable), options["batch_size"])
+    total = total_steps(options["steps"], options["epochs"], len(pairs.trainable), options["batch_size"])
     first, end = function_of("refresh", settings["refresh"])(total, settings["round"])
     accelerator = new_accelerator(device, settings["precision"], runtime["trackers"], stage.folder)
     label = stage.record["label"]
@@ -82,7 +73,7 @@ def train(stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> 
         label=f"train {label}",
         continues=parents["continues"].path(HANDOVER) if "continues" in parents else None,
     )
-    stage.facts |= {"dim": encoder.dim, "steps": end - first, "queries": len(trainable)}
+    stage.facts |= {"dim": encoder.dim, "first_step": first, "steps": end - first, "queries": len(pairs.trainable)}
     return [*encoder.save(stage.folder), *write_log(log, stage.folder), *([HANDOVER] if end < total else [])]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import yaml
 from conftest import small_config, write_collection
 from made import seal, stage_of
 
-from hardneg import cli, lexical
+from hardneg import ask, cli, lexical
 from hardneg.artifacts import Artifact, StageFolder
 from hardneg.ask import Answer, Answerer
 from hardneg.config import load
@@ -30,8 +31,9 @@ from hardneg.errors import HardnegError
 from hardneg.java import find_java
 from hardneg.plan import Plan, Stage
 from hardneg.runs import best_passage, read_run, write_run
+from hardneg.search import exact
 from hardneg.search.index import build_index
-from hardneg.search.retrieve import INDEX, open_searcher, retrieve, vectors_of
+from hardneg.search.retrieve import open_searcher, retrieve, vectors_of
 from hardneg.tokens import TokenStore, make_tokenizer, query_texts, tokenize
 
 CPU = torch.device("cpu")
@@ -94,23 +96,27 @@ def finish_dense(plan: Plan) -> None:
     stage.facts = {"shards": ["p.npy"]}
     vectors = seal(stage, ["p.npy"])
     stage = begun(index)
-    build_index(vectors_of(vectors), stage.settings["factory"], stage.folder / INDEX, train_rows=100, seed=0)
-    opened = seal(stage, [INDEX])
+    chosen = {name: stage.settings[name] for name in ("factory", "train_rows", "rows_per_file")}
+    stage.facts = build_index(vectors_of(vectors), folder=stage.folder, seed=0, **chosen)
+    opened = seal(stage, stage.facts["files"])
     stage = begun(queries)
     encode_queries(encoder, TokenStore(tokens, "queries.dev"), stage.folder / "q.npy", **given)
     stage = begun(run)
-    (ranking,) = retrieve(open_searcher(vectors, opened, [CPU]), queries.folder / "q.npy", DEPTH, "search")
+    searcher = open_searcher(vectors, opened, [CPU], search=stage.settings["search"])
+    (ranking,) = retrieve(searcher, queries.folder / "q.npy", DEPTH, "search")
     write_run(stage.folder / "run.dev.parquet", *ranking)
     seal(stage, ["run.dev.parquet"])
 
 
-@pytest.fixture(scope="module", params=["passages", "documents"])
+@pytest.fixture(scope="module", params=["passages", "lists", "documents"])
 def plan(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan]:
-    """A finished dense system: exact over passages, or with an approximate index over windows of documents."""
+    """A finished dense system: over passages, exact or in some of their lists, or over windows of documents."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp(request.param))
         write_inputs()
         raw = config()
+        if request.param == "lists":
+            raw["index"] = {"factory": "IVF8,Flat", "nprobe": 3}
         if request.param == "documents":
             raw["collection"]["windows"] = {"words": 30, "overlap": 5}
             raw["index"] = {"factory": "HNSW8"}
@@ -166,6 +172,41 @@ def check(plan: Plan, system: str, k: int) -> None:
 def test_answers_are_those_of_the_run(plan: Plan, k: int) -> None:
     assert len(list(ranked(plan, "inbatch"))) == 24
     check(plan, "inbatch", k)
+
+
+@pytest.mark.parametrize("depth", [1, 7, 90, 200])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_one_question_is_ranked_as_among_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, depth: int
+) -> None:
+    """Against the searcher of runs: blocks that cross shards, and small whole numbers, so that there are many ties."""
+    monkeypatch.setattr(exact, "BLOCK", 64)
+    rng = np.random.default_rng(3)
+    stage, parts = stage_of(tmp_path / "vectors", {}), np.split(rng.integers(-2, 3, (150, 4)).astype(dtype), [40, 128])
+    stage.facts = {"shards": [f"{number}.npy" for number in range(len(parts))]}
+    for name, part in zip(stage.facts["shards"], parts, strict=True):
+        np.save(stage.folder / name, part)
+    vectors = seal(stage, stage.facts["shards"])
+    queries = torch.from_numpy(rng.integers(-2, 3, (6, 4)).astype(np.float32))
+    positions, scores = open_searcher(vectors, None, [CPU]).search(queries, depth)
+    search = ask._exactly(vectors)
+    for number, query in enumerate(queries):
+        found, score = search(query[None], depth)
+        assert found.tolist() == positions[number].tolist() and score.tolist() == scores[number].tolist()
+    assert len(np.unique(scores[0])) < len(scores[0]) or depth == 1
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_vectors_that_are_not_finite_are_told(tmp_path: Path, number: float) -> None:
+    stage = stage_of(tmp_path / "vectors", {})
+    stage.facts, rows = {"shards": ["p.npy"]}, np.ones((5, 2), np.float32)
+    rows[3, 1] = number
+    np.save(stage.folder / "p.npy", rows)
+    search = ask._exactly(seal(stage, ["p.npy"]))
+    with pytest.raises(HardnegError, match="A query vector is not finite"):
+        search(torch.tensor([[1.0, number]]), 2)
+    with pytest.raises(HardnegError, match=r"A passage vector is not finite.*\n.*at passage position 3"):
+        search(torch.tensor([[1.0, 0.0]]), 2)
 
 
 def test_a_question_is_cut_where_a_query_is(plan: Plan) -> None:
@@ -257,6 +298,9 @@ def test_the_command(plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     cli.main(["search", "one question", *options])
     cli.main(["search", "one question", *options, "--json"])
     assert capsys.readouterr().out == "Nothing was found.\n"
+    with pytest.raises(SystemExit):
+        cli.main(["search", "one question", "--system", "none"])
+    assert gc.isenabled()
     with pytest.raises(SystemExit) as left:
         cli.main(["search", "  ", *options])
     assert left.value.code == 2 and "the question is empty" in capsys.readouterr().err

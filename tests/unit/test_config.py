@@ -257,3 +257,76 @@ def test_a_home_folder_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     made = load({**config(), "collection": {"format": "beir", "name": "x", "path": "~/data"}})
     assert made.collection.path == Path("/home/somebody/data")  # type: ignore[union-attr]
+
+
+QUERY_SIDE = {"from": "warm", "train": BUDGET}
+
+
+@pytest.mark.parametrize(
+    "system",
+    [
+        {"preset": "adore", **QUERY_SIDE},
+        {"preset": "static", **QUERY_SIDE},
+        {"preset": "static", "source": "self", "refresh": "rounds", **QUERY_SIDE},
+        {"preset": "static", "source": "random", "sampler": {"name": "uniform", "count": 9}, **QUERY_SIDE},
+        {"preset": "static", "source": {"name": "run", "system": "bm25"}, "loss": "list_ranknet", **QUERY_SIDE},
+        {"preset": "zero_shot", "from": "warm", "index": "PQ8"},
+    ],
+)
+def test_the_query_encoder_trains_on_live_or_static_lists(system: dict[str, Any]) -> None:
+    assert load(config(tried=system)).systems["tried"].trains == system.get(
+        "trains", presets()[system["preset"]]["trains"]
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"source": "none"},
+        {"source": "live"},
+        {"sampler": "all"},
+        {"refresh": "every_step"},
+        {"loss": "ranknet"},
+        {"source": "self"},
+    ],
+)
+def test_lists_that_do_not_go_together_are_refused(change: dict[str, Any]) -> None:
+    assert "systems.tried" in refusal(config(tried={"preset": "static", **QUERY_SIDE, **change}))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"export": ["wram"]}, ["where:    export", "did you mean warm?"]),
+        ({"analyses": {"split": "train"}}, ["analyses.split", "dev, test"]),
+        ({"analyses": {"baselines": ["bm52"]}}, ["analyses.baselines", "did you mean bm25?"]),
+        ({"analyses": {"negatives": {"teacher": "bm25"}}}, ["analyses.negatives.teacher", "with encoders"]),
+        ({"analyses": {"probes": {"systems": ["warm"]}}}, ["analyses.probes.systems", "that trains query_encoder"]),
+        ({"analyses": {"movement": {"system": "adored"}}}, ["analyses.movement.system", "analyses.probes.systems"]),
+        (
+            {"analyses": {"compression": {"base": "bm25", "systems": ["adored"]}}},
+            ["compression.base", "starts from another"],
+        ),
+        ({"analyses": {"seeds": {"more": [13], "systems": ["warm"]}}}, ["analyses.seeds.more", "13"]),
+        ({"analyses": {"ablation": {"warm": {"a": "b"}}}}, ["analyses.ablation.warm", "found:    b"]),
+    ],
+)
+def test_what_cannot_be_looked_into(change: dict[str, Any], said: list[str]) -> None:
+    text = refusal({**config(adored={"preset": "adore", **QUERY_SIDE}), **change})
+    assert all(part in text for part in said), text
+
+
+def test_an_index_may_be_written_as_its_factory_string() -> None:
+    asked = {
+        **config(tried={"preset": "adore", "index": "PQ8", **QUERY_SIDE}),
+        "index": {"factory": "IVF64,Flat", "nprobe": 4},
+    }
+    made = load(asked)
+    assert {key: index.label for key, index in made.indexes().items()} == {
+        "index": "IVF64,Flat, nprobe 4",
+        "systems.tried.index": "PQ8",
+    }
+    assert (made.index_of("warm"), made.index_of("tried").nprobe) == (made.index, None)
+    assert merge("PQ8", {"train_rows": 5}) == {"factory": "PQ8", "train_rows": 5}
+    assert merge({"factory": "IVF64,Flat", "nprobe": 4}, {"factory": "PQ8"}) == {"factory": "PQ8"}
+    assert merge({"factory": "IVF64,Flat", "nprobe": 4}, {"nprobe": 8}) == {"factory": "IVF64,Flat", "nprobe": 8}

@@ -18,6 +18,11 @@ from hardneg.search.index import FaissSearcher, build_index
 from hardneg.search.vectors import VectorStore
 
 ROWS, DIM = 1000, 16
+ONE = "index-0000-of-0001"
+
+
+def build(vectors: VectorStore, factory: str, folder: Path, train_rows: int = ROWS, seed: int = 0) -> dict[str, Any]:
+    return build_index(vectors, factory, folder, train_rows=train_rows, seed=seed, rows_per_file=ROWS)
 
 
 @pytest.fixture
@@ -41,8 +46,8 @@ def queries() -> torch.Tensor:
 
 
 def test_flat_equals_exact_search(tmp_path: Path, vectors: VectorStore, queries: torch.Tensor) -> None:
-    facts = build_index(vectors, "Flat", tmp_path / "index", train_rows=100, seed=0)
-    searcher = FaissSearcher(tmp_path / "index", query_batch=32)
+    facts = build(vectors, "Flat", tmp_path, train_rows=100)
+    searcher = FaissSearcher([tmp_path / ONE], query_batch=32)
 
     assert facts == {
         "factory": "Flat",
@@ -50,10 +55,13 @@ def test_flat_equals_exact_search(tmp_path: Path, vectors: VectorStore, queries:
         "rows": ROWS,
         "dim": DIM,
         "train_rows": 0,
-        "bytes": (tmp_path / "index").stat().st_size,
+        "centroids": 0,
+        "code_bytes": 4 * DIM,
+        "files": [ONE],
+        "bytes": (tmp_path / ONE).stat().st_size,
     }
     assert (searcher.rows, searcher.dim) == (ROWS, DIM)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.npy", "1.npy", "2.npy", "index"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.npy", "1.npy", "2.npy", "checkpoints", ONE]
     for k in (1, 50, 5000):
         positions, scores = searcher.search(queries, k)
         expected_positions, expected_scores = ExactSearcher(vectors).search(queries, k)
@@ -65,8 +73,8 @@ def test_other_queries_change_no_bit(tmp_path: Path) -> None:
     draw = np.random.default_rng(3)
     np.save(tmp_path / "x.npy", draw.normal(size=(ROWS, 128)).astype(np.float32))
     queries = torch.from_numpy(draw.normal(size=(1010, 128)).astype(np.float32))
-    build_index(VectorStore([tmp_path / "x.npy"]), "Flat", tmp_path / "index", train_rows=0, seed=0)
-    searcher = FaissSearcher(tmp_path / "index", query_batch=1000)
+    build(VectorStore([tmp_path / "x.npy"]), "Flat", tmp_path)
+    searcher = FaissSearcher([tmp_path / ONE], query_batch=1000)
     whole = searcher.search(queries, 20)
     for count in (1, 7, 1001):
         for some, all_ in zip(searcher.search(queries[:count], 20), whole, strict=True):
@@ -75,22 +83,23 @@ def test_other_queries_change_no_bit(tmp_path: Path) -> None:
 
 def test_ties_come_by_position(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.ones((50, 4), dtype=np.float32))
-    build_index(VectorStore([tmp_path / "x.npy"]), "Flat", tmp_path / "index", train_rows=0, seed=0)
-    positions, _ = FaissSearcher(tmp_path / "index").search(torch.ones(3, 4), 50)
+    build(VectorStore([tmp_path / "x.npy"]), "Flat", tmp_path)
+    positions, _ = FaissSearcher([tmp_path / ONE]).search(torch.ones(3, 4), 50)
     assert np.array_equal(positions, np.tile(np.arange(50), (3, 1)))
 
 
 def test_a_trained_index_keeps_positions_and_repeats(
     tmp_path: Path, vectors: VectorStore, passages: np.ndarray, queries: torch.Tensor
 ) -> None:
-    facts = build_index(vectors, "PQ4x4", tmp_path / "index", train_rows=800, seed=3)
-    build_index(vectors, "PQ4x4", tmp_path / "again", train_rows=800, seed=3)
-    build_index(vectors, "PQ4x4", tmp_path / "other", train_rows=800, seed=4)
-    assert facts["train_rows"] == 800
-    assert (tmp_path / "index").read_bytes() == (tmp_path / "again").read_bytes() != (tmp_path / "other").read_bytes()
+    for name, seed in {"index": 3, "again": 3, "other": 4}.items():
+        (tmp_path / name).mkdir()
+        facts = build(vectors, "PQ4x4", tmp_path / name, train_rows=800, seed=seed)
+        assert facts["train_rows"] == 800
+    index, again, other = ((tmp_path / name / ONE).read_bytes() for name in ("index", "again", "other"))
+    assert index == again != other
 
-    positions, scores = FaissSearcher(tmp_path / "index").search(queries, 30)
-    decoded = faiss.read_index(str(tmp_path / "index")).reconstruct_n(0, ROWS)
+    positions, scores = FaissSearcher([tmp_path / "index" / ONE]).search(queries, 30)
+    decoded = faiss.read_index(str(tmp_path / "index" / ONE)).reconstruct_n(0, ROWS)
     assert np.square(decoded - passages).mean() < np.square(passages).mean() / 2  # each row is near its own vector
     table = queries.numpy() @ decoded.T
     np.testing.assert_allclose(scores, np.take_along_axis(table, positions.numpy(), axis=1), rtol=1e-4)
@@ -101,8 +110,8 @@ def test_a_trained_index_keeps_positions_and_repeats(
 def test_places_that_an_index_cannot_fill_end_the_row(
     tmp_path: Path, vectors: VectorStore, queries: torch.Tensor
 ) -> None:
-    build_index(vectors, "IVF16,Flat", tmp_path / "index", train_rows=ROWS, seed=0)  # one list of 16 is looked at
-    positions, scores = FaissSearcher(tmp_path / "index").search(queries, ROWS)
+    build(vectors, "IVF16,Flat", tmp_path)  # one list of 16 is looked at
+    positions, scores = FaissSearcher([tmp_path / ONE]).search(queries, ROWS)
     found = positions >= 0
     assert found[:, 0].all() and not found[:, -1].any()
     assert (found[:, 1:] <= found[:, :-1]).all()
@@ -148,9 +157,9 @@ def test_the_examples_given_are_good_ones() -> None:
 
 def test_a_training_sample_too_small_is_refused_and_leaves_no_file(tmp_path: Path, vectors: VectorStore) -> None:
     with pytest.raises(HardnegError, match="should be at least as large as number of clusters") as refusal:
-        build_index(vectors, "PQ4", tmp_path / "index", train_rows=100, seed=0)
+        build(vectors, "PQ4", tmp_path, train_rows=100)
     assert "100 of them to train on" in str(refusal.value)
-    assert not [path for path in tmp_path.iterdir() if "index" in path.name]
+    assert not list(tmp_path.rglob("*index*"))
 
 
 @pytest.mark.parametrize("factory", ["Flat", "PQ4x4"])
@@ -158,8 +167,8 @@ def test_a_vector_that_is_not_finite_is_refused(tmp_path: Path, passages: np.nda
     passages[500, 3] = np.nan
     np.save(tmp_path / "x.npy", passages)
     with pytest.raises(HardnegError, match="position 500"):
-        build_index(VectorStore([tmp_path / "x.npy"]), factory, tmp_path / "index", train_rows=ROWS, seed=0)
-    assert not (tmp_path / "index").exists()
+        build(VectorStore([tmp_path / "x.npy"]), factory, tmp_path)
+    assert not (tmp_path / ONE).exists()
 
 
 def test_a_full_disk_is_told(tmp_path: Path, vectors: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,18 +179,27 @@ def test_a_full_disk_is_told(tmp_path: Path, vectors: VectorStore, monkeypatch: 
 
     monkeypatch.setattr(Path, "open", open_full)
     with pytest.raises(HardnegError, match="No space left"):
-        build_index(vectors, "Flat", tmp_path / "index", train_rows=0, seed=0)
-    assert not (tmp_path / "index").exists()
+        build(vectors, "Flat", tmp_path)
+    assert not list(tmp_path.rglob("*index*"))
 
 
 def test_a_broken_or_missing_index_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index").write_bytes(b"no index at all")
     for name in ("index", "nowhere"):
         with pytest.raises(HardnegError, match="not readable"):
-            FaissSearcher(tmp_path / name)
+            FaissSearcher([tmp_path / name])
+
+
+def test_an_index_cut_short_is_refused(tmp_path: Path, vectors: VectorStore) -> None:
+    build(vectors, "SQ8", tmp_path)
+    whole = (tmp_path / ONE).read_bytes()
+    for size in (10, len(whole) // 2, len(whole) - 1):
+        (tmp_path / ONE).write_bytes(whole[:size])
+        with pytest.raises(HardnegError, match="not readable"):
+            FaissSearcher([tmp_path / ONE])
 
 
 def test_queries_of_another_width_are_refused(tmp_path: Path, vectors: VectorStore) -> None:
-    build_index(vectors, "Flat", tmp_path / "index", train_rows=0, seed=0)
+    build(vectors, "Flat", tmp_path)
     with pytest.raises(HardnegError, match="width"):
-        FaissSearcher(tmp_path / "index").search(torch.ones(2, 8), 5)
+        FaissSearcher([tmp_path / ONE]).search(torch.ones(2, 8), 5)

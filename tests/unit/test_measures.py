@@ -17,7 +17,7 @@ from hardneg.errors import HardnegError
 from hardneg.measure_names import meaning
 
 QUERY_IDS = ["unjudged", "graded", "tied", "no-hits", "only-zero", "deep"]
-NAMES = ["MRR@2", "MRR@10", "nDCG@10", "nDCG@2", "R@2", "R@100", "P@2", "MAP", "Success@1", "Judged@2"]
+NAMES = ["MRR@2", "MRR@10", "nDCG@10", "nDCG@2", "R@2", "R@100", "P@2", "MAP", "Success@1", "Judged@2", "Hole@2"]
 
 
 def judgements(rows: list[tuple[int, int, int]]) -> pa.Table:
@@ -78,6 +78,7 @@ def test_hand_worked_graded_query() -> None:
             "MAP": (1 / 2 + 2 / 4) / 3,
             "Success@1": 0,
             "Judged@2": 1,
+            "Hole@2": 0,
         }
     )
 
@@ -97,6 +98,7 @@ def test_hand_worked_deep_query() -> None:
             "MAP": (1 + 2 / 5) / 4,
             "Success@1": 1,
             "Judged@2": 1 / 2,
+            "Hole@2": 1 / 2,
         }
     )
 
@@ -104,8 +106,8 @@ def test_hand_worked_deep_query() -> None:
 def test_a_query_without_hits_and_one_judged_only_at_0_count_as_0() -> None:
     got = values()
     assert (got.loc["no-hits"] == 0).all()
-    assert (got.loc["only-zero"].drop("Judged@2") == 0).all()
-    assert got.loc["only-zero", "Judged@2"] == 0.5
+    assert (got.loc["only-zero"].drop(["Judged@2", "Hole@2"]) == 0).all()
+    assert (got.loc["only-zero", ["Judged@2", "Hole@2"]] == 0.5).all()
 
 
 def test_the_mean_is_over_all_judged_queries_as_ir_measures_has_it() -> None:
@@ -113,9 +115,12 @@ def test_the_mean_is_over_all_judged_queries_as_ir_measures_has_it() -> None:
     means = m.aggregate(frame).set_index("measure")["value"].to_dict()
     truth = [ir_measures.Qrel(str(r["query"]), str(r["passage"]), r["grade"]) for r in QRELS.to_pylist()]
     hits = [ir_measures.ScoredDoc(str(r["query"]), str(r["passage"]), r["score"]) for r in RUN.to_pylist()]
-    asked = {name: ir_measures.parse_measure(name) for name in NAMES}
+    asked = {name: ir_measures.parse_measure(name) for name in NAMES if name != "Hole@2"}
     expected = ir_measures.calc_aggregate(list(asked.values()), truth, hits)
-    assert means == pytest.approx({name: expected[measure] for name, measure in asked.items()})
+    assert means == pytest.approx(
+        # the query without hits shows nothing unjudged
+        {name: expected[measure] for name, measure in asked.items()} | {"Hole@2": 4 / 5 - means["Judged@2"]}
+    )
     assert means["MRR@10"] == pytest.approx((1 / 2 + 1 / 2 + 0 + 0 + 1) / 5)
 
 

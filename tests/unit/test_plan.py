@@ -40,7 +40,14 @@ SCRIPTS = {
     "search_dense": "run",
     "train_query_encoder": "adore",
     "measure_run": "measure",
+    "count_errors": "errors",
+    "follow_training": "trajectory",
+    "diagnose_negatives": "diagnosis",
+    "compare_rankings": "agreement",
+    "project_movement": "movement",
+    "export_system": "export",
 }
+LOOKED_INTO = {"errors", "trajectory", "diagnosis", "agreement", "movement", "export"}
 
 
 @pytest.fixture
@@ -99,7 +106,7 @@ def test_parents_come_first_and_folders_are_their_own(settings: dict[str, Any]) 
         assert plan.stage(stage.dataset, stage.kind, stage.label, stage.version) is stage
         assert canonical_json(stage.record)  # JSON types only
     assert len({stage.folder for stage in plan.stages}) == len(plan.stages)
-    elsewhere = {"download", "given_run", "given_vectors"}
+    elsewhere = {"download", "given_run", "given_vectors", "trajectory", "movement"}
     assert {stage.kind for stage in plan.stages} == set(ROOTS) - elsewhere
 
 
@@ -109,8 +116,11 @@ def test_versions_repeat(settings: dict[str, Any]) -> None:
 
 def test_the_learning_rate_of_adore_changes_what_hangs_below_it(settings: dict[str, Any]) -> None:
     other = with_change(settings, ["systems", "adore_star", "train", "lr"], 2e-4)
-    kinds = ("adore", "queries", "run", "measure")
-    assert changed(versions(settings), versions(other)) == {(kind, "adore_star") for kind in kinds}
+    kinds = ("adore", "queries", "run", "measure", "errors", "diagnosis", "export")
+    assert changed(versions(settings), versions(other)) == {
+        *((kind, "adore_star") for kind in kinds),
+        ("agreement", "pydocs"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -152,10 +162,13 @@ def test_the_seed_changes_training_and_what_follows(settings: dict[str, Any]) ->
         (["encoder", "passage_length"], 65, {"tokens"}),
         (["encoder", "tiny", "vocabulary"], 9000, {"tokenizer"}),
         (["encoder", "temperature"], 0.1, {"train"}),
-        (["arithmetic", "encoding_threads"], 2, {"passages", "queries", "run"}),
+        (["arithmetic", "encoding_threads"], 2, {"passages", "queries", "run", "errors", "diagnosis"}),
         (["arithmetic", "training_threads"], 1, {"train", "adore"}),
         (["arithmetic", "vectors"], "float16", {"passages"}),
         (["index", "factory"], "PQ8", {"index"}),
+        (["analyses", "errors"], {"k": 50}, {"errors"}),
+        (["analyses", "agreement"], {"k": 5}, {"agreement"}),
+        (["analyses", "split"], "test", {"errors", "agreement"}),
     ],
 )
 def test_a_setting_changes_its_stages_and_what_follows(
@@ -169,7 +182,94 @@ def test_a_system_more_changes_no_other(settings: dict[str, Any]) -> None:
     fewer = deepcopy(settings)
     del fewer["systems"]["adore_inbatch"], fewer["systems"]["ance"]
     before, after = versions(settings), versions(fewer)
+    assert before.pop(("agreement", "pydocs")) != after.pop(("agreement", "pydocs"))  # it compares them all
     assert after.items() <= before.items()
+
+
+def test_a_search_parameter_builds_no_index_again(settings: dict[str, Any]) -> None:
+    ivf = with_change(settings, ["index"], {"factory": "IVF64,Flat", "nprobe": 4})
+    more = with_change(settings, ["index"], {"factory": "IVF64,Flat", "nprobe": 8})
+    found = changed(versions(ivf), versions(more))
+    searching = following(ivf, lambda stage: bool((stage.settings.get("search") or {}).get("nprobe")))
+    assert found == searching
+    assert {"index", "train", "passages"}.isdisjoint(kind for kind, _ in found)
+    assert {("adore", "adore_star"), ("run", "star")} <= found  # what trains on the index, and what it ranks
+
+
+QUERY_SIDE = {"from": "star", "train": {"steps": 9}}
+
+
+def test_a_system_may_have_its_own_index(settings: dict[str, Any]) -> None:
+    settings["systems"] |= {
+        "adore_pq": {"preset": "adore", "index": "PQ8", **QUERY_SIDE},
+        "star_pq": {"preset": "zero_shot", "from": "star", "index": "PQ8"},
+    }
+    systems = Plan(load(settings)).systems
+    trained, served = systems["adore_pq"], systems["star_pq"]
+    assert trained.index is served.index is trained.run.parents["index"]
+    assert trained.model is not None and trained.model.parents["index"] is trained.index
+    assert served.model is systems["star"].model and served.queries is systems["star"].queries
+    assert trained.index is not systems["star"].index and trained.passages is systems["star"].passages
+
+
+def test_rounds_of_a_query_encoder_are_mined_with_it_over_the_same_passages(settings: dict[str, Any]) -> None:
+    rounds = {"preset": "static", "source": "self", "refresh": "rounds", **QUERY_SIDE}
+    plan = Plan(load(with_change(settings, ["systems", "refreshed"], rounds)))
+    trained = {stage.label: stage for stage in plan.of("adore")}
+    first, second = trained["refreshed.1"], trained["refreshed.2"]
+    assert "continues" not in first.parents and second.parents["continues"] is first
+    assert second.parents["init"] is first.parents["init"] is plan.systems["star"].model
+    mined = second.parents["negatives"].parents["run"]
+    assert mined.parents["queries"].parents["model"] is first
+    assert mined.parents["passages"] is plan.systems["star"].passages is plan.systems["refreshed"].passages
+
+
+def test_probes_change_what_is_probed_alone(settings: dict[str, Any]) -> None:
+    probed = with_change(settings, ["analyses", "probes"], {"systems": ["adore_star"]})
+    plan, before, after = Plan(load(probed)), versions(settings), versions(probed)
+    (follows,) = plan.analyses.trajectory["adore_star"]
+    assert follows.parents["model"] is plan.systems["adore_star"].model
+    del after["trajectory", "adore_star"]
+    assert changed(before, after) == following(settings, lambda stage: stage.label == "adore_star")
+
+
+def test_compression_serves_every_system_on_every_index(settings: dict[str, Any]) -> None:
+    settings["systems"] |= {
+        f"adore_{number}": {"preset": "adore", "index": f"PQ{number}", **QUERY_SIDE} for number in (8, 16)
+    }
+    settings["analyses"] = {"compression": {"base": "star", "systems": ["adore_8", "adore_16", "adore_star"]}}
+    plan = Plan(load(settings))
+    cells = {(cell.system, cell.served_on.factory): cell for cell in plan.analyses.compression}
+    systems, kinds = ("star", "adore_8", "adore_16", "adore_star"), ("PQ8", "PQ16", "Flat")
+    assert list(cells) == [(system, kind) for system in systems for kind in kinds]
+    for (system, kind), cell in cells.items():
+        run = cell.measure.parents["run"]
+        assert run.parents["index"] is cell.built and cell.built.settings["factory"] == kind
+        assert run.parents["queries"] is plan.systems[system].queries
+        assert cell.built.parents["passages"] is plan.systems["star"].passages
+    own = [cell for cell in cells.values() if cell.trained_on == cell.served_on]
+    assert [cell.system for cell in own] == ["adore_8", "adore_16", "adore_star"]
+
+
+def test_further_seeds_share_what_no_seed_enters(settings: dict[str, Any]) -> None:
+    asked = with_change(settings, ["analyses", "seeds"], {"more": [1, 2], "systems": ["star"]})
+    plan = Plan(load(asked))
+    assert set(plan.analyses.seeds) == {("star", 1), ("star", 2)}
+    alone = Plan(load(with_change(settings, ["seed"], 1))).systems["star"]
+    assert plan.analyses.seeds["star", 1].version == alone.measure.version
+    counted = {kind: len(plan.of(kind)) for kind in ("collection", "tokens", "bm25_run")}
+    assert counted == {kind: len(Plan(load(settings)).of(kind)) for kind in counted}
+    assert {stage.settings["seed"] for stage in plan.of("train")} == {13, 1, 2}
+    assert not {stage.label for stage in plan.of("train") if stage.settings["seed"] != 13} & {"rand", "ance"}
+
+
+def test_the_report_waits_for_what_it_looks_into(settings: dict[str, Any]) -> None:
+    plan = Plan(load(settings))
+    looked = {stage.manifest for stage in plan.stages if stage.kind in LOOKED_INTO - {"export"}}
+    assert set(plan.analyses.manifests) == looked
+    assert plan.analyses.parts == {"errors", "negatives", "agreement"}
+    nothing = dict.fromkeys(("errors", "negatives", "agreement"))
+    assert Plan(load(with_change(settings, ["analyses"], nothing))).analyses.manifests == []
 
 
 def test_rounds_go_on_from_each_other(settings: dict[str, Any]) -> None:
@@ -324,7 +424,7 @@ def test_only_what_is_used_of_another_study_is_planned(drawing: dict[str, Any]) 
         stage = waiting.pop()
         needed.add(stage)
         waiting += stage.parents.values()
-    assert set(plan.stages) == needed
+    assert {stage for stage in plan.stages if stage.kind not in LOOKED_INTO} == needed
     model = plan.systems["further"].model
     assert model is not None and model.parents["init"].dataset == "pydocs" and model.parents["init"].kind == "adore"
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from made import QRELS, RUNTIME, TRAIN, Small, seal, small, stage_of
@@ -16,8 +19,14 @@ from hardneg.artifacts import Artifact, StageFolder, file_digest
 from hardneg.data.judgements import Judgements
 from hardneg.embedding import encode_passages
 from hardneg.encoder import Encoder, encode_rows
+from hardneg.losses import lambda_ranknet
+from hardneg.negatives.mine import FILE
+from hardneg.runs import RunWriter
+from hardneg.search.index import build_index
+from hardneg.search.vectors import VectorStore
 from hardneg.tokens import TokenStore
 from hardneg.training import query_encoder
+from hardneg.training.lists import by_score
 from hardneg.training.loop import Log, rows_of_step
 
 CPU = torch.device("cpu")
@@ -39,23 +48,47 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Small:
     return small(tmp_path_factory.mktemp("small"))
 
 
-def adore_of(folder: Path, parents: dict[str, Artifact], metric: str = "MRR", **options: Any) -> StageFolder:
+def adore_of(
+    folder: Path,
+    parents: dict[str, Artifact],
+    metric: str = "MRR",
+    changes: Mapping[str, Any] = MappingProxyType({}),
+    **options: Any,
+) -> StageFolder:
     settings = {
         "source": {"name": "live", "depth": DEPTH, "append": "missing"},
+        "sampler": {"name": "all"},
+        "refresh": {"name": "every_step"},
+        "round": 1,
         "loss": {"name": "lambda_ranknet", "metric": metric, "cut": 5},
         "train": {**TRAIN, **options},
         "seed": 5,
         "split": "train",
         "precision": "fp32",
+        "search": {"nprobe": None, "ef_search": None},
+        "probe": None,
+        **changes,
     }
     return stage_of(folder, settings, parents)
+
+
+def static_lists(folder: Path, per_query: int) -> Artifact:
+    """For each query some passages that are not judged relevant, the same number, in an order of their own."""
+    stage, relevant = stage_of(folder, {}), {(query, passage) for query, passage, grade in QRELS if grade > 0}
+    with RunWriter(stage.folder / FILE) as writer:
+        for query in range(12):
+            order = np.random.default_rng(query).permutation(40)
+            passages = [passage for passage in order if (query, passage) not in relevant][:per_query]
+            ranks = np.arange(1, per_query + 1)
+            writer.append(np.full(per_query, query), np.array(passages), ranks, -ranks.astype(np.float32))
+    return seal(stage, [FILE])
 
 
 def parents_of(made: Small, folder: Path) -> dict[str, Artifact]:
     """A model, the vectors of all passages in two shards, and the settings of a Flat index."""
     encoder, store = made.encoder(seed=1), TokenStore(made.tokens, "passages")
     stage = stage_of(folder / "passages", {})
-    stage.facts = {"shards": ["a.npy", "b.npy"]}
+    stage.facts = {"shards": ["a.npy", "b.npy"], "rows": 40}
     for name, rows in zip(stage.facts["shards"], [(0, 25), (25, 40)], strict=True):
         target = stage.folder / name
         encode_passages(encoder, store, target, rows, dtype="float32", precision="fp32", device=CPU, label="encode")
@@ -160,3 +193,106 @@ def test_gradient_checkpointing_reaches_the_query_encoder(
     query_encoder.train(adore_of(tmp_path / "adore", parents, gradient_checkpointing=True), RUNTIME, [CPU])
     query_encoder.train(adore_of(tmp_path / "plain", parents), RUNTIME, [CPU])
     assert len(asked) == 1
+
+
+STATIC = {
+    "source": {"name": "run"},
+    "sampler": {"name": "top", "count": DEPTH},
+    "refresh": {"name": "never"},
+}
+
+
+def test_static_lists_are_trained_on_in_the_order_of_the_present_scores(
+    made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of a step, from passage vectors and lists put together here."""
+    losses: list[float] = []
+
+    def one_step(module: Any, compute_loss: Any, *rest: Any, **more: Any) -> Log:
+        losses.append(compute_loss(0, Log()).item())
+        return Log()
+
+    monkeypatch.setattr(query_encoder, "fit", one_step)
+    parents = {**parents_of(made, tmp_path), "negatives": static_lists(tmp_path / "mined", DEPTH + 2)}
+    encoder = made.encoder(seed=1).eval()
+    monkeypatch.setattr(Encoder, "load", lambda stage: encoder)  # without dropout
+    query_encoder.train(adore_of(tmp_path / "static", parents, changes=STATIC), RUNTIME, [CPU])
+
+    passages = np.concatenate([np.load(parents["passages"].path(name)) for name in ("a.npy", "b.npy")])
+    mined = pq.read_table(parents["negatives"].path(FILE)).to_pandas()
+    rows = rows_of_step(np.array(sorted({q for q, _, grade in QRELS if grade > 0})), 0, TRAIN["batch_size"], 5)
+    expected = []
+    for row in rows.tolist():
+        with torch.inference_mode():
+            query = encode_rows(encoder, TokenStore(made.tokens, "queries.train"), np.array([row]), 4, CPU)
+        grades = dict.fromkeys(mined[mined["query"] == row]["passage"].head(DEPTH), 0)
+        grades |= {passage: grade for q, passage, grade in QRELS if q == row and grade > 0}
+        scored = sorted(((float(query[0] @ torch.from_numpy(passages[p])), g) for p, g in grades.items()), reverse=True)
+        scores, labels = (torch.tensor([column]) for column in zip(*scored, strict=True))
+        listed = torch.ones_like(labels, dtype=torch.bool)
+        expected.append(float(lambda_ranknet(scores / 0.05, labels, listed, torch.ones(1), metric="MRR", cut=5)))
+    assert losses == [pytest.approx(np.mean(expected), rel=1e-5)]
+
+
+def test_entries_beyond_a_lists_end_stay_last() -> None:
+    scores = torch.tensor([[0.5, 9.0, 2.0, 0.5], [1.0, 3.0, 2.0, 0.0]], requires_grad=True)
+    listed = torch.tensor([[True, False, True, True], [True, True, True, True]])
+    ordered, names, kept = by_score(scores, torch.tensor([[1, 2, 3, 4], [5, 6, 7, 8]]), listed=listed)
+    assert names.tolist() == [[3, 1, 4, 2], [6, 7, 5, 8]]
+    assert kept.tolist() == [[True, True, True, False], [True] * 4]
+    torch.autograd.backward((ordered * torch.tensor([[1.0, 2, 3, 4]])).sum())
+    assert scores.grad is not None and scores.grad.tolist() == [[2, 4, 1, 3], [3, 1, 2, 4]]
+
+
+@pytest.mark.parametrize("changes", [{}, STATIC], ids=["live", "static"])
+def test_probes_look_and_change_nothing(made: Small, tmp_path: Path, changes: dict[str, Any]) -> None:
+    parents = {**parents_of(made, tmp_path), "negatives": static_lists(tmp_path / "mined", DEPTH)}
+    trained = {}
+    for name, probe in (("plain", None), ("probed", {"every": 4, "split": "train"})):
+        stage = adore_of(tmp_path / name, parents, changes={**changes, "probe": probe})
+        trained[name] = seal(stage, query_encoder.train(stage, RUNTIME, [CPU]))
+    weights = "encoder/backbone/model.safetensors"
+    assert trained["plain"].path(weights).read_bytes() == trained["probed"].path(weights).read_bytes()
+
+    kept, store = load_file(trained["probed"].path("kept.safetensors")), TokenStore(made.tokens, "queries.train")
+    assert sorted(key for key in kept if key.startswith("probe")) == ["probe.000000", "probe.000004", "probe.000006"]
+    for step, encoder in ((0, made.encoder(seed=1)), (6, Encoder.load(trained["probed"]))):
+        with torch.inference_mode():
+            plain = encode_rows(encoder.eval(), store, np.arange(len(store)), 4, CPU)
+        torch.testing.assert_close(kept[f"probe.{step:06d}"], plain, rtol=0, atol=1e-6)
+    assert sorted(key for key in kept if key.startswith("batch")) == [
+        f"batch.{step:06d}.{name}" for step in (0, 4) for name in ("queries", "vectors")
+    ]
+    positives = np.array(sorted({query for query, _, grade in QRELS if grade > 0}))
+    assert np.array_equal(kept["batch.000004.queries"].numpy(), rows_of_step(positives, 4, TRAIN["batch_size"], 5))
+
+
+def test_it_is_scored_with_the_vectors_of_the_index_that_serves(
+    made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Product quantiser after a projection: the loss sees the index's own scores, not those of the exact vectors."""
+    seen: list[torch.Tensor] = []
+    log = Log()
+
+    def note(*given: torch.Tensor, metric: str, cut: int) -> torch.Tensor:
+        seen.extend(given)
+        return given[0].sum()
+
+    def one_step(module: Any, compute_loss: Any, *rest: Any, **more: Any) -> Log:
+        compute_loss(0, log).backward()
+        return Log()
+
+    monkeypatch.setattr("hardneg.losses.lambda_ranknet", note)
+    monkeypatch.setattr(query_encoder, "fit", one_step)
+    parents = parents_of(made, tmp_path)
+    index = stage_of(tmp_path / "pq", {"factory": "PCA12,PQ4x4"})
+    options: dict[str, Any] = {"train_rows": 40, "seed": 0, "rows_per_file": 15}
+    vectors = VectorStore([parents["passages"].path(name) for name in ("a.npy", "b.npy")])
+    index.facts = build_index(vectors, "PCA12,PQ4x4", index.folder, **options)
+    parents["index"] = seal(index, index.facts["files"])
+    query_encoder.train(adore_of(tmp_path / "adore", parents), RUNTIME, [CPU])
+    found = log.kept["000001.scores"] / 0.05
+    torch.testing.assert_close(seen[0].detach()[:, :DEPTH], found, rtol=1e-4, atol=1e-4)
+    exact = vectors.take(log.kept["000001.retrieved"].ravel()).reshape(len(found), DEPTH, -1)
+    plain = np.einsum("qd,qld->ql", log.kept["000001.vectors"].numpy(), exact) / 0.05
+    assert np.abs(plain - found.numpy()).max() > 0.1

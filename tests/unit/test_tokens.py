@@ -108,3 +108,8 @@ def test_a_cut_beyond_what_is_stored_cuts_nothing(made: Small) -> None:
     whole, longer = TokenStore(made.tokens, "passages"), TokenStore(made.tokens, "passages", PASSAGE_LENGTH + 9)
     for given, same in zip(whole.batch(range(40)), longer.batch(range(40)), strict=True):
         assert np.array_equal(given, same)
+
+
+def test_a_question_needs_no_tables() -> None:
+    """Pandas takes a while to import."""
+    subprocess.run([sys.executable, "-c", "import sys, hardneg.tokens; assert 'pandas' not in sys.modules"], check=True)

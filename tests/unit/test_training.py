@@ -14,7 +14,7 @@ from torch import nn
 from hardneg.artifacts import StageFolder
 from hardneg.errors import HardnegError
 from hardneg.tokens import TokenStore
-from hardneg.training import dual_encoder
+from hardneg.training import dual_encoder, pairs
 from hardneg.training.loop import Budget, Log, fit, generator, new_accelerator, rows_of_step
 from hardneg.training.schedule import equal_rounds, one_round, total_steps
 
@@ -220,7 +220,7 @@ def test_a_resumed_encoder_has_the_same_bytes(made: Small, tmp_path: Path, monke
         return draw(rows, step, batch_size, seed)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(dual_encoder, "rows_of_step", killed_at_4)
+        patch.setattr(pairs, "rows_of_step", killed_at_4)
         dual_encoder.train(stage, RUNTIME, CPU)
     names = dual_encoder.train(stage, RUNTIME, CPU)
     assert {name: (stage.folder / name).read_bytes() for name in names} == undisturbed

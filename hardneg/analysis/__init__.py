@@ -1,0 +1,1 @@
+"""What the report looks into beside effectiveness: errors, training, negatives, agreement, movement, examples."""

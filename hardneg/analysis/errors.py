@@ -1,0 +1,177 @@
+"""Pairwise errors (Zhan et al., section 4; Table 1, Figure 3): passages that wrongly score above a relevant one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow.parquet as pq
+import torch
+
+from hardneg.artifacts import Artifact
+from hardneg.data.judgements import Judgements
+from hardneg.errors import HardnegError
+from hardneg.progress import Progress
+from hardneg.search.exact import BLOCK, QUERY_BATCH, checked_queries, require_finite
+from hardneg.search.retrieve import vectors_of
+from hardneg.search.vectors import VectorStore
+
+
+def read_relevant(collection: Artifact, split: str, relevant_grade: int) -> Judgements:
+    """The judgements of a split whose grade is at least `relevant_grade`.
+
+    Raises:
+        HardnegError: there is none.
+    """
+    path = collection.path(f"qrels.{split}.parquet")
+    qrels = pq.read_table(path, columns=["query", "passage", "grade"])
+    query, passage, grade = (column.to_numpy() for column in qrels.columns)
+    high = grade >= relevant_grade
+    if not high.any():
+        raise HardnegError(
+            "No passage of the split is relevant.",
+            where=str(path),
+            found="no judgement" if not len(grade) else f"grades up to {grade.max()}",
+            expected=f"a grade of {relevant_grade} or more",
+            remedy="lower evaluation.relevant_grade.",
+        )
+    queries = collection.facts["splits"][split]["queries"]
+    return Judgements(query[high], passage[high], grade[high], queries, collection.facts["passages"])
+
+
+def pairwise_errors(
+    parents: Mapping[str, Artifact], settings: Mapping[str, Any], device: torch.device, progress: Path | None = None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The errors of each relevant passage d+ of each query q (methods 2.1).
+
+        e(q, d+) = #{d not relevant to q : s(q, d) > s(q, d+)},   e_K(q, d+) = min(e(q, d+), K)
+
+    Unjudged passages are not relevant, and ties are no errors.
+
+    Args:
+        parents: `collection`, `passages` and `queries` (vectors).
+        settings: `split`, `k` (K), `relevant_grade` (the lowest that counts as relevant).
+        device: where the products run.
+        progress: where progress is written.
+
+    Returns:
+        query (int32), passage (int32), errors and top_k (int64): a row a relevant passage, by query, then by passage.
+
+        Facts: k, queries (that have a relevant passage), positives, and means of errors (total) and top_k, over
+        queries and over relevant passages.
+
+    Raises:
+        HardnegError: as `read_relevant` and `count_above`.
+    """
+    relevant = read_relevant(parents["collection"], settings["split"], settings["relevant_grade"])
+    queries = np.load(parents["queries"].path(f"queries.{settings['split']}.npy"))
+    query, passage = np.divmod(relevant.keys, relevant.passages)
+    vectors = vectors_of(parents["passages"])
+    errors = count_above(vectors, queries, query, passage, device, left_out=relevant, progress=progress)
+    cut = np.minimum(errors, settings["k"])
+    rows = {"query": query.astype(np.int32), "passage": passage.astype(np.int32), "errors": errors, "top_k": cut}
+    asked, positives = len(relevant.with_positives()), len(query)
+    return pd.DataFrame(rows), {
+        "k": settings["k"],
+        "queries": asked,
+        "positives": positives,
+        "total_per_query": int(errors.sum()) / asked,
+        "top_k_per_query": int(cut.sum()) / asked,
+        "total_per_positive": int(errors.sum()) / positives,
+        "top_k_per_positive": int(cut.sum()) / positives,
+    }
+
+
+def count_above(
+    vectors: VectorStore,
+    queries: npt.NDArray[np.float32],
+    pair_query: npt.NDArray[np.integer],
+    pair_passage: npt.NDArray[np.integer],
+    device: torch.device,
+    *,
+    left_out: Judgements | None = None,
+    progress: Path | None = None,
+) -> npt.NDArray[np.int64]:
+    """How many passages score strictly above a passage for a query, over all passages.
+
+    They are read once, in canonical blocks, so that memory holds one block and the result does not depend on shards.
+    The score of a pair's own passage comes from a product of the same shape: it equals that of its duplicates, and
+    its own among all passages, to the last bit, and ties count 0.
+
+    Args:
+        vectors: all passages.
+        queries: [n, dim].
+        pair_query: [m] rows of `queries`.
+        pair_passage: [m] passage positions.
+        device: where the products run.
+        left_out: passages that are not counted for a query, judged by row of `queries`.
+        progress: where progress is written.
+
+    Returns:
+        int64 [m].
+
+    Raises:
+        HardnegError: a vector is not finite, or queries and passages differ in width.
+    """
+    products = _Products(vectors.dim, device)
+    asked = checked_queries(torch.from_numpy(queries), vectors.dim).to(device)
+    batches = []
+    for start in range(0, len(pair_query), QUERY_BATCH):
+        part = slice(start, start + QUERY_BATCH)
+        rows = torch.from_numpy(pair_query[part].astype(np.int64)).to(device)
+        products.load(vectors.take(pair_passage[part]))
+        own = products.of(asked[rows]).diagonal().clone()
+        batches.append((part, rows, own, *_left_out(pair_query[part], left_out)))
+    counts = torch.zeros(len(pair_query), dtype=torch.int64, device=device)
+    with Progress("count passages above", vectors.rows, "passages", progress) as bar:
+        for start in range(0, vectors.rows, BLOCK):
+            stop = min(start + BLOCK, vectors.rows)
+            block = vectors.block(start, stop)
+            require_finite(torch.from_numpy(block), "passage", start)
+            products.load(block)
+            for part, rows, own, row, passage in batches:
+                scores = products.of(asked[rows])
+                here = (start <= passage) & (passage < stop)
+                scores[row[here], passage[here] - start] = -torch.inf
+                counts[part] += (scores > own[:, None]).sum(dim=1, dtype=torch.int32)  # twice as fast as into int64
+            bar.advance(stop - start)
+    return counts.cpu().numpy()
+
+
+class _Products:
+    """Inner products of one shape, [QUERY_BATCH, BLOCK], however many queries and passages there are.
+
+    See `hardneg.search.exact`: in products of other shapes, equal passages may get unequal scores.
+    """
+
+    def __init__(self, dim: int, device: torch.device) -> None:
+        self._queries = torch.zeros(QUERY_BATCH, dim, device=device)
+        self._passages = torch.zeros(BLOCK, dim, device=device)
+        self._scores = torch.empty(QUERY_BATCH, BLOCK, device=device)
+        self._loaded = 0
+
+    def load(self, passages: npt.NDArray[np.float32]) -> None:
+        """Take up to BLOCK passages [p, dim]."""
+        self._loaded = len(passages)
+        self._passages[: len(passages)] = torch.from_numpy(passages)
+        self._passages[len(passages) :] = 0
+
+    def of(self, queries: torch.Tensor) -> torch.Tensor:
+        """Scores [q, p] of up to QUERY_BATCH queries [q, dim] for the loaded passages; overwritten by the next call."""
+        self._queries[: len(queries)] = queries
+        self._queries[len(queries) :] = 0
+        torch.mm(self._queries, self._passages.T, out=self._scores)
+        return self._scores[: len(queries), : self._loaded]
+
+
+def _left_out(
+    queries: npt.NDArray[np.integer], judged: Judgements | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where passages are not counted: places in `queries` and passage positions."""
+    none = np.zeros(0, np.int64)
+    parts = [none if judged is None else judged.of(int(query))[0] for query in queries]
+    return np.repeat(np.arange(len(parts)), [len(part) for part in parts]), np.concatenate([none, *parts])

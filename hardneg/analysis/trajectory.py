@@ -1,0 +1,233 @@
+"""A query encoder while it trains: effectiveness, and how far static negatives are from the live ones (Figure 4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from safetensors import safe_open
+
+from hardneg.analysis.errors import count_above
+from hardneg.artifacts import Artifact
+from hardneg.data.documents import judged_documents, read_documents
+from hardneg.data.judgements import Judgements
+from hardneg.measures import aggregate, evaluate, parse_measures
+from hardneg.negatives.mine import FILE
+from hardneg.negatives.samplers import top
+from hardneg.negatives.sources import Candidates, mined
+from hardneg.progress import Progress
+from hardneg.runs import SCHEMA, best_passage
+from hardneg.search.retrieve import Searcher, open_searcher, vectors_of
+from hardneg.search.vectors import VectorStore
+
+KEPT = "kept.safetensors"
+BEST_STATIC_RANK = "best static rank"
+
+
+class Batch(NamedTuple):
+    """Queries of a training step and the very vectors that it trained on, dropout on.
+
+    Attributes:
+        queries: int64 [B], positions in the training split.
+        vectors: float32 [B, dim].
+    """
+
+    queries: npt.NDArray[np.int64]
+    vectors: npt.NDArray[np.float32]
+
+
+class Kept:
+    """What was kept of a training: the probes and the batches, by the number of steps done before.
+
+    Args:
+        path: `kept.safetensors`.
+
+    Attributes:
+        probed: the steps at which all queries of the probed split were encoded, ascending.
+        trained: the steps of which the batch was kept, ascending.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with safe_open(path, "numpy") as stream:
+            names = [name.split(".") for name in stream.keys()]  # noqa: SIM118 - not a mapping
+        self.probed = sorted(int(name[1]) for name in names if name[0] == "probe")
+        self.trained = sorted(int(name[1]) for name in names if name[0] == "batch" and name[2] == "queries")
+
+    def probe(self, step: int) -> npt.NDArray[np.float32]:
+        """The vectors of all queries of the probed split in evaluation mode: [queries, dim]."""
+        return self._read(f"probe.{step:06d}")
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step."""
+        return Batch(self._read(f"batch.{step:06d}.queries"), self._read(f"batch.{step:06d}.vectors"))
+
+    def _read(self, name: str) -> npt.NDArray[Any]:
+        with safe_open(self._path, "numpy") as stream:
+            return stream.get_tensor(name)
+
+
+def trajectory(
+    parents: Mapping[str, Artifact],
+    settings: Mapping[str, Any],
+    devices: Sequence[torch.device],
+    progress: Path | None = None,
+) -> pd.DataFrame:
+    """Follow a query encoder through its training.
+
+    Args:
+        parents: `collection`, `model` (with what it kept), `passages`; where there are such `index`, and `negatives`
+            (the static lists it was trained on).
+        settings: `split` (which was probed), `k`, `measures`, `relevant_grade` (the lowest of that split that counts
+            as relevant), `depth` (how many passages are retrieved a query), `search` (of the index).
+        devices: all of them search.
+        progress: where progress is written.
+
+    Returns:
+        step (int32, steps done before), name (str) and value (float64), by step: each measure over the probed split,
+        and where there are static lists "overlap@K" and "best static rank" over the step's batch.
+    """
+    collection, split, k = parents["collection"], settings["split"], settings["k"]
+    searcher = open_searcher(parents["passages"], parents.get("index"), devices, search=settings["search"])
+    kept, rows = Kept(parents["model"].path(KEPT)), []
+    asked = (split, settings["measures"], settings["relevant_grade"], settings["depth"])
+    with Progress(f"follow {parents['model'].manifest['label']}", len(kept.probed), "probes", progress) as bar:
+        for step in kept.probed:
+            means = effectiveness(kept.probe(step), searcher, collection, *asked)
+            rows += [(step, name, value) for name, value in means.items()]
+            bar.advance()
+    if "negatives" in parents and kept.trained:
+        train, vectors = parents["model"].settings["split"], vectors_of(parents["passages"])
+        queries = collection.facts["splits"][train]["queries"]
+        judged = Judgements.read(collection.path(f"qrels.{train}.parquet"), queries, len(vectors))
+        candidates = mined(parents["negatives"].path(FILE), queries, len(vectors))
+        batches = {step: kept.batch(step) for step in kept.trained}
+        ranks = best_static_ranks(batches, candidates, vectors, judged, k, devices[0], progress)
+        for step, batch in batches.items():
+            rows.append((step, f"overlap@{k}", overlap(batch, candidates, searcher, judged, k)))
+            rows += [(step, BEST_STATIC_RANK, ranks[step])] if step in ranks else []
+    table = pd.DataFrame(rows, columns=["step", "name", "value"]).astype({"step": np.int32})
+    return table.sort_values("step", kind="stable", ignore_index=True)
+
+
+def effectiveness(
+    probe: npt.NDArray[np.float32],
+    searcher: Searcher,
+    collection: Artifact,
+    split: str,
+    measures: Sequence[str],
+    relevant_grade: int,
+    depth: int,
+) -> dict[str, float]:
+    """Each measure's mean over the queries of a split, as the measure stage has it.
+
+    Args:
+        probe: [queries of the split, dim].
+        searcher: of the passages.
+        collection: the prepared collection.
+        split: which queries these are.
+        measures: their names.
+        relevant_grade: the lowest that counts as relevant.
+        depth: how many passages are retrieved a query.
+    """
+    positions, scores = (part.numpy() for part in searcher.search(torch.from_numpy(probe), depth))
+    query, rank = np.nonzero(positions >= 0)
+    columns = (query, positions[query, rank], rank + 1, scores[query, rank])
+    run = pa.table([pa.array(column).cast(kind) for column, kind in zip(columns, SCHEMA.types, strict=True)], SCHEMA)
+    qrels = pq.read_table(collection.path(f"qrels.{split}.parquet"), columns=["query", "passage", "grade"])
+    if (documents := read_documents(collection)) is not None:
+        run, qrels = best_passage(run, documents), judged_documents(qrels, documents)
+    ids = [str(number) for number in range(len(probe))]
+    values = aggregate(evaluate(run, qrels, ids, parse_measures(measures), relevant_grade))
+    return dict(zip(values["measure"], values["value"].astype(float), strict=True))
+
+
+def overlap(batch: Batch, candidates: Candidates, searcher: Searcher, judged: Judgements, k: int) -> float:
+    """How much of the static negatives is among the live ones (methods 2.2).
+
+        mean over q of |static(q) & live(q)| / |static(q)|
+
+    Queries without static negatives are left out; where no query has any, the answer is not a number.
+
+    Args:
+        batch: the queries, and the vectors that live negatives are retrieved with.
+        candidates: the static lists; static(q) is the first k of them.
+        searcher: of the passages; live(q) is the top k of those not judged relevant.
+        judged: the training judgements.
+        k: K.
+    """
+    static = _static(batch, candidates, k)
+    most = int(np.diff(judged.offsets)[batch.queries].max())  # so many of the passages found may be relevant
+    found = searcher.search(torch.from_numpy(batch.vectors), k + most)[0].numpy()
+    usable = (found >= 0) & ~judged.contains(batch.queries[:, None], found)
+    shares = [
+        np.isin(negatives[negatives >= 0], passages[there][:k]).mean()
+        for negatives, passages, there in zip(static, found, usable, strict=True)
+        if (negatives >= 0).any()
+    ]
+    return float(np.mean(shares)) if shares else math.nan
+
+
+def best_static_ranks(
+    batches: Mapping[int, Batch],
+    candidates: Candidates,
+    vectors: VectorStore,
+    judged: Judgements,
+    k: int,
+    device: torch.device,
+    progress: Path | None = None,
+) -> dict[int, float]:
+    """By step, the median over the batch of the rank of the static negative that ranks best (methods 2.2, eq. 8).
+
+    Ranks count from 1 among the passages not judged relevant, over all passages. Queries without static negatives are
+    left out. The passages are read once for all steps.
+
+    Args:
+        batches: by step.
+        candidates: the static lists, of which the first k count.
+        vectors: all passages.
+        judged: the training judgements.
+        k: K.
+        device: where the products run.
+        progress: where progress is written.
+    """
+    steps = np.repeat(list(batches), [len(batch.queries) for batch in batches.values()])
+    queries = np.concatenate([batch.queries for batch in batches.values()])
+    asked = np.concatenate([batch.vectors for batch in batches.values()])
+    best = np.concatenate([_best(batch, _static(batch, candidates, k), vectors) for batch in batches.values()])
+    (rows,) = np.nonzero(best >= 0)
+    ranks = 1 + count_above(
+        vectors, asked, rows, best[rows], device, left_out=_by_row(judged, queries), progress=progress
+    )
+    ranked = steps[rows]
+    return {step: float(np.median(ranks[ranked == step])) for step in batches if (ranked == step).any()}
+
+
+def _static(batch: Batch, candidates: Candidates, k: int) -> npt.NDArray[np.int64]:
+    """The first k static negatives of each query: [B, k], -1 beyond a list's end."""
+    return top(candidates, batch.queries, np.random.default_rng(0), count=k)
+
+
+def _best(batch: Batch, static: npt.NDArray[np.int64], vectors: VectorStore) -> npt.NDArray[np.int64]:
+    """The static negative with the highest score of each query: [B], -1 where it has none."""
+    taken = vectors.take(np.maximum(static, 0).ravel()).reshape(*static.shape, -1)
+    scores = np.einsum("qd,qkd->qk", batch.vectors, taken)
+    scores[static < 0] = -np.inf
+    best: npt.NDArray[np.int64] = static[np.arange(len(static)), scores.argmax(axis=1)]
+    return best
+
+
+def _by_row(judged: Judgements, queries: npt.NDArray[np.int64]) -> Judgements:
+    """The judgements of `queries` [n], one query a row, by row."""
+    entries = [judged.of(int(query)) for query in queries]
+    row = np.repeat(np.arange(len(queries)), [len(passages) for passages, _ in entries])
+    passage, grade = (np.concatenate(parts) for parts in zip(*entries, strict=True))
+    return Judgements(row, passage, grade, len(queries), judged.passages)

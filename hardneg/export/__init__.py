@@ -1,0 +1,1 @@
+"""What leaves the workflow: a system's encoders, vectors and runs in the layouts that other tools load."""

@@ -1,0 +1,100 @@
+"""A finished system, written for other tools."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from hardneg import __version__
+from hardneg.artifacts import StageFolder
+from hardneg.data.template import Reading
+from hardneg.export.card import METHODS, write_cards
+from hardneg.export.encoders import write_encoder
+from hardneg.export.runs import write_runs
+from hardneg.export.vectors import write_pyserini
+
+ENCODERS = {"query_encoder": ("model", "query_length"), "passage_encoder": ("passage_model", "passage_length")}
+PYSERINI, RUNS, CARD = "pyserini", "runs", "README.md"
+
+
+def export(stage: StageFolder) -> list[str]:
+    """Write `query_encoder/`, `passage_encoder/`, `pyserini/`, `runs/` and `README.md`, as far as the system has them.
+
+    Args:
+        stage: settings `system`, `splits`, `measures`, `search` (`nprobe`, `ef_search`), and for the
+            card `about` (`format` of the collection; `systems`, the configuration of this one and of those it starts
+            from or mines); parents `collection`, `measure`, and where there are such `run`, `tokenizer`, `tokens`,
+            `model`, `passage_model`, `passages`, `index`.
+
+    Returns:
+        The names of the files.
+    """
+    settings, parents = stage.settings, stage.parents
+    for name in (*ENCODERS, PYSERINI, RUNS):  # of a killed run
+        shutil.rmtree(stage.folder / name, ignore_errors=True)
+    reading = None
+    if "model" in parents:
+        tokens, tokenizer = parents["tokens"], parents["tokenizer"]
+        own = {name: tokens.settings[name] for name in ("passage_template", "characters")}
+        reading = Reading(**tokenizer.facts["reading"] | own)
+        for name, (role, length) in ENCODERS.items():
+            write_encoder(stage.folder / name, parents[role], tokenizer, tokens.facts[length], reading.lower_case)
+    written = "passages" in parents and write_pyserini(
+        stage.folder / PYSERINI,
+        parents["collection"],
+        parents["passages"],
+        parents.get("index"),
+        settings["search"],
+    )
+    searched = _searched(stage)
+    write_runs(
+        stage.folder / RUNS,
+        parents["measure"],
+        {split: _metadata(stage, split, searched) for split in settings["splits"]},
+    )
+    write_cards(stage, reading, written, searched)
+    made = [path for name in (*ENCODERS, PYSERINI, RUNS) for path in (stage.folder / name).rglob("*") if path.is_file()]
+    return [CARD, *sorted(path.relative_to(stage.folder).as_posix() for path in made)]
+
+
+def _searched(stage: StageFolder) -> dict[str, Any]:
+    """The settings that the system's runs were made with."""
+    parents = stage.parents
+    ranked = parents["run"].settings
+    searched: dict[str, Any] = {name: ranked[name] for name in ("k1", "b", "depth") if name in ranked}
+    if "index" in parents:
+        searched |= {"index": parents["index"].settings["factory"], **stage.settings["search"]}
+    return {name: value for name, value in searched.items() if value is not None}
+
+
+def _metadata(stage: StageFolder, split: str, searched: dict[str, Any]) -> dict[str, Any]:
+    """The header of a run (ir-metadata.org, schema 0.1); of the platform it has what every run of a stage shares."""
+    settings, parents, dataset = stage.settings, stage.parents, stage.record["dataset"]
+    name, measure = settings["system"], parents["measure"].manifest
+    system = settings["about"]["systems"][name]
+    trained = []
+    if "model" in parents:
+        trained = [{"name": parents["model"].manifest["dataset"], "split": parents["model"].settings["split"]}]
+    libraries = [f"{library}=={version}" for library, version in measure["libraries"].items()]
+    return {
+        "schema-version": "0.1",
+        "run-version": measure["version"],
+        "tag": name,
+        "platform": {
+            "software": {"libraries": {"python": libraries}, "retrieval toolkit": [f"hardneg=={__version__}"]}
+        },
+        "research goal": {
+            "evaluation": {
+                "reported measures": settings["measures"],
+                "baseline": [system["from"]] if system["from"] else [],
+            }
+        },
+        "implementation": {"executable": {"cmd": "snakemake --cores all evaluate"}, "source": {"lang": ["python"]}},
+        "method": {
+            "automatic": True,
+            "score ties": "by ascending position in the collection; the scores written decrease strictly",
+            "retrieval": [{"name": name, "method": METHODS[system["retriever"]], **searched}],
+        },
+        "actor": {"role": "experimenter", "team": "not given"},
+        "data": {"test collection": {"name": dataset, "topics": split, "qrels": split}, "training data": trained},
+    }

@@ -1,0 +1,36 @@
+"""TREC runs, plain and with a header that says how they were made (ir-metadata.org, schema 0.1; methods 3.9)."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hardneg.artifacts import Artifact, atomic_path
+
+START, END = "# ir_metadata.start", "# ir_metadata.end"
+PLAIN = "plain"
+
+
+def write_runs(folder: Path, measure: Artifact, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write `<split>.trec`, with the header, and `plain/<split>.trec`, without it, for each split.
+
+    Tools before trec_eval 10 do not know lines that start with `#`; the plain run is for them.
+
+    Args:
+        folder: to be made.
+        measure: the stage with the runs.
+        metadata: the header's content by split, JSON types only.
+    """
+    (folder / PLAIN).mkdir(parents=True)
+    for split, content in metadata.items():
+        run = measure.path(f"{split}.trec")
+        shutil.copyfile(run, folder / PLAIN / run.name)
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        lines = [START, *(f"# {line}" for line in text.splitlines()), END]
+        with atomic_path(folder / run.name) as temporary, temporary.open("wb") as stream, run.open("rb") as source:
+            stream.write("".join(f"{line}\n" for line in lines).encode())
+            shutil.copyfileobj(source, stream)

@@ -1,0 +1,130 @@
+"""What a paper needs of the report: each table as CSV and LaTeX, each figure as SVG and PNG, each caption as text."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+
+from hardneg.artifacts import atomic_path
+from hardneg.report.figures import STYLE
+from hardneg.report.material import Item
+from hardneg.report.tables import MARKS
+from hardneg.report.text import best_cells, cell_text
+
+DPI = 200
+
+# What varies from one run or release to another.
+_NO_METADATA = {
+    "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
+    "png": {"Software": None},
+}
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        **{sign: f"\\{sign}" for sign in "{}$&#%_"},
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "–": "--",
+        "—": "---",
+        "…": r"\dots{}",
+        "−": "$-$",
+        "×": r"$\times$",
+        "±": r"$\pm$",
+        "≤": r"$\leq$",
+        "≥": r"$\geq$",
+        "→": r"$\rightarrow$",
+        "∩": r"$\cap$",
+        "Δ": r"$\Delta$",
+        "↓": r"$\downarrow$",
+        "▼": r"$\blacktriangledown$",
+    }
+)
+
+
+def write_files(items: Sequence[Item], folder: Path) -> None:
+    """Write `tables/<name>.csv` and `.tex`, `figures/<name>.svg` and `.png`, `captions/<name>.rst`.
+
+    The same items give the same bytes. Files of these kinds that no item has any more are removed.
+
+    Args:
+        items: of the report.
+        folder: where those three folders lie.
+
+    Raises:
+        HardnegError: a file could not be written.
+    """
+    wanted: set[Path] = set()
+    for name in ("tables", "figures", "captions"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    for item in items:
+        contents = {folder / "captions" / f"{item.name}.rst": caption(item).encode()}
+        if item.table is not None:
+            csv = item.table.to_csv(index=False, lineterminator="\n")
+            contents[folder / "tables" / f"{item.name}.csv"] = csv.encode()
+            contents[folder / "tables" / f"{item.name}.tex"] = latex(item, item.table).encode()
+        if item.figure is not None:
+            for form in _NO_METADATA:
+                contents[folder / "figures" / f"{item.name}.{form}"] = drawn(item, form)
+        for path, content in contents.items():
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(content)
+        wanted |= contents.keys()
+    for name, kinds in {"tables": ("csv", "tex"), "figures": tuple(_NO_METADATA), "captions": ("rst",)}.items():
+        for kind in kinds:
+            for path in set((folder / name).glob(f"*.{kind}")) - wanted:
+                path.unlink()
+
+
+def drawn(item: Item, form: str) -> bytes:
+    """An item's figure as `svg` or `png`, the same bytes for the same numbers."""
+    assert item.figure is not None
+    drawing = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        item.figure().savefig(drawing, format=form, dpi=DPI, metadata=_NO_METADATA[form])
+    return drawing.getvalue()
+
+
+def latex(item: Item, table: pd.DataFrame) -> str:
+    """A LaTeX table in the style of booktabs: the best of each measure bold, marks raised."""
+    cells, best, places = pd.DataFrame(index=table.index), best_cells(table), ""
+    for name, column in table.items():
+        written = [_latex(cell_text(value, item.digits.get(str(name), 0))) for value in column]
+        if str(name).endswith(MARKS):
+            before = cells.columns[-1]
+            cells[before] += [f"\\textsuperscript{{{marks}}}" if marks else "" for marks in written]
+            continue
+        bold = [f"\\textbf{{{text}}}" if is_best else text for text, is_best in zip(written, best[name], strict=True)]
+        cells[_latex(str(name))] = bold
+        places += "r" if pd.api.types.is_numeric_dtype(column) else "l"
+    return "% In the preamble: \\usepackage{booktabs,amssymb}\n" + cells.to_latex(
+        index=False,
+        escape=False,
+        column_format=places,
+        caption=(_latex(f"{item.title}. {item.caption}"), _latex(item.title)),
+        label=f"tab:{item.name}",
+    )
+
+
+def caption(item: Item) -> str:
+    """Title, caption, the paper's finding and this one as reStructuredText, a paragraph each."""
+    parts = [f"**{_plain(item.title)}**", _plain(item.caption)]
+    parts += [f"*{label}:* {_plain(text)}" for label, text in (("The paper", item.paper), ("Here", item.here)) if text]
+    return "\n\n".join(parts) + "\n"
+
+
+def _latex(text: str) -> str:
+    """Text for LaTeX: its own signs escaped, those that pdflatex does not know spelled out."""
+    return text.translate(_LATEX)
+
+
+def _plain(text: str) -> str:
+    """Text on one line that reStructuredText shows as it is."""
+    return re.sub(r"""([!"#$&()*+\-.:<=>?@\[\\\]^_`{|}~])""", r"\\\1", " ".join(text.split()))

@@ -1,0 +1,278 @@
+"""Finished stages, read into the report's material."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from hardneg import __version__
+from hardneg.analysis.examples import examples
+from hardneg.artifacts import Artifact, cost_of, library_versions
+from hardneg.measures import aggregate, significance_table
+from hardneg.report.material import Compression, Errors, Examples, Material, Movement, Negatives
+
+COSTS = ["stage", "system", "version", "seconds", "devices", "device", "peak_memory_mib"]
+# What all systems share, whatever they are trained with.
+PREPARATION = ("download", "collection", "tokenizer", "tokens")
+
+
+def gather(summary: Mapping[str, Any], folder: Path) -> Material:
+    """Everything the report says.
+
+    Args:
+        summary: what the plan says (`hardneg.plan.Plan.summary`).
+        folder: where `hardneg.summary.summarise` wrote `measures.csv`, `significance.csv` and `per_query.parquet`.
+    """
+    asked, measures = summary["analyses"], pd.read_csv(folder / "measures.csv")
+    per_query = pq.read_table(folder / "per_query.parquet").to_pandas()
+    collection = Artifact.open(summary["collection"])
+    counts = {"passages": collection.facts["passages"]}
+    for split, kinds in collection.facts["splits"].items():
+        counts |= {f"{split} {kind}": count for kind, count in kinds.items()}
+    stages = [_stage(entry) for entry in summary["stages"]]
+    costs = pd.DataFrame([cost for stage in stages for cost in stage["costs"]], columns=COSTS)
+    systems = pd.DataFrame(summary["systems"])
+    named = [
+        (system, baseline) for baseline in summary["baselines"] for system in systems["system"] if system != baseline
+    ]
+    training = _training_costs(summary, stages, systems)
+    return Material(
+        dataset=summary["dataset"],
+        main_measure=summary["main_measure"],
+        split=_main_split(measures),
+        analysis_split=asked["split"],
+        collection=counts,
+        relevant_grade=summary["relevant_grade"],
+        systems=systems,
+        measures=measures,
+        per_query=per_query,
+        significance=pd.read_csv(folder / "significance.csv"),
+        marks=significance_table(per_query, named),
+        costs=costs,
+        training_costs=training,
+        speed_baseline=asked["speed_baseline"],
+        stages=[{key: value for key, value in stage.items() if key != "costs"} for stage in stages],
+        configuration=summary["configuration"],
+        targets=_targets(summary),
+        versions={"hardneg": __version__, **library_versions()},
+        errors=_errors(summary["errors"], asked["errors"]),
+        compression=_compression(summary, training, asked),
+        trajectory=_tables(summary["trajectory"], "trajectory.parquet", ["system"]),
+        ablation=_ablation(asked["ablation"]),
+        movement=_movement(summary["movement"]),
+        negatives=_negatives(summary["diagnosis"], asked["negatives"]),
+        agreement=_agreement(summary["agreement"]),
+        seeds=_seeds(summary, measures, asked),
+        examples=_examples(summary, collection, per_query),
+    )
+
+
+def _main_split(measures: pd.DataFrame) -> str:
+    splits = list(measures["split"].unique())
+    return "test" if "test" in splits else str(splits[-1])
+
+
+def _stage(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage of the graph, with the costs of its jobs; a stage of another study may have been removed since."""
+    manifest = Path(entry["manifest"])
+    kind, (label, _, version) = manifest.parts[-3], manifest.parent.name.rpartition("-")
+    costs = []
+    if manifest.exists():
+        for path in sorted({cost_of(manifest), *manifest.parent.glob("shard-*.cost.json")}):
+            cost = json.loads(path.read_text(encoding="utf-8"))
+            spent = [cost["seconds"], cost.get("devices", 1), cost.get("device", ""), cost["peak_memory_mib"]]
+            costs.append([kind, label, version, *spent])
+    seconds = sum(cost[3] for cost in costs) if costs else None
+    return {
+        "kind": kind,
+        "label": label,
+        "version": version,
+        "seconds": seconds,
+        "parents": entry["parents"],
+        "costs": costs,
+    }
+
+
+def _training_costs(
+    summary: Mapping[str, Any], stages: Sequence[Mapping[str, Any]], systems: pd.DataFrame
+) -> pd.DataFrame:
+    """What training, mining and encoding took for each trained system, without and with what it builds on."""
+    places = {entry["manifest"]: place for place, entry in enumerate(summary["stages"])}
+    below: list[set[int]] = []  # each stage with all that it is made from; parents come first
+    for place, stage in enumerate(stages):
+        below.append({place}.union(*(below[parent] for parent in stage["parents"])))
+    paid = {place for place, stage in enumerate(stages) if stage["kind"] not in PREPARATION}
+    starts, rows = dict(zip(systems["system"], systems["starts_from"], strict=True)), []
+    for system, manifest in summary["models"].items():
+        whole = below[places[manifest]] & paid
+        base = summary["models"].get(starts[system])
+        own = whole - below[places[base]] if base is not None else whole
+        if not own:  # it serves what another trained
+            continue
+        spent, all_spent = (_spent(stages, chosen) for chosen in (own, whole))
+        rows.append((system, starts[system], *spent, all_spent[0], all_spent[2]))
+    columns = ["system", "starts_from", "seconds", "devices", "device_hours", "whole_seconds", "whole_device_hours"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _spent(stages: Sequence[Mapping[str, Any]], chosen: Iterable[int]) -> tuple[float, int, float]:
+    """Seconds of all jobs together, the most devices that one had, and device-hours."""
+    costs = [cost for place in chosen for cost in stages[place]["costs"]]
+    hours = sum(cost[3] * max(cost[4], 1) for cost in costs) / 3600
+    return sum(cost[3] for cost in costs), max((cost[4] for cost in costs), default=0), hours
+
+
+def _targets(summary: Mapping[str, Any]) -> pd.DataFrame:
+    """How each number is made again."""
+    rows = [(f"scores of {system}", manifest) for system, manifest in summary["measures"]]
+    rows += [(f"pairwise errors of {system}", manifest) for system, manifest in summary["errors"]]
+    rows += [(f"negatives of {system}", manifest) for system, manifest in summary["diagnosis"]]
+    rows += [(f"training of {system}, followed", manifest) for system, manifest in summary["trajectory"]]
+    rows += [(f"{cell['system']} served on {cell['served_on']}", cell["measure"]) for cell in summary["compression"]]
+    rows += [(f"{system} with seed {seed}", manifest) for system, seed, manifest in summary["seeds"]]
+    rows += [(what, summary[what]) for what in ("agreement", "movement") if summary[what]]
+    command = "snakemake --cores all --configfile this.yaml {}"
+    return pd.DataFrame([(what, command.format(manifest)) for what, manifest in rows], columns=["what", "command"])
+
+
+def _table(manifest: str, name: str) -> pd.DataFrame:
+    return pq.read_table(Artifact.open(manifest).path(name)).to_pandas()
+
+
+def _tables(listed: Sequence[Sequence[Any]], name: str, columns: Sequence[str]) -> pd.DataFrame | None:
+    """One table of several stages', each entry's first values in columns before the stage's own."""
+    frames = []
+    for *values, manifest in listed:
+        frame = _table(manifest, name)
+        for place, (column, value) in enumerate(zip(columns, values, strict=True)):
+            frame.insert(place, column, value)
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True) if frames else None
+
+
+def _errors(listed: Sequence[Sequence[str]], asked: Mapping[str, Any] | None) -> Errors | None:
+    rows = _tables(listed, "errors.parquet", ["system"])
+    return Errors(asked["k"], asked["hard"], rows) if asked is not None and rows is not None else None
+
+
+def _compression(summary: Mapping[str, Any], training: pd.DataFrame, asked: Mapping[str, Any]) -> Compression | None:
+    if not summary["compression"]:
+        return None
+    base, main, cells, sizes = asked["compression"]["base"], summary["main_measure"], [], {}
+    for cell in summary["compression"]:
+        measured = Artifact.open(cell["measure"])
+        for split in _scored_splits(measured):
+            scores = aggregate(pq.read_table(measured.path(f"measures.{split}.parquet")).to_pandas())
+            for measure, value in scores.itertuples(index=False):
+                cells.append((cell["system"], cell["trained_on"] or "", cell["served_on"], split, measure, value))
+        sizes[cell["served_on"]] = Artifact.open(cell["index"]).facts
+    columns = ["system", "trained_on", "served_on", "split", "measure", "value"]
+    table = pd.DataFrame(cells, columns=columns)
+    shown = table[(table["split"] == asked["split"]) & (table["measure"] == main)]
+    own = shown[shown["trained_on"] == shown["served_on"]].set_index("served_on")
+    quality = shown[shown["trained_on"] == ""].set_index("served_on")["value"]
+    seconds = training.set_index("system")["seconds"]
+    indexes = [
+        (
+            index,
+            facts["bytes"] / 2**20,
+            facts["code_bytes"],
+            quality[index],
+            own.loc[index, "system"],
+            seconds[own.loc[index, "system"]],
+            own.loc[index, "value"],
+        )
+        for index, facts in sizes.items()
+    ]
+    named = ["index", "mib", "bytes_a_vector", "quality", "system", "seconds", "value"]
+    return Compression(base, table, pd.DataFrame(indexes, columns=named))
+
+
+def _scored_splits(measured: Artifact) -> list[str]:
+    names = sorted(measured.manifest["files"])
+    return [name.removeprefix("measures.").removesuffix(".parquet") for name in names if name.startswith("measures.")]
+
+
+def _ablation(asked: Mapping[str, Mapping[str, str]]) -> pd.DataFrame | None:
+    rows = [(base, variant, system) for base, variants in asked.items() for variant, system in variants.items()]
+    return pd.DataFrame(rows, columns=["base", "variant", "system"]) if rows else None
+
+
+def _movement(manifest: str | None) -> Movement | None:
+    if manifest is None:
+        return None
+    stage = Artifact.open(manifest)
+    facts = stage.facts
+    return Movement(
+        stage.manifest["label"],
+        facts["text"],
+        facts["rank_before"],
+        facts["rank_after"],
+        _table(manifest, "movement.parquet"),
+    )
+
+
+def _negatives(listed: Sequence[Sequence[str]], asked: Mapping[str, Any] | None) -> Negatives | None:
+    if asked is None or not listed:
+        return None
+    columns = ["mined_hits", "mined_judged_positives", "candidates", "likely_false_share"]
+    columns += ["in_batch_pairs", "in_batch_judged"]
+    rows, tables = [], []
+    for system, manifest in listed:
+        stage = Artifact.open(manifest)
+        rows.append([system, stage.facts.get("mined"), *(stage.facts.get(column) for column in columns)])
+        if "by_rank.parquet" in stage.manifest["files"]:
+            tables.append([system, manifest])
+    by_rank = _tables(tables, "by_rank.parquet", ["system"])
+    named = ["system", "mined", *columns]
+    return Negatives(
+        asked["teacher"],
+        pd.DataFrame(rows, columns=named),
+        by_rank if by_rank is not None else pd.DataFrame({"system": []}),
+    )
+
+
+def _agreement(manifest: str | None) -> pd.DataFrame | None:
+    return _table(manifest, "agreement.parquet") if manifest is not None else None
+
+
+def _seeds(summary: Mapping[str, Any], measures: pd.DataFrame, asked: Mapping[str, Any]) -> pd.DataFrame | None:
+    if not summary["seeds"]:
+        return None
+    again = {system for system, _, _ in summary["seeds"]}
+    frames = [measures[measures["system"].isin(again)].assign(seed=asked["seed"])]
+    for system, seed, manifest in summary["seeds"]:
+        measured = Artifact.open(manifest)
+        for split in _scored_splits(measured):
+            scores = aggregate(pq.read_table(measured.path(f"measures.{split}.parquet")).to_pandas())
+            frames.append(scores.assign(system=system, seed=seed, split=split))
+    return pd.concat(frames, ignore_index=True)[["system", "seed", "split", "measure", "value"]]
+
+
+def _examples(summary: Mapping[str, Any], collection: Artifact, per_query: pd.DataFrame) -> Examples | None:
+    asked, systems = summary["analyses"]["examples"], summary["systems"]
+    if asked is None or summary["analyses"]["windows"] or len(systems) < 2:
+        return None
+    names = [row["system"] for row in systems]
+    chosen = asked["system"] or names[-1]
+    start = next(row["starts_from"] for row in systems if row["system"] == chosen)
+    baseline = asked["baseline"] or (start if start in names else next(name for name in names if name != chosen))
+    split = _main_split(per_query)
+    scored = per_query[(per_query["split"] == split) & (per_query["measure"] == summary["main_measure"])]
+    runs = {name: Artifact.open(manifest) for name, manifest in summary["runs"].items()}
+    content = examples(
+        collection,
+        split,
+        scored,
+        runs,
+        chosen=chosen,
+        baseline=baseline,
+        count=asked["count"],
+        relevant_grade=summary["relevant_grade"][split],
+    )
+    return Examples(chosen, baseline, content)

@@ -1,0 +1,95 @@
+"""Every table and figure of the report, in the order shown. Light: the workflow asks for their names at every start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from hardneg.report.material import Item, Material
+
+Shows = Literal["table", "figure", "both"]
+Category = Literal["Effectiveness", "Why", "Compressed indexes", "Cost", "Negatives"]
+
+
+class Entry(NamedTuple):
+    """A table or figure: what is known of it before there is material.
+
+    Attributes:
+        shows: whether it has a table, a figure, or both.
+        category: as of `Item`.
+        title: as of `Item`.
+        part: the optional field of `Material` that it is made from, or none.
+        made_by: module and function that make what it says, from the material and that part where there is one.
+    """
+
+    shows: Shows
+    category: Category
+    title: str
+    part: str | None
+    made_by: str
+
+
+_ENTRIES: Mapping[str, Entry] = {
+    "table2": Entry("table", "Effectiveness", "Table 2: Effectiveness", None, "tables:table2"),
+    "effectiveness": Entry("figure", "Effectiveness", "Effectiveness with intervals", None, "figures:effectiveness"),
+    "comparisons": Entry("table", "Effectiveness", "Differences and their tests", None, "tables:comparisons"),
+    "wins": Entry("table", "Effectiveness", "Queries won and lost", None, "diagnostics:wins"),
+    "figure5": Entry("figure", "Effectiveness", "Figure 5: Ablation of ADORE", "ablation", "figures:figure5"),
+    "seeds": Entry("both", "Effectiveness", "Change with the seed", "seeds", "diagnostics:seeds"),
+    "table1": Entry("table", "Why", "Table 1: Total and top-K pairwise errors", "errors", "tables:table1"),
+    "figure3": Entry("both", "Why", "Figure 3: Distribution of pairwise errors", "errors", "figures:figure3"),
+    "figure4a": Entry(
+        "figure", "Why", "Figure 4a: Static against live hard negatives", "trajectory", "figures:figure4a"
+    ),
+    "figure4b": Entry("figure", "Why", "Figure 4b: Effectiveness over training", "trajectory", "figures:figure4b"),
+    "figure6": Entry("figure", "Why", "Figure 6: A query on its way", "movement", "figures:figure6"),
+    "table3": Entry(
+        "table", "Compressed indexes", "Table 3: Index trained on and index served on", "compression", "tables:table3"
+    ),
+    "table5": Entry("table", "Compressed indexes", "Table 5: Size and effectiveness", "compression", "tables:table5"),
+    "table4": Entry("table", "Cost", "Table 4: Training time", None, "tables:table4"),
+    "stages_cost": Entry("table", "Cost", "Cost of every stage", None, "tables:stages_cost"),
+    "negatives": Entry(
+        "table", "Negatives", "Positives and likely positives among negatives", "negatives", "diagnostics:negatives"
+    ),
+    "negatives_by_rank": Entry(
+        "figure", "Negatives", "Mined negatives by rank", "negatives", "diagnostics:negatives_by_rank"
+    ),
+    "agreement": Entry("table", "Negatives", "Unjudged passages at the top", "agreement", "diagnostics:agreement"),
+}
+
+
+def _maker(name: str, entry: Entry) -> Callable[[Material], Item]:
+    def make(material: Material) -> Item:
+        from hardneg.report.material import Item
+
+        module, function = entry.made_by.split(":")
+        part: tuple[Any, ...] = () if entry.part is None else (getattr(material, entry.part),)
+        content = getattr(import_module(f"hardneg.report.{module}"), function)(material, *part)
+        return Item(name, entry.title, entry.category, **content)
+
+    return make
+
+
+ITEMS: dict[str, Callable[[Material], Item]] = {name: _maker(name, entry) for name, entry in _ENTRIES.items()}
+
+
+def items(material: Material) -> list[Item]:
+    """Those whose part of the material is there."""
+    parts = {entry.part for entry in _ENTRIES.values() if entry.part and getattr(material, entry.part) is not None}
+    return [ITEMS[name](material) for name, *_ in names(parts)]
+
+
+def names(parts: set[str]) -> list[tuple[str, Shows, Category, str]]:
+    """Name, what it shows, category and title of each item that `items` gives; the workflow declares files by it.
+
+    Args:
+        parts: the optional fields of `Material` that will be there.
+    """
+    return [
+        (name, entry.shows, entry.category, entry.title)
+        for name, entry in _ENTRIES.items()
+        if entry.part is None or entry.part in parts
+    ]

@@ -1,0 +1,229 @@
+"""The report page: one HTML file that opens from disk, asks for nothing else, and reads without scripts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from hardneg.artifacts import atomic_path
+from hardneg.measure_names import meaning
+from hardneg.report.files import drawn
+from hardneg.report.findings import LEVEL
+from hardneg.report.graph import BOX_HEIGHT, BOX_WIDTH, layout
+from hardneg.report.material import Item, Material
+from hardneg.report.tables import MARKS
+from hardneg.report.text import (
+    best_cells,
+    by_system,
+    cell_text,
+    duration,
+    interval,
+    main_comparisons,
+    p_value,
+    signed,
+    summary,
+    verdict,
+)
+
+_TAG = re.compile(r"<[^>]+>")
+_IDENTIFIER = re.compile(r'(\bid="|url\(#|href="#)')
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table's cell: what is read, the number to sort by (none for text), whether it is the best, marks beside it."""
+
+    text: str
+    number: float | None
+    missing: bool
+    best: bool
+    marks: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to show: headings, each with whether its column is of numbers, and rows of cells."""
+
+    headings: Sequence[tuple[str, bool]]
+    rows: Sequence[Sequence[Cell]]
+
+
+def write_report(material: Material, items: Sequence[Item], path: Path) -> None:
+    """Write the page: the same bytes for the same arguments.
+
+    Links to the items' files go to `tables/` and `figures/` beside it (see `hardneg.report.files.write_files`).
+
+    Args:
+        material: what the page says.
+        items: its tables and figures, those of a category one after another.
+        path: the HTML file.
+
+    Raises:
+        HardnegError: the file could not be written.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("hardneg"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
+    environment.filters |= {"duration": duration}
+    templates = resources.files("hardneg").joinpath("templates")
+    style, script = (templates.joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    page = environment.get_template("report.html").render(
+        material=material,
+        style=Markup(style),
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        summary=summary(material),
+        bars=_bars(material),
+        steps=_steps(material),
+        level=LEVEL,
+        categories=[
+            (category, [_shown(item) for item in group])
+            for category, group in groupby(items, lambda item: item.category)
+        ],
+        queries=_queries(material),
+        systems=table(material.systems.rename(columns=lambda name: name.replace("_", " "))),
+        costs=_costs(material.costs),
+        graph=layout(material.stages),
+        box=(BOX_WIDTH, BOX_HEIGHT),
+        meanings={name: meaning(name) for name in material.measures["measure"].unique()},
+        targets=table(material.targets),
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+
+
+def table(frame: pd.DataFrame, digits: Mapping[str, int] | None = None) -> Table:
+    """A data frame as it is shown; its index is not.
+
+    Args:
+        frame: numbers and texts; missing values show as a dash. A column whose name ends with `MARKS` holds marks that
+            are raised beside the cells of the column before it.
+        digits: decimals of a column's numbers; others are shown whole.
+    """
+    columns: list[list[Cell]] = []
+    headings: list[tuple[str, bool]] = []
+    best = best_cells(frame)
+    for name, column in frame.items():
+        if str(name).endswith(MARKS):
+            columns[-1] = [replace(cell, marks=marks) for cell, marks in zip(columns[-1], column, strict=True)]
+            continue
+        is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+        headings.append((str(name), is_number))
+        columns.append(
+            [
+                Cell(
+                    text=cell_text(value, (digits or {}).get(str(name), 0)),
+                    number=value if is_number and pd.notna(value) else None,
+                    missing=pd.isna(value) or value == "",
+                    best=is_best,
+                )
+                for value, is_best in zip(column, best[name], strict=True)
+            ]
+        )
+    return Table(headings, list(zip(*columns, strict=True)))
+
+
+def _shown(item: Item) -> dict[str, Any]:
+    return {
+        "item": item,
+        "table": None if item.table is None else table(item.table, item.digits),
+        "figure": None if item.figure is None else _inline(item),
+    }
+
+
+def _inline(item: Item) -> Markup:
+    """An item's figure as an element of the page, its identifiers told apart from those of other figures."""
+    text = drawn(item, "svg").decode()
+    text = text[text.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{Markup.escape(item.title)}"', 1)
+    return Markup(_TAG.sub(lambda tag: _IDENTIFIER.sub(rf"\g<1>{item.name}-", tag[0]), text))
+
+
+def _bars(material: Material) -> list[dict[str, Any]]:
+    """Systems with their main measure: text, length as a share of the longest, whether it is the best."""
+    values = by_system(material.measures, material.split)[material.main_measure]
+    longest = values.max() or 1.0
+    return [
+        {"system": system, "text": cell_text(value, 4), "share": 0 if pd.isna(value) else value / longest, "best": best}
+        for system, value, best in zip(values.index, values, values.eq(values.max()), strict=True)
+    ]
+
+
+def _steps(material: Material) -> list[dict[str, Any]]:
+    """Comparisons of the main measure, each with whether it is with what the system starts from (`step`).
+
+    `low`, `middle` and `high` place the interval between 0 and 100, with no difference at 50.
+    """
+    rows = main_comparisons(material)
+    starts = dict(zip(material.systems["system"], material.systems["starts_from"], strict=True))
+    widest = rows[["ci_low", "ci_high", "difference"]].abs().max().max() or 1.0
+
+    def place(value: float) -> float | None:
+        return None if pd.isna(value) else round(50 + 48 * value / widest, 2)
+
+    return [
+        {
+            "system": row["system"],
+            "baseline": row["baseline"],
+            "step": starts.get(row["system"]) == row["baseline"],
+            "difference": signed(row["difference"]),
+            "interval": interval(row),
+            "p": p_value(row["p_t_holm"]),
+            "verdict": verdict(row["difference"], row["p_t_holm"]),
+            "queries": row["queries"],
+            "low": place(row["ci_low"]),
+            "middle": place(row["difference"]),
+            "high": place(row["ci_high"]),
+        }
+        for row in rows.to_dict("records")
+    ]
+
+
+def _queries(material: Material) -> dict[str, Any]:
+    """What the drill-down shows, as JSON types: the main measure by system and query; examples where there are any."""
+    rows = material.per_query
+    rows = rows[(rows["split"] == material.split) & (rows["measure"] == material.main_measure)]
+    values = rows.pivot(index="query_id", columns="system", values="value")
+    values = values.reindex(index=rows["query_id"].unique(), columns=rows["system"].unique())
+    examples = material.examples
+    pair = [examples.chosen, examples.baseline] if examples else []
+    return {
+        "ids": [str(name) for name in values.index],
+        "systems": list(values.columns),
+        "values": [[None if pd.isna(value) else round(value, 4) for value in values[system]] for system in values],
+        "pair": pair or main_comparisons(material)[["system", "baseline"]].tail(1).to_numpy().ravel().tolist(),
+        "examples": examples.content if examples else {"passages": {}, "queries": []},
+    }
+
+
+def _costs(costs: pd.DataFrame) -> Table:
+    """Time, device time and memory by kind of stage, in the order of the flow."""
+    kinds = costs.assign(device_seconds=costs["seconds"] * costs["devices"]).groupby("stage", sort=False)
+    return table(
+        pd.DataFrame(
+            {
+                "stage": list(kinds.groups),
+                "stages": kinds["version"].nunique().to_numpy(),
+                "seconds": kinds["seconds"].sum().to_numpy(),
+                "share of all seconds, %": (100 * kinds["seconds"].sum() / costs["seconds"].sum()).to_numpy(),
+                "device-hours": (kinds["device_seconds"].sum() / 3600).to_numpy(),
+                "highest peak memory, MiB": kinds["peak_memory_mib"].max().to_numpy(),
+            }
+        ),
+        {"seconds": 1, "share of all seconds, %": 1, "device-hours": 4},
+    )

@@ -1,0 +1,29 @@
+parts = PLAN.analyses.parts | ({"ablation"} if PLAN.config.analyses.ablation else set())
+ITEMS = names(parts)
+
+
+rule write_report:
+    input:
+        measures=rules.summarise_measures.output.measures,
+        analyses=PLAN.analyses.manifests,
+    output:
+        page=report(f"{PLAN.results}/report.html", category="Summary", labels={"what": "everything in one page"}),
+        tables=[shown(name, "tables", "csv", *about) for name, shows, *about in ITEMS if shows != "figure"],
+        figures=[shown(name, "figures", "svg", *about) for name, shows, *about in ITEMS if shows != "table"],
+    log:
+        f"logs/{PLAN.dataset}/write_report.log",
+    benchmark:
+        f"logs/{PLAN.dataset}/write_report.tsv"
+    conda:
+        ENVIRONMENT
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+        gpu=0,
+    params:
+        plan=PLAN_FILE,
+        digest=PLAN_DIGEST,
+    shell:
+        "python -m workflow_scripts.write_report --summary {params.plan:q}"
+        " --measures {input.measures:q} --output {output.page:q} > {log:q} 2>&1"

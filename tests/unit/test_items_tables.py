@@ -1,0 +1,388 @@
+"""The report's tables against independent computations, and its verdicts both ways."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from itertools import chain, combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_report import PARTS, K, made_material
+from scipy import stats
+
+from hardneg.report import findings
+from hardneg.report.findings import Claim, kinds, verdict
+from hardneg.report.items import ITEMS, items, names
+from hardneg.report.material import Compression, Errors, Item, Material
+from hardneg.report.tables import LOWER, MARKS
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    return made_material()
+
+
+def made(name: str, material: Material) -> Item:
+    return ITEMS[name](material)
+
+
+def table(name: str, material: Material) -> pd.DataFrame:
+    found = made(name, material).table
+    assert found is not None
+    return found
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """By the definition: the largest, over all smaller p-values, of p times the number that are not smaller."""
+    return [min(1.0, max(q * sum(r >= q for r in p_values) for q in p_values if q <= p)) for p in p_values]
+
+
+def without_parts(material: Material, but: set[str]) -> Material:
+    without: dict[str, Any] = dict.fromkeys(PARTS - but)
+    return replace(material, **without)
+
+
+def bare(material: Material) -> Material:
+    """A study of BM25 alone, nothing tested, nothing trained."""
+    alone: dict[str, Any] = {
+        field: getattr(material, field).query("system == 'bm25'").reset_index(drop=True)
+        for field in ("systems", "measures", "per_query", "significance", "marks", "costs", "training_costs")
+    }
+    return replace(without_parts(material, set()), **alone, speed_baseline=None)
+
+
+@pytest.mark.parametrize(
+    "parts", [set(chosen) for chosen in chain.from_iterable(combinations(sorted(PARTS), n) for n in (0, 1, 9))], ids=str
+)
+def test_names_are_those_of_the_items(material: Material, parts: set[str]) -> None:
+    found = [
+        (
+            item.name,
+            {(True, True): "both", (True, False): "table", (False, True): "figure"}[
+                item.table is not None, item.figure is not None
+            ],
+            item.category,
+            item.title,
+        )
+        for item in items(without_parts(material, parts))
+    ]
+    assert found == names(parts)
+    assert [name for name in ITEMS if name in {row[0] for row in found}] == [row[0] for row in found]
+
+
+def test_names_are_asked_at_every_start_and_import_nothing_heavy() -> None:
+    code = "import sys; from hardneg.report import items; items.names(set()); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not {"pandas", "numpy", "matplotlib", "scipy", "torch"} & set(done.stdout.split())
+
+
+def test_the_paper_s_numbers_are_all_there(material: Material) -> None:
+    titles = [item.title.split(":")[0] for item in items(material) if ":" in item.title]
+    tables, figures = (
+        [f"Table {n}" for n in range(1, 6)],
+        ["Figure 3", "Figure 4a", "Figure 4b", "Figure 5", "Figure 6"],
+    )
+    assert sorted(titles) == sorted(tables + figures)
+
+
+@pytest.mark.parametrize("name", ITEMS)
+def test_what_is_said_names_the_data_and_the_paper_s_data(material: Material, name: str) -> None:
+    item = made(name, material)
+    assert material.dataset in item.caption
+    assert item.caption.endswith(".")
+    assert item.here
+    if item.paper:
+        assert "MS MARCO" in item.paper
+        assert item.here.startswith(("It shows here: ", "It shows in part: ", "It does not show here: "))
+    for column in item.digits:
+        assert item.table is not None
+        assert column not in item.table or pd.api.types.is_numeric_dtype(item.table[column])
+
+
+def test_a_study_of_one_untrained_system_has_its_items(material: Material) -> None:
+    found = {item.name: item for item in items(bare(material))}
+    assert found["table2"].here.startswith("It cannot be told here: ")
+    assert found["table4"].here.startswith("It cannot be told here: ")
+    drawn = found["table2"].table
+    assert drawn is not None
+    assert list(drawn["system"]) == ["bm25"]
+    assert not [name for name in drawn if str(name).endswith(MARKS)]
+
+
+def test_kinds_are_read_from_the_answers() -> None:
+    columns = ["system", "starts_from", "trains", "source", "loss", "batch"]
+    both, query = "both encoders", "query encoder"
+    rows = [
+        ("a", None, "nothing", "", "", "", "other"),
+        ("b", None, both, "none", "softmax", "in_batch", "random"),
+        ("c", None, both, "random", "ranknet", "shared", "random"),
+        ("d", "", both, "run (a)", "ranknet", "own", "static hard"),
+        ("e", "d", both, "self", "ranknet", "own", "static hard"),
+        ("f", "d", both, "run (d)", "ranknet", "in_batch", "STAR"),
+        ("g", None, both, "run (a)", "softmax", "in_batch", "other"),
+        ("h", "f", query, "live", "lambda_ranknet", "", "ADORE"),
+        ("i", "f", query, "live", "list_ranknet", "", "dynamic"),
+        ("j", "f", query, "random", "ranknet", "", "random (query encoder)"),
+        ("k", "f", query, "run (f)", "ranknet", "", "static hard (query encoder)"),
+    ]
+    systems = pd.DataFrame([row[:6] for row in rows], columns=columns)
+    assert kinds(systems) == {row[0]: row[6] for row in rows}
+
+
+def test_verdicts() -> None:
+    yes, no = Claim(True, "two is more than one"), Claim(False, "three is less than one")
+    assert verdict([yes], "Counted.", "-") == "It shows here: two is more than one. Counted."
+    assert verdict([no], "Counted.", "-") == "It does not show here: three is less than one. Counted."
+    assert verdict([no, yes], "Counted.", "-") == (
+        "It shows in part: two is more than one. Not so: three is less than one. Counted."
+    )
+    assert verdict([], "Counted.", "nobody counted") == "It cannot be told here: nobody counted."
+
+
+def test_differences_are_tested_by_paired_t_with_holm_over_the_pairs() -> None:
+    generator = np.random.default_rng(0)
+    base = generator.normal(size=40)
+    values = {"a": base, "b": base + generator.normal(0.5, 1, 40), "c": base - generator.normal(1, 1, 40)}
+    ids = [str(number) for number in range(40)]
+    frames = [pd.DataFrame({"system": name, "query_id": ids, "value": value}) for name, value in values.items()]
+    pairs = [("a", "b"), ("c", "a"), ("b", "c")]
+    found = findings.tested(pd.concat(frames), pairs)
+    p_values = holm([stats.ttest_rel(values[one], values[two]).pvalue for one, two in pairs])
+    for pair, p, each in zip(pairs, p_values, found, strict=True):
+        assert (each.system, each.baseline) == pair
+        assert (each.value, each.other) == pytest.approx((values[pair[0]].mean(), values[pair[1]].mean()))
+        assert each.p == pytest.approx(p)
+    assert (found[1].lower, found[1].higher, found[2].higher, found[2].lower) == (True, False, True, False)
+
+
+def errors_of(means: dict[str, tuple[int, int]], queries: int = 30) -> Errors:
+    """A positive a query, errors a little around what is given: the total in one hard query, the rest in all others."""
+    frames = []
+    for place, (system, (total, top)) in enumerate(means.items()):
+        noise = np.random.default_rng(place).integers(0, 2, queries)
+        errors = np.where(np.arange(queries) % 3 == 0, total, top) + noise
+        columns = {"query": np.arange(queries), "passage": 0, "errors": errors, "top_k": np.minimum(errors, K)}
+        frames.append(pd.DataFrame(columns).assign(system=system))
+    return Errors(K, 1000, pd.concat(frames, ignore_index=True))
+
+
+def test_table1_counts_by_query_and_by_positive(material: Material) -> None:
+    rows = [  # query 0 has two judged passages
+        ("star", 0, 5, 1000, 200),
+        ("star", 0, 6, 4, 4),
+        ("star", 1, 7, 10, 10),
+        ("rand", 0, 5, 300, 200),
+        ("rand", 0, 6, 0, 0),
+        ("rand", 1, 7, 30, 30),
+    ]
+    columns = ["system", "query", "passage", "errors", "top_k"]
+    small = replace(material, errors=Errors(200, 1000, pd.DataFrame(rows, columns=columns)))
+    found = table("table1", small).set_index("system")
+    assert found.T["star"].tolist() == ["STAR", 1014 / 2, 214 / 2, 1014 / 3, pytest.approx(214 / 3)]
+    assert found.T["rand"].tolist() == ["random", 330 / 2, 230 / 2, 330 / 3, pytest.approx(230 / 3)]
+    assert all(str(name).endswith(LOWER) for name in found.columns[1:])
+    assert "2 queries with 3 judged passages" in made("table1", small).caption
+
+
+def test_table1_says_whether_the_paper_s_claims_show(material: Material) -> None:
+    as_in_the_paper = {"rand": (300, 40), "bm25neg": (3000, 60), "star": (1500, 20), "adore_star": (1400, 10)}
+    here = made("table1", replace(material, errors=errors_of(as_in_the_paper))).here
+    assert here.startswith("It shows here: random negatives have the fewest errors in all: rand ")
+    assert "by the means, adore_star has the fewest top-200 errors of all" in here
+    turned = {"rand": (3000, 20), "bm25neg": (300, 40), "star": (1500, 60), "adore_star": (1500, 70)}
+    here = made("table1", replace(material, errors=errors_of(turned))).here
+    assert here.startswith("It does not show here: hard negatives have the fewest errors in all: rand ")
+    part = {"rand": (300, 40), "bm25neg": (3000, 60), "star": (1500, 20), "adore_star": (1500, 20)}
+    here = made("table1", replace(material, errors=errors_of(part))).here
+    assert here.startswith("It shows in part: ")
+    assert "not significant" in here.split("Not so: ")[1]
+
+
+def test_table2_has_every_value(material: Material) -> None:
+    found = table("table2", material).set_index("system")
+    by_hand = material.per_query.groupby(["system", "split", "measure"])["value"].mean()
+    values = [name for name in found if not str(name).endswith(MARKS)]
+    assert values == [f"{s} {m}" for s in ("test", "dev") for m in ("MRR@10", "nDCG@10", "R@100")]
+    for name in values:
+        split, measure = str(name).split(" ")
+        for system in material.systems["system"]:
+            assert found[name][system] == pytest.approx(by_hand[system, split, measure])
+
+
+def test_table2_marks_what_differs_significantly(material: Material) -> None:
+    found = table("table2", material).set_index("system")
+    baselines = {"a": "bm25", "b": "bm25neg"}
+    assert "significantly better than a bm25, b bm25neg" in made("table2", material).caption
+    seen = set()
+    for (split, measure), rows in material.per_query.groupby(["split", "measure"]):
+        values = rows.pivot(index="query_id", columns="system", values="value")
+        pairs = [(one, letter) for one in values for letter, two in baselines.items() if one != two]
+        tests = [stats.ttest_rel(values[one], values[baselines[letter]]) for one, letter in pairs]
+        expected = dict.fromkeys(values, "")
+        for better in (True, False):
+            for (system, letter), test, p in zip(pairs, tests, holm([t.pvalue for t in tests]), strict=True):
+                if p < 0.05 and (test.statistic > 0) == better:
+                    expected[system] += letter if better else f"▼{letter}"
+        marks = found[f"{split} {measure}{MARKS}"].to_dict()
+        assert marks == expected
+        seen |= set(marks.values())
+    assert {"", "a", "ab", "▼b"} <= seen
+
+
+def test_table2_without_named_baselines_marks_each_system_s_own(material: Material) -> None:
+    own = replace(material, marks=material.marks.iloc[:0])
+    found = table("table2", own).set_index("system")[f"dev R@100{MARKS}"]
+    tests = material.significance.query("split == 'dev' and measure == 'R@100' and p_t_holm < .05")
+    assert set(found[found != ""].index) == set(tests["system"])
+    assert "each system against its own baselines among these" in made("table2", own).caption
+
+
+def with_scores(material: Material, means: dict[str, float]) -> Material:
+    """Only these systems, each at its mean, give or take a little, a query."""
+    frames = []
+    for place, (system, mean) in enumerate(means.items()):
+        noise = np.random.default_rng(place).normal(0, 0.05, 60)
+        frames.append(pd.DataFrame({"query_id": [str(n) for n in range(60)], "value": mean + noise - noise.mean()}))
+        frames[-1] = frames[-1].assign(system=system, split="test", measure="MRR@10")
+    per_query = pd.concat(frames, ignore_index=True)
+    measures = per_query.groupby(["system", "split", "measure"], sort=False)["value"].mean().reset_index()
+    return replace(material, per_query=per_query, measures=measures)
+
+
+def test_table2_says_whether_the_paper_s_claims_show(material: Material) -> None:
+    better = with_scores(material, {"rand": 0.3, "bm25neg": 0.31, "star": 0.5, "adore_rand": 0.4, "adore_star": 0.6})
+    here = made("table2", better).here
+    assert here.startswith("It shows here: adore_rand 0.4000 against rand 0.3000 (p < 0.0001); adore_star 0.6000 ")
+    assert "star 0.5000 against bm25neg 0.3100 (p < 0.0001)" in here
+    worse = with_scores(material, {"rand": 0.5, "bm25neg": 0.6, "star": 0.4, "adore_rand": 0.4, "adore_star": 0.2})
+    assert made("table2", worse).here.startswith("It does not show here: adore_rand 0.4000 against rand 0.5000 ")
+    alike = with_scores(material, {"star": 0.5, "adore_star": 0.501})
+    here = made("table2", alike).here
+    assert here.startswith("It shows in part: the highest mean of the trained systems is adore_star's")
+    assert "0.5010 against star 0.5000 (p = " in here.split("Not so: ")[1]
+    assert "not significant" in here.split("Not so: ")[1]
+
+
+def test_verdicts_do_not_hang_on_names(material: Material) -> None:
+    """With every system renamed the same is said of the new names."""
+    new = {name: f"<{place}>" for place, name in enumerate(material.systems["system"])}
+    scored = with_scores(material, {"rand": 0.3, "bm25neg": 0.31, "star": 0.5, "adore_rand": 0.4, "adore_star": 0.5})
+    systems = scored.systems.assign(
+        system=scored.systems["system"].map(new),
+        starts_from=scored.systems["starts_from"].map(new).fillna(""),
+        source=scored.systems["source"].replace({"run (bm25)": f"run ({new['bm25']})"}),
+    )
+    renamed = replace(
+        scored,
+        systems=systems,
+        per_query=scored.per_query.assign(system=scored.per_query["system"].map(new)),
+        measures=scored.measures.assign(system=scored.measures["system"].map(new)),
+    )
+    said = made("table2", scored).here
+    for name in sorted(new, key=len, reverse=True):
+        said = said.replace(f"{name} ", f"{new[name]} ").replace(f"{name}'", f"{new[name]}'")
+    assert made("table2", renamed).here == said
+
+
+def test_comparisons_have_every_pair_with_its_verdict(material: Material) -> None:
+    found = table("comparisons", material)
+    assert len(found) == len(material.marks) + len(material.significance)
+    one = found.query("split == 'test' and measure == 'MRR@10' and system == 'adore_star' and baseline == 'bm25'").iloc[
+        0
+    ]
+    values = material.per_query.query("split == 'test' and measure == 'MRR@10'")
+    values = values.pivot(index="query_id", columns="system", values="value")
+    test = stats.ttest_rel(values["adore_star"], values["bm25"])
+    interval = test.confidence_interval()
+    assert one["p (t)"] == pytest.approx(test.pvalue)
+    assert (one["95% interval, low"], one["95% interval, high"]) == pytest.approx((interval.low, interval.high))
+    for row in found.to_dict("records"):
+        sure = row["p (t, Holm)"] < 0.05
+        assert (row["verdict"] == "better") == (sure and row["difference"] > 0)
+        assert (row["verdict"] == "worse") == (sure and row["difference"] < 0)
+    assert set(found["verdict"]) == {"better", "worse", "no difference shown"}
+
+
+def test_table3_is_the_matrix_and_its_diagonal_decides(material: Material) -> None:
+    assert material.compression is not None
+    cells = material.compression.cells
+    found = table("table3", material).set_index("trained on")
+    assert list(found.index) == ["not trained (bm25neg)", "Flat", "PQ32", "PQ16", "PQ8"]
+    for row in cells.query("split == 'dev'").to_dict("records"):
+        assert found.loc[row["trained_on"] or "not trained (bm25neg)", f"served on {row['served_on']}"] == row["value"]
+    here = made("table3", material).here
+    assert here.startswith("It shows here: served on Flat, 0.5110 trained on it against 0.5010 trained on PQ32; ")
+    assert here.endswith("These differences were not tested.")
+
+    def beside(wins: tuple[str, ...]) -> Compression:
+        """The diagonal wins where it is said, and loses elsewhere."""
+        own = cells["trained_on"] == cells["served_on"]
+        value = (
+            cells["value"]
+            .mask(own & cells["served_on"].isin(wins), 0.9)
+            .mask(own & ~cells["served_on"].isin(wins), 0.1)
+        )
+        assert material.compression is not None
+        return replace(material.compression, cells=cells.assign(value=value))
+
+    part = made("table3", replace(material, compression=beside(("PQ8",)))).here
+    assert part.startswith("It shows in part: served on PQ8, 0.9000 trained on it")
+    assert made("table3", replace(material, compression=beside(()))).here.startswith(
+        "It does not show here: served on Flat"
+    )
+
+
+def test_table4_in_seconds_and_in_hours(material: Material) -> None:
+    found = table("table4", material).set_index("system")
+    assert found.loc["star", "speed-up"] == pytest.approx(1290 / 66)
+    assert found.loc["adore_star", "whole speed-up"] == pytest.approx((1290 + 66) / (66 + 66 + 12))
+    assert found.loc["adore_star", "seconds"] == 12
+    assert made("table4", material).here.startswith(
+        "It shows here: star 19.5x by itself, 10.3x with what it builds on; "
+    )
+    slow = material.training_costs.assign(
+        seconds=material.training_costs["seconds"] * 3600, whole_seconds=material.training_costs["whole_seconds"] * 3600
+    )
+    assert table("table4", replace(material, training_costs=slow)).set_index("system").loc["adore_star", "hours"] == 12
+    quick = material.training_costs.copy()
+    quick.loc[quick["system"] == "ance", ["seconds", "whole_seconds"]] = 1.0
+    here = made("table4", replace(material, training_costs=quick)).here
+    assert here.startswith("It does not show here: star 0.0152x by itself")
+    unnamed = replace(material, speed_baseline=None)
+    assert "speed-up" not in table("table4", unnamed)
+    assert made("table4", unnamed).here.startswith("It cannot be told here: ")
+
+
+def test_table5_says_what_small_indexes_lose(material: Material) -> None:
+    assert material.compression is not None
+    indexes = material.compression.indexes
+    found = table("table5", material)
+    assert found["MiB"].tolist() == indexes["mib"].tolist()
+    assert found["index quality (bm25neg, MRR@10)"].tolist() == indexes["quality"].tolist()
+    assert made("table5", material).here.startswith(
+        "It does not show here: PQ32 takes 3.1% of the size of Flat and loses 3.0% "
+    )
+    for values, start in (
+        ([0.5, 0.495, 0.492, 0.491], "It shows here: PQ32"),
+        ([0.5, 0.495, 0.3, 0.2], "It shows in part: PQ32"),
+    ):
+        changed = replace(material.compression, indexes=indexes.assign(value=values))
+        assert made("table5", replace(material, compression=changed)).here.startswith(start)
+    alone = replace(material.compression, indexes=indexes.iloc[:1])
+    assert made("table5", replace(material, compression=alone)).here.startswith(
+        "It cannot be told here: no index has 10% "
+    )
+
+
+def test_stages_cost_is_all_of_it(material: Material) -> None:
+    found = table("stages_cost", material)
+    assert found["seconds"].tolist() == material.costs["seconds"].tolist()
+    hours = sum(row["seconds"] * row["devices"] for row in material.costs.to_dict("records")) / 3600
+    total = sum(material.costs["seconds"])
+    assert made("stages_cost", material).here.startswith(
+        f"All together {total:,.1f} seconds and {hours:,.2f} device-hours. "
+    )

@@ -1,0 +1,34 @@
+"""Count pairwise errors: for every relevant passage, the passages that wrongly score above it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from hardneg.analysis.errors import pairwise_errors
+from hardneg.artifacts import PROGRESS, StageFolder, atomic_path
+from workflow_scripts.command import stage_command
+
+FILE = "errors.parquet"
+
+
+def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
+    """Count them."""
+    progress = stage.folder / PROGRESS
+    rows, facts = pairwise_errors(stage.parents, stage.settings, torch.device(devices[0]), progress)
+    with atomic_path(stage.folder / FILE) as temporary:
+        pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), temporary, compression="zstd")
+    stage.facts |= facts
+    return [FILE]
+
+
+if __name__ == "__main__":
+    stage_command(
+        run,
+        __doc__,
+        {"collection": "the prepared collection", "passages": "the passage vectors", "queries": "the query vectors"},
+    )

@@ -1,0 +1,41 @@
+"""Diagnose the negatives of a system: what it mined at which rank, what is likely false, what its batches compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hardneg.analysis.diagnosis import diagnose
+from hardneg.artifacts import StageFolder, atomic_path
+from workflow_scripts.command import stage_command
+
+FILE = "by_rank.parquet"
+
+
+def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
+    """Diagnose them; there is no file where nothing was mined."""
+    table, facts = diagnose(stage.parents, stage.settings)
+    stage.facts |= facts
+    if table is None:
+        return []
+    with atomic_path(stage.folder / FILE) as temporary:
+        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), temporary, compression="zstd")
+    return [FILE]
+
+
+if __name__ == "__main__":
+    stage_command(
+        run,
+        __doc__,
+        {
+            "collection": "the prepared collection",
+            "model": "the trained system",
+            "run": "the ranking that was mined",
+            "negatives": "what was mined",
+            "teacher_passages": "passage vectors of the system that tells what is likely false",
+            "teacher_queries": "its vectors of the training queries",
+        },
+    )

@@ -1,0 +1,33 @@
+"""Write a finished system for other tools: encoders, vectors, runs and a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hardneg.artifacts import StageFolder
+from hardneg.export.export import export
+from workflow_scripts.command import stage_command
+
+
+def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
+    """Write it."""
+    return export(stage)
+
+
+if __name__ == "__main__":
+    stage_command(
+        run,
+        __doc__,
+        {
+            "collection": "the prepared collection",
+            "tokenizer": "the tokenizer",
+            "tokens": "the tokens",
+            "model": "the encoder of queries",
+            "passage_model": "the encoder of passages",
+            "passages": "the passage vectors",
+            "index": "their index",
+            "run": "the rankings",
+            "measure": "the rankings as TREC runs, and their scores",
+        },
+    )

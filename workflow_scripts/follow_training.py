@@ -1,0 +1,39 @@
+"""Follow a query encoder through its training: its effectiveness, and its static negatives against the live ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from hardneg.analysis.trajectory import trajectory
+from hardneg.artifacts import PROGRESS, StageFolder, atomic_path
+from workflow_scripts.command import stage_command
+
+FILE = "trajectory.parquet"
+
+
+def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
+    """Follow it."""
+    places, progress = [torch.device(name) for name in devices], stage.folder / PROGRESS
+    rows = trajectory(stage.parents, stage.settings, places, progress)
+    with atomic_path(stage.folder / FILE) as temporary:
+        pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), temporary, compression="zstd")
+    return [FILE]
+
+
+if __name__ == "__main__":
+    stage_command(
+        run,
+        __doc__,
+        {
+            "collection": "the prepared collection",
+            "model": "the trained query encoder",
+            "passages": "the passage vectors",
+            "index": "their index",
+            "negatives": "the static negatives it was trained on",
+        },
+    )

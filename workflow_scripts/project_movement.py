@@ -1,0 +1,41 @@
+"""Project a query on its way to its passages, in two dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from hardneg.analysis.movement import movement
+from hardneg.artifacts import PROGRESS, StageFolder, atomic_path
+from workflow_scripts.command import stage_command
+
+FILE, INPUTS = "movement.parquet", "inputs.npy"
+
+
+def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
+    """Project it."""
+    progress = stage.folder / PROGRESS
+    points, inputs, facts = movement(stage.parents, stage.settings, torch.device(devices[0]), progress)
+    with atomic_path(stage.folder / FILE) as temporary:
+        pq.write_table(pa.Table.from_pandas(points, preserve_index=False), temporary, compression="zstd")
+    with atomic_path(stage.folder / INPUTS) as temporary, temporary.open("wb") as stream:
+        np.save(stream, inputs)
+    stage.facts |= facts
+    return [FILE, INPUTS]
+
+
+if __name__ == "__main__":
+    stage_command(
+        run,
+        __doc__,
+        {
+            "collection": "the prepared collection",
+            "model": "the trained query encoder",
+            "passages": "the passage vectors",
+        },
+    )
