@@ -87,6 +87,7 @@ def small_config() -> dict[str, Any]:
             },
         },
         "evaluation": {"depth": 100, "measures": ["MRR@10", "nDCG@10", "R@100"], "main_measure": "MRR@10"},
+        "export": ["adore_star"],
         "arithmetic": {"training_threads": 2, "encoding_threads": 1},
         "runtime": {"shards": 2, "java_heap_mib": 512},
     }

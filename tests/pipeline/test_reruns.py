@@ -11,7 +11,8 @@ import pytest
 from conftest import ROOT, Project
 
 SUMMARY = {"summarise_measures": 1, "write_report": 1}
-AFTER_ADORE = {"encode_queries": 1, "search_dense": 1, "measure_run": 1} | SUMMARY
+LOOK = {"count_errors": 1, "diagnose_negatives": 1, "compare_rankings": 1, "export_system": 1}
+AFTER_ADORE = {"encode_queries": 1, "search_dense": 1, "measure_run": 1} | LOOK | SUMMARY
 ADORE = {"train_query_encoder": 1} | AFTER_ADORE
 LEARNING_RATE = ("--config", "systems={adore_star: {train: {lr: 2e-5}}}")
 
@@ -51,6 +52,13 @@ def test_a_change_in_the_file_runs_the_same_as_on_the_command_line(project: Proj
     assert project.jobs() == ADORE
 
 
+def test_another_depth_of_errors_trains_nothing(project: Project) -> None:
+    changed = project.config
+    changed["analyses"] = {"errors": {"k": 5}}
+    project.write_config(changed)
+    assert project.jobs() == {"count_errors": 3} | SUMMARY
+
+
 @pytest.mark.parametrize("shards", [1, 4])
 def test_shards_change_nothing(project: Project, shards: int) -> None:
     assert project.jobs("--config", f"runtime={{shards: {shards}, checkpoint_seconds: 1}}") == {}
@@ -67,6 +75,10 @@ def test_the_seed_changes_training_and_what_follows(project: Project) -> None:
         "mine_negatives": 1,  # the warm-up model's; BM25's stay
         "train_query_encoder": 1,
         "measure_run": 3,
+        "count_errors": 3,
+        "diagnose_negatives": 3,
+        "compare_rankings": 1,
+        "export_system": 1,
     }
     assert project.jobs("--config", "seed=4") == expected | SUMMARY
 
@@ -119,6 +131,10 @@ def test_ranknets_arithmetic_reruns_what_trains_with_it(checkout: Project) -> No
         "search_dense": 2,
         "train_query_encoder": 1,
         "measure_run": 2,
+        "count_errors": 2,
+        "diagnose_negatives": 2,
+        "compare_rankings": 1,
+        "export_system": 1,
     }
     assert checkout.jobs() == expected | SUMMARY
 

@@ -76,7 +76,7 @@ def test_a_study_that_has_no_such_system_is_refused(project: Project, other: dic
 def test_documents_are_judged_by_their_best_passage(project: Project) -> None:
     config = small_config()
     config["collection"] |= {"name": "windows", "windows": {"words": 30, "overlap": 10}}
-    config["systems"] = {"bm25": {"preset": "bm25"}}
+    config |= {"systems": {"bm25": {"preset": "bm25"}}, "export": []}
     scores = run(project, config, "windows")
     assert scores["R@100"]["bm25"] > 0.5
     (folder,) = (project.folder / "artifacts" / "windows" / "collection").glob("windows-*")
@@ -102,7 +102,7 @@ def test_queries_are_held_out_of_three_files(project: Project) -> None:
         "qrels": "qrels.tsv",
         "holdout": {"dev": 0.2, "test": 0.3},
     }
-    config["systems"] = {"bm25": {"preset": "bm25"}}
+    config |= {"systems": {"bm25": {"preset": "bm25"}}, "export": []}
     run(project, config, "held")
     (folder,) = (project.folder / "artifacts" / "held" / "collection").glob("held-*")
     counts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["facts"]["splits"]

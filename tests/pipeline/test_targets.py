@@ -33,8 +33,19 @@ EVALUATE = ADORE | {
     "build_index": 2,
     "search_dense": 4,
     "measure_run": 4,
+    "export_system": 1,
     "summarise_measures": 1,
 }
+ANALYSE = ADORE | {
+    "search_bm25": 2,
+    "encode_queries": 4,
+    "build_index": 2,
+    "search_dense": 4,
+    "count_errors": 3,
+    "diagnose_negatives": 3,
+    "compare_rankings": 1,
+}
+EXPORT = ADORE | {"encode_queries": 2, "search_dense": 2, "measure_run": 1, "export_system": 1}
 TARGETS = {
     "bm25": BM25,
     "warmup": WARM_UP,
@@ -44,7 +55,9 @@ TARGETS = {
     "index": STAR_ENCODED | {"build_index": 2},
     "adore": ADORE,
     "evaluate": EVALUATE,
-    "report": EVALUATE | {"write_report": 1},
+    "analyse": ANALYSE,
+    "export": EXPORT,
+    "report": EVALUATE | ANALYSE | {"write_report": 1},
 }
 
 

@@ -170,7 +170,7 @@ CONFIG = [
     ),
     Case(
         "misspelt preset",
-        changed(systems__star__preset="stat"),
+        changed(systems__star__preset="strar"),
         ("Unknown preset.", "systems.star.preset", "did you mean star?"),
     ),
     Case(
@@ -220,7 +220,7 @@ CONFIG = [
     ),
     Case(
         "in-batch negatives in a batch of one",
-        changed(systems={"inbatch": {"preset": "inbatch", "train": {**TRAIN, "batch_size": 1}}}),
+        changed(systems={"inbatch": {"preset": "inbatch", "train": {**TRAIN, "batch_size": 1}}}, export=[]),
         ("This system has no negatives at all.", "systems.inbatch", "train.batch_size of 2 or more"),
     ),
     Case("no systems", changed(systems=None), ("A key is missing.", "where:    systems", "add it")),
@@ -248,6 +248,32 @@ CONFIG = [
         "index that does not divide the width",
         changed(index={"factory": "PQ5"}),
         ("FAISS cannot make an index", "index.factory", "'PQ5'", "divides the width: 1, 2, 4, 8, 16"),
+    ),
+    Case(
+        "more lists to look into than there are",
+        changed(systems__adore_star__index={"factory": "IVF8,Flat", "nprobe": 9}),
+        ("The index has fewer lists than that.", "systems.adore_star.index.nprobe", "9 for IVF8,Flat"),
+    ),
+    Case(
+        "lists to look into, of an index without any",
+        changed(index={"factory": "SQ8", "nprobe": 4}),
+        ("The index has no lists to look into.", "index.nprobe", "4 for SQ8"),
+    ),
+    Case(
+        "training sample smaller than the centroids",
+        changed(index={"factory": "PQ4", "train_rows": 100}),
+        ("There are too few vectors to train the index on.", "index.train_rows", "100 vectors for PQ4", "256"),
+    ),
+    Case(
+        "collection smaller than the centroids",
+        changed(index={"factory": "IVF300,Flat"}),
+        ("There are too few vectors to train the index on.", "index.factory", "288 vectors for IVF300,Flat", "300"),
+        fails="collection",
+    ),
+    Case(
+        "index that ADORE cannot be trained on",
+        changed(systems__adore_star__index="PQ4x4fs"),
+        ("This index cannot hand out the vectors", "systems.adore_star.index", "PQ4x4fs"),
     ),
     Case(
         "split that does not exist",
@@ -448,7 +474,7 @@ DATA = [
 RUN = [
     Case(
         "model that the hub cannot give",
-        changed(encoder__backbone="nobody/nothing", systems=INBATCH),
+        changed(encoder__backbone="nobody/nothing", systems=INBATCH, export=[]),
         ("The backbone's tokenizer cannot be loaded.", "encoder.backbone", "nobody/nothing", "name its folder"),
         fails="tokenizer",
     ),
@@ -481,7 +507,7 @@ RUN = [
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with collection and tokens, and one system that nothing was done for."""
     project = new_project(tmp_path_factory.mktemp("prepared"))
-    changed(systems=INBATCH, encoder__passage_length=32)(project)
+    changed(export=[], systems=INBATCH, encoder__passage_length=32)(project)
     project.snakemake("--until", "tokenize_texts")
     return project
 

@@ -1,0 +1,115 @@
+"""Run a study of compressed indexes for several seeds, and write whether training on the index that serves pays.
+
+    python -m benchmarks.compressed --seeds 13 1 2 --output docs/compressed.md
+
+Every seed is a run of `snakemake --cores all --configfile configs/compressed.yaml --config seed=N` in this checkout.
+Each system of `analyses.compression` is scored on each index that one of them was trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from benchmarks.scale import machine
+from benchmarks.seeds import markdown, run_seed
+from hardneg.artifacts import Artifact
+from hardneg.config import load, read_yaml
+from hardneg.measures import compare, holm
+from hardneg.plan import Plan
+
+
+class Scored(NamedTuple):
+    """A system on an index, with one seed: the main measure, query by query."""
+
+    system: str
+    trained_on: str
+    served_on: str
+    seed: int
+    values: pd.Series
+
+
+def cells(configfile: Path, seed: int, split: str) -> list[Scored]:
+    """The finished cells of one seed."""
+    plan = Plan(load({**read_yaml(configfile), "seed": seed}))
+    found = []
+    for cell in plan.analyses.compression:
+        per_query = pq.read_table(Artifact.open(cell.measure.manifest).path(f"measures.{split}.parquet")).to_pandas()
+        chosen = per_query[per_query["measure"] == plan.config.evaluation.main_measure]
+        trained_on = cell.trained_on.label if cell.trained_on else ""
+        found.append(Scored(cell.system, trained_on, cell.served_on.label, seed, chosen.set_index("query_id")["value"]))
+    return found
+
+
+def matrix(scored: list[Scored]) -> pd.DataFrame:
+    """Trained on (rows; the base first) by served on (columns): mean over seeds, and the standard deviation."""
+    means = pd.DataFrame([(s.trained_on or "(base)", s.served_on, s.values.mean()) for s in scored])
+    means.columns = pd.Index(["trained on", "served on", "value"])
+    groups = means.groupby(["trained on", "served on"], sort=False)["value"]
+    text = groups.mean().map("{:.4f}".format) + " ± " + groups.std(ddof=1).map("{:.4f}".format)
+    order = list(dict.fromkeys(means["trained on"])), list(dict.fromkeys(means["served on"]))
+    return text.unstack().loc[order[0], order[1]].reset_index()
+
+
+def gains(scored: list[Scored], exact: str) -> pd.DataFrame:
+    """On each compressed index: what was trained on it less what was trained on the exact one, by seed and in the mean.
+
+    p-values are of paired t-tests over queries, within each seed, Holm-corrected over the indexes of a seed.
+    """
+    by_place = {(s.trained_on, s.served_on, s.seed): s.values for s in scored}
+    indexes = [index for index in dict.fromkeys(s.served_on for s in scored) if index != exact]
+    rows = []
+    for seed in dict.fromkeys(s.seed for s in scored):
+        tests = [compare(by_place[index, index, seed], by_place[exact, index, seed]) for index in indexes]
+        rows += [
+            (index, seed, test.difference, p)
+            for index, test, p in zip(indexes, tests, holm([test.p_t for test in tests]), strict=True)
+        ]
+    table = pd.DataFrame(rows, columns=["served on", "seed", "gain", "p"])
+    table["text"] = table["gain"].map("{:+.4f}".format) + " (p " + table["p"].map("{:.2g}".format) + ")"
+    shown = table.pivot(index="served on", columns="seed", values="text").loc[indexes]
+    shown.columns = pd.Index([f"seed {seed}" for seed in shown.columns])
+    shown["mean"] = table.groupby("served on")["gain"].mean().map("{:+.4f}".format)
+    return shown.reset_index()
+
+
+def main() -> None:
+    """Run the seeds and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[13, 1, 2])
+    parser.add_argument("--configfile", type=Path, default=Path("configs/compressed.yaml"))
+    parser.add_argument("--exact", default="Flat", help="the index whose system the others are compared with")
+    parser.add_argument("--split", nargs="+", default=["dev", "test"])
+    parser.add_argument("--output", required=True, type=Path)
+    given = parser.parse_args()
+    for seed in given.seeds:
+        run_seed(seed, given.configfile)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    config = load(read_yaml(given.configfile))
+    parts = [
+        f"# Compressed indexes on {config.collection.name}",
+        f"`python -m benchmarks.compressed {' '.join(sys.argv[1:])}`, commit {commit.stdout.strip()}, {machine()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}. {config.evaluation.main_measure}, mean ± standard deviation (n - 1) over seeds "
+        f"{', '.join(map(str, given.seeds))}.",
+    ]
+    for split in given.split:
+        scored = [cell for seed in given.seeds for cell in cells(given.configfile, seed, split)]
+        parts += [
+            f"## {split}: trained on (rows), served on (columns)",
+            markdown(matrix(scored)),
+            f"What was trained on the index that serves, less what was trained on {given.exact} (paired t-test over "
+            "queries, Holm's correction over the indexes of a seed):",
+            markdown(gains(scored, given.exact)),
+        ]
+    given.output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
