@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hardneg.artifacts import COST
-from hardneg.axes import function_of
+from hardneg.axes import answer_of, function_of
 from hardneg.config import Config
 from hardneg.errors import HardnegError
 from hardneg.plan import ARTIFACTS, Plan, Stage
@@ -484,21 +484,25 @@ class Estimator:
         return self._trained((end - first) * step, host, device)
 
     def adore(self, stage: Stage) -> Need:
-        """Seconds: steps x (B queries' forward and backward + the search + the optimizer).
+        """Seconds: steps x (B queries' forward and backward + the search + the optimizer); static lists need no search.
 
         The search of B queries over all passages takes passages / rate / devices. Device memory: as `train` for the
         queries alone, the retrieved vectors [B, depth, dim], and the passages' float32 vectors (or the index) shared
         among the devices that search, where they fit in half of a GPU's memory; else they are read at every step.
         """
         neural, settings = self.neural, stage.settings
-        batch, depth = settings["train"]["batch_size"], settings["source"]["depth"]
+        batch, depth = settings["train"]["batch_size"], _list_length(settings)
         _, query = self.texts(settings)
-        search = self._search_seconds(stage.parents["index"], batch, depth)
+        live = answer_of("source", settings["source"]).live
+        search = self._search_seconds(stage.parents["index"], batch, depth) if live else 0.0
         step = batch * query.seconds + search + neural.optimizer
         device = 16 * neural.parameters + batch * (query.bytes + depth * neural.dim * 4)
-        searching, host = self._search_bytes(stage.parents["index"], batch)
+        searching, host = self._search_bytes(stage.parents["index"], batch) if live else (0, 0)
         host += POSITION_BYTES * self._trainable
-        return self._trained(self._steps(settings) * step, host, device + searching)
+        if "negatives" in stage.parents:
+            host += 2 * POSITION_BYTES * self._mined_rows(stage.parents["negatives"])
+        first, end = function_of("refresh", settings["refresh"])(self._steps(settings), settings["round"])
+        return self._trained((end - first) * step, host, device + searching)
 
     def passages(self, stage: Stage) -> Need:
         """Seconds: passages / rate / jobs side by side, and the writing. Disk: passages x dim x 4 bytes, 2 for float16.
@@ -521,18 +525,21 @@ class Estimator:
         return Need(queries / neural.encode_queries, memory, size, self._on_gpu(neural.parameters * 4))
 
     def index(self, stage: Stage) -> Need:
-        """Seconds: train_rows / rate + passages / rate + the writing. Memory: the index, and the training rows."""
+        """Seconds: train_rows / rate + passages / rate + the writing. Memory: one file of it, or the training rows."""
         factory, neural = stage.settings["factory"], self.neural
         size = index_bytes(factory, self.counts.passages, neural.dim)
         sample, seconds = 0, 0.0 if factory == "Flat" else None
         if factory != "Flat":
             rows = min(stage.settings["train_rows"], self.counts.passages)
             sample = rows * neural.dim * 4
-            if self.measured.compressed is not None:
-                seconds = rows / self.measured.compressed.train + self.counts.passages / self.measured.compressed.add
+            if (compressed := self.measured.compressed.get(factory)) is not None:
+                seconds = rows / compressed.train + self.counts.passages / compressed.add
         if seconds is not None:
             seconds += (size or 0) / self.measured.disk_write
-        return Need(seconds, None if size is None else self.measured.base_bytes + size + sample, size)
+        if size is None:
+            return Need(seconds, None, None)
+        file = math.ceil(size * min(1, stage.settings["rows_per_file"] / self.counts.passages))
+        return Need(seconds, self.measured.base_bytes + max(file, sample), size)
 
     def run(self, stage: Stage) -> Need:
         """Seconds: batches of 512 queries x passages / rate / devices. Memory: the hits held at once, 28 bytes each.
@@ -580,6 +587,26 @@ class Estimator:
         train = settings["train"]
         return total_steps(train["steps"], train["epochs"], self._trainable, train["batch_size"])
 
+    def errors(self, stage: Stage) -> Need:
+        """Seconds: two exact searches of the split's queries, one for the positives' scores and one to count."""
+        from hardneg.search.exact import QUERY_BATCH
+
+        queries = self.counts.of([stage.settings["split"]])
+        seconds = 2 * math.ceil(queries / QUERY_BATCH) * self._search_seconds(None, *next(iter(self.neural.search)))
+        searching, host = self._search_bytes(None, QUERY_BATCH)
+        gpu = self._on_gpu(searching)
+        return Need(seconds, self.measured.base_bytes + (host if gpu else searching), queries * RUN_ROW_BYTES, gpu)
+
+    def diagnosis(self, stage: Stage) -> Need:
+        """Seconds: mined rows / rate, without a teacher's vectors. Memory: 20 bytes a mined row."""
+        rows = self._mined_rows(stage) if "run" in stage.parents else 0
+        return Need(_over(rows, self.measured.run_rows), self.measured.base_bytes + 20 * rows, 0)
+
+    def agreement(self, stage: Stage) -> Need:
+        """Seconds: rows of all runs / rate."""
+        rows = (len(stage.parents) - 1) * self.counts.of([stage.settings["split"]]) * self.plan.config.evaluation.depth
+        return Need(_over(rows, self.measured.run_rows), self.measured.base_bytes, 0)
+
     def _mined_rows(self, stage: Stage) -> int:
         run = stage.parents["run"].settings
         return self.counts.of(run["splits"]) * min(run["depth"], self.counts.passages)
@@ -602,22 +629,21 @@ class Estimator:
     def _search_seconds(self, index: Stage | None, batch: int, k: int) -> float:
         """Of one batch of queries over all passages."""
         rates, devices = self.neural.search, max(1, min(self.machine.gpus, self.plan.config.runtime.gpus_per_search))
-        if _is_compressed(index) and self.measured.compressed is not None:
-            rates, devices = self.measured.compressed.search, 1
+        if index is not None and (compressed := self.measured.compressed.get(index.settings["factory"])) is not None:
+            rates, devices = compressed.search, 1
         return self.counts.passages / rates[batch, k] / devices
 
     def _search_bytes(self, index: Stage | None, batch: int) -> tuple[int, int]:
         """Bytes of the searching device, and of the host besides.
 
-        Exact search on a CPU maps float32 vectors, whose pages the system may take back; a float16 copy is kept only
-        where it is small.
+        Search on a CPU maps indexes and float32 vectors, whose pages the system may take back; a float16 copy is kept
+        only where it is small.
         """
         from hardneg.search.exact import BLOCK, HOST_RESIDENT_BYTES
 
         neural, config = self.neural, self.plan.config
         if _is_compressed(index):
-            assert index is not None
-            return 0, index_bytes(index.settings["factory"], self.counts.passages, neural.dim) or 0
+            return 0, 0
         working = 2 * BLOCK * neural.dim * 4 + batch * BLOCK * 4
         resident = self.vectors("float32")
         if self.machine.gpus:
@@ -651,6 +677,9 @@ _LAWS: dict[str, Callable[[Estimator, Stage], Need]] = {
     "run": Estimator.run,
     "adore": Estimator.adore,
     "measure": Estimator.measure,
+    "errors": Estimator.errors,
+    "diagnosis": Estimator.diagnosis,
+    "agreement": Estimator.agreement,
 }
 
 
@@ -671,6 +700,12 @@ def _negatives(settings: Mapping[str, Any]) -> int:
     return drawn
 
 
+def _list_length(settings: dict[str, Any]) -> int:
+    """How many passages a query's list has, where the query encoder alone is trained."""
+    length: int = settings["source"].get("depth") or settings["sampler"]["count"]
+    return length
+
+
 def _is_compressed(index: Stage | None) -> bool:
     return index is not None and index.settings["factory"] != "Flat"
 
@@ -680,7 +715,11 @@ def searches_of(plan: Plan) -> list[tuple[int, int]]:
     from hardneg.search.exact import QUERY_BATCH
 
     pairs = [(QUERY_BATCH, stage.settings["depth"]) for stage in plan.of("run")]
-    live = [(stage.settings["train"]["batch_size"], stage.settings["source"]["depth"]) for stage in plan.of("adore")]
+    live = [
+        (stage.settings["train"]["batch_size"], _list_length(stage.settings))
+        for stage in plan.of("adore")
+        if answer_of("source", stage.settings["source"]).live
+    ]
     return list(dict.fromkeys(pairs + live))
 
 

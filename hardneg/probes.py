@@ -120,7 +120,7 @@ class Measured:
         run_rows: rows of a run a second, read and written as Parquet.
         measure: queries a second scored at the configured depth and measures.
         neural: the encoder; None where the configuration has only BM25.
-        compressed: the index, where it is not Flat.
+        compressed: each index that is not Flat, by its factory string.
         bm25: Lucene; None without Java.
         missing: what could not be measured, and why.
     """
@@ -134,7 +134,7 @@ class Measured:
     run_rows: float | None = None
     measure: float | None = None
     neural: Neural | None = None
-    compressed: Compressed | None = None
+    compressed: dict[str, Compressed] = field(default_factory=dict)
     bm25: Bm25 | None = None
     missing: list[str] = field(default_factory=list)
 
@@ -160,13 +160,16 @@ def measure(plan: Plan, lengths: Lengths, searches: Sequence[tuple[int, int]], d
         disk = _disk(folder, (16 if quick else 256) << 20)
         rows, scored = _runs(plan, folder, quick)
         prepared, tokenizer, tokenized = _texts(plan, lengths, folder, 1_000 if quick else 5_000)
-        neural, compressed = None, None
+        neural, compressed = None, {}
         if encodes(plan):
             neural = _neural(plan, lengths, searches, device, seconds)
-            if plan.config.index.factory != "Flat":
-                compressed = _compressed(plan.config.index.factory, neural.dim, searches, 5_000 if quick else 20_000)
-                if compressed is None:
-                    missing.append(f"index {plan.config.index.factory}: FAISS needs more vectors than a probe has")
+            factories = dict.fromkeys(stage.settings["factory"] for stage in plan.of("index"))
+            for factory in factories.keys() - {"Flat"}:
+                found = _compressed(factory, neural.dim, searches, 5_000 if quick else 20_000)
+                if found is None:
+                    missing.append(f"index {factory}: FAISS needs more vectors than a probe has")
+                else:
+                    compressed[factory] = found
         bm25 = None
         if plan.of("bm25_index"):
             try:

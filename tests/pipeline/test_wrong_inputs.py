@@ -267,7 +267,7 @@ CONFIG = [
     Case(
         "collection smaller than the centroids",
         changed(index={"factory": "IVF300,Flat"}),
-        ("There are too few vectors to train the index on.", "index.factory", "288 vectors for IVF300,Flat", "300"),
+        ("The collection is too small to train its index on.", "index", "288 passages for IVF300,Flat", "300"),
         fails="collection",
     ),
     Case(

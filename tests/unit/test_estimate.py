@@ -143,9 +143,20 @@ def test_every_law_against_values_worked_by_hand() -> None:
     assert rows["bm25_index", "lucene"][0].memory == (300 + 2048 + 200) << 20
     assert rows["mine", "bm25"][0].seconds == pytest.approx(2.0)
     assert rows["measure", "adore"][0].seconds == pytest.approx(10.24)
+    assert rows["errors", "star"][0].seconds == pytest.approx(2 * 2.0, rel=1e-4)  # the run's queries, searched twice
+    assert rows["diagnosis", "star"][0].seconds == pytest.approx(rows["mine", "bm25"][0].seconds, rel=1e-4)
+    assert rows["diagnosis", "star"][0].memory == (300 << 20) + 20 * 10_000 * 200
     assert rows["tokens", "all"][0].disk == 2 * (60_000_000 + 110_240) + 8 * 1_011_024
     assert rows["tokenizer", "tiny"][0].seconds == pytest.approx(5 + 4)
     assert rows["collection", "made"][0].seconds == pytest.approx((400e6 + 11_024 * 40) / 10e6)
+
+
+def test_a_query_encoder_on_static_lists_searches_nothing() -> None:
+    train = {"steps": 30, "batch_size": 64}
+    static = {"preset": "static", "from": "star", "source": "self", "refresh": "rounds", "train": train}
+    rows = needs(estimated(systems={**config()["systems"], "static": static}))
+    spent = [rows["adore", label][0].seconds for label in ("static.1", "static.2", "static")]
+    assert spent == [pytest.approx(10 * (64 * 0.001 + 0.01), rel=1e-4)] * 3
 
 
 def test_gpus_share_the_encoding_and_the_search() -> None:
@@ -184,11 +195,11 @@ def test_what_was_not_measured_is_said_and_left_out_of_the_total() -> None:
 
 def test_a_compressed_index_is_trained_filled_and_searched_at_its_own_rates() -> None:
     compressed = Compressed(train=20_000.0, add=100_000.0, search={(512, 1000): 5e6, (512, 200): 5e6, (64, 200): 8e6})
-    rows = needs(estimated(replace(MEASURED, compressed=compressed), index={"factory": "PQ16"}))
+    rows = needs(estimated(replace(MEASURED, compressed={"PQ16": compressed}), index={"factory": "PQ16"}))
     size = 1_000_000 * 16 + 256 * 128 * 4
     (index,) = rows["index", "star"]
     assert index.seconds == pytest.approx(200_000 / 20_000 + 1_000_000 / 100_000 + size / 100e6)
-    assert index.memory == (300 << 20) + size + 200_000 * 128 * 4
+    assert index.memory == (300 << 20) + max(size, 200_000 * 128 * 4)
     assert rows["run", "star"][0].seconds == pytest.approx(2 / 5, rel=1e-5)
     assert rows["adore", "adore"][0].seconds == pytest.approx(313 * (0.064 + 1 / 8 + 0.01))
 
@@ -335,7 +346,7 @@ def test_a_tiny_real_round_of_probes(
     assert neural["parameters"] == sum(p.numel() for p in made_encoder(small).parameters())
     # The hidden state alone, kept once a layer at least, for 32 tokens of 16 floats.
     assert neural["train"]["32 False"][1] > 32 * 16 * 4
-    assert set(neural["search"]) == set(compressed["search"]) == {"512 20", "64 200"}
+    assert set(neural["search"]) == set(compressed["PQ4x4"]["search"]) == {"512 20", "64 200"}
     assert all(stage["seconds"] > 0 and stage["memory"] > 0 for stage in content["stages"])
     assert content["counts"]["source"] == "given"
     assert not list(tmp_path.glob(".probe-*"))
