@@ -9,6 +9,7 @@ from typing import TypedDict
 import pandas as pd
 from matplotlib.figure import Figure
 
+from hardneg.measure_names import lower_is_better
 from hardneg.report.findings import (
     LEVEL,
     TESTED,
@@ -85,7 +86,8 @@ def table2(material: Material) -> Content:
     digits = {}
     for split in splits:
         for measure in material.measures["measure"].unique():
-            values, name = measured(material, split, measure), f"{split} {measure}"
+            values = measured(material, split, measure)
+            name = f"{split} {measure}{LOWER if lower_is_better(measure) else ''}"
             if values.empty:
                 continue
             table[name] = table["system"].map(values)
@@ -94,7 +96,7 @@ def table2(material: Material) -> Content:
                 table[name + MARKS] = table["system"].map(_marks(tests, split, measure, letters)).fillna("")
     counts = ", ".join(f"{queries_of(material, split):,} queries of {split}" for split in splits)
     return {
-        "caption": f"Effectiveness on {material.dataset}: means over {counts}. Higher is better. "
+        "caption": f"Effectiveness on {material.dataset}: means over {counts}. Higher is better; lower for{LOWER}. "
         + _legend(material, letters),
         "paper": "On MS MARCO Dev Passage (MRR@10), ADORE improves every model that it starts from (In-Batch Neg 0.264 "
         "to 0.316, Rand Neg 0.301 to 0.326, BM25 Neg 0.309 to 0.329, ANCE 0.338 to 0.341, STAR 0.340 to 0.347); STAR "
@@ -127,10 +129,11 @@ def comparisons(material: Material) -> Content:
     }
     table = tests[list(columns)].rename(columns=columns)
     significant = tests["p_t_holm"] < LEVEL
+    gain = tests["difference"] * tests["measure"].map(lambda measure: -1 if lower_is_better(measure) else 1)
     table["verdict"] = (
         pd.Series("no difference shown", tests.index)
-        .mask(significant & (tests["difference"] > 0), "better")
-        .mask(significant & (tests["difference"] < 0), "worse")
+        .mask(significant & (gain > 0), "better")
+        .mask(significant & (gain < 0), "worse")
     )
     return {
         "caption": f"Differences of means over queries on {material.dataset}, system minus baseline, with the 95% "
@@ -335,8 +338,8 @@ def _marks(tests: pd.DataFrame, split: str, measure: str, letters: Mapping[str, 
     chosen = tests[(tests["split"] == split) & (tests["measure"] == measure) & (tests["p_t_holm"] < LEVEL)]
     marks: dict[str, list[str]] = {}
     for row in chosen.to_dict("records"):
-        letter = letters[row["baseline"]]
-        marks.setdefault(row["system"], []).append(letter if row["difference"] > 0 else f"▼{letter}")
+        letter, better = letters[row["baseline"]], (row["difference"] > 0) != lower_is_better(measure)
+        marks.setdefault(row["system"], []).append(letter if better else f"▼{letter}")
     # Letters come before ▼ in the order of characters.
     return {system: "".join(sorted(found)) for system, found in marks.items()}
 

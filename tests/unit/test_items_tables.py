@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -386,3 +387,26 @@ def test_stages_cost_is_all_of_it(material: Material) -> None:
     assert made("stages_cost", material).here.startswith(
         f"All together {total:,.1f} seconds and {hours:,.2f} device-hours. "
     )
+
+
+def test_less_of_what_is_not_judged_is_better(material: Material) -> None:
+    """The same values named Hole@10: every mark and verdict turns round."""
+    renamed = {"nDCG@10": "Hole@10"}
+    frames = {
+        name: getattr(material, name).replace({"measure": renamed})
+        for name in ("measures", "per_query", "significance", "marks")
+    }
+    other = replace(material, **frames)
+    before, after = table("table2", material), table("table2", other)
+    column = f"test Hole@10{LOWER}"
+    turned = before["test nDCG@10" + MARKS].map(lambda marks: "".join(sorted(inverted(marks))))
+    assert after[column + MARKS].tolist() == turned.tolist() and set(turned) != {""}
+    words = {"better": "worse", "worse": "better"}
+    first, second = table("comparisons", material), table("comparisons", other)
+    chosen = first["measure"] == "nDCG@10"
+    assert second.loc[chosen, "verdict"].tolist() == [words.get(v, v) for v in first.loc[chosen, "verdict"]]
+    assert second.loc[~chosen, "verdict"].tolist() == first.loc[~chosen, "verdict"].tolist()
+
+
+def inverted(marks: str) -> list[str]:
+    return [mark[1:] if mark.startswith("▼") else f"▼{mark}" for mark in re.findall("▼?[a-z]", marks)]
