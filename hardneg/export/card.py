@@ -267,7 +267,7 @@ def write_cards(stage: StageFolder, reading: Reading | None, pyserini: bool, sea
         "collection": {name: count for name, count in collection.items() if name in ("passages", "documents")},
         "windows": "documents" in collection,
         "splits": collection["splits"],
-        "systems": settings["about"]["systems"],
+        "systems": _nearest_first(settings["system"], settings["about"]["systems"]),
         "origin": {"format": settings["about"]["format"], **parents["collection"].settings},
         "measures": settings["measures"],
         "meanings": {name: meaning(name) for name in settings["measures"]},
@@ -347,3 +347,12 @@ def _words(answer: Mapping[str, Any]) -> str:
     """An answer as `name (setting value, ...)`."""
     settings = ", ".join(f"{key} {value}" for key, value in answer.items() if key != "name" and value is not None)
     return f"{answer['name']} ({settings})" if settings else str(answer["name"])
+
+
+def _nearest_first(name: str, systems: Mapping[str, Any]) -> dict[str, Any]:
+    """A system's answers, then those of what it starts from and mines, and so on; settings come in no such order."""
+    found = {name: systems[name]}
+    for other in (systems[name]["from"], systems[name]["source"].get("system")):
+        if other in systems:
+            found |= {further: made for further, made in _nearest_first(other, systems).items() if further not in found}
+    return found

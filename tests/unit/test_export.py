@@ -184,7 +184,10 @@ def begun(folder: Path, parents: dict[str, Artifact], name: str = "adore_star") 
         "splits": ["train"],
         "measures": MEASURES,
         "search": {"nprobe": None, "ef_search": None},
-        "about": {"format": "beir", "systems": {each: systems[each] for each in (name, "star", "bm25neg", "bm25")}},
+        "about": {
+            "format": "beir",
+            "systems": {each: systems[each] for each in sorted({name, "star", "bm25neg", "bm25"})},
+        },
     }
     return stage_of(folder, settings, parents)
 
@@ -419,6 +422,12 @@ def test_any_tokenizer_reads_as_in_the_workflow(tmp_path: Path, family: str, cha
     assert read["input_ids"].tolist() == ids.tolist() and read["attention_mask"].tolist() == mask.tolist()
     # Passage 2 has no title: its separator is the first token between the special ones.
     assert ids[2, len(store.prefix)] == tokenizer.facts["suffix"][-1]
+
+
+def test_the_card_tells_of_the_system_first_and_then_of_what_it_builds_on(made: Exported) -> None:
+    card = made.artifact.path("README.md").read_text(encoding="utf-8")
+    told = [line.removeprefix("### ") for line in card.splitlines() if line.startswith("### ")]
+    assert told == ["adore_star", "star", "bm25neg", "bm25"]
 
 
 def test_a_system_without_vectors_has_runs_and_a_card(tmp_path: Path) -> None:
