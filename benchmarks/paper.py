@@ -1,0 +1,61 @@
+"""Write a page of what a finished study found, item by item, beside what the paper found.
+
+    python -m benchmarks.paper --configfile configs/paper.yaml --minutes 36 --output docs/paper.md
+
+The page holds each table of the report, what the paper says and whether it shows here, and the command, commit, machine
+and date.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.scale import machine
+from benchmarks.seeds import markdown
+from hardneg.config import load, read_yaml
+from hardneg.report.gather import gather
+from hardneg.report.items import items
+from hardneg.report.material import Item
+
+LONGEST = 40  # rows; longer tables are in the report
+
+
+def section(item: Item) -> list[str]:
+    """An item's title, table, caption, and what is said of the paper and of here."""
+    table = []
+    if item.table is not None and len(item.table) <= LONGEST:
+        shown = item.table.copy()
+        for column in shown.columns.intersection(list(item.digits)):
+            shown[column] = shown[column].map(f"{{:,.{item.digits[column]}f}}".format).replace("nan", "–")
+        table = [markdown(shown.fillna("–"))]
+    said = [f"*The paper:* {item.paper}"] if item.paper else []
+    return [f"## {item.title}", *table, item.caption, *said, *([f"*Here:* {item.here}"] if item.here else [])]
+
+
+def main() -> None:
+    """Write the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--configfile", type=Path, default=Path("configs/paper.yaml"))
+    parser.add_argument("--minutes", type=int, required=True, help="of wall clock that the run took")
+    parser.add_argument("--output", required=True, type=Path)
+    given = parser.parse_args()
+    config = load(read_yaml(given.configfile))
+    results = Path("results") / config.collection.name
+    material = gather(json.loads((results / "plan.json").read_text(encoding="utf-8")), results)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    parts = [
+        f"# {given.configfile.stem}: what the paper found, and what shows on {config.collection.name}",
+        f"`snakemake --cores all --configfile {given.configfile}`, commit {commit.stdout.strip()}, {machine()}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, seed {config.seed}, {given.minutes} minutes.",
+    ]
+    for item in items(material):
+        parts += section(item)
+    given.output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
