@@ -361,7 +361,8 @@ class Plan:
                 continue
             earlier = list(systems.items())[:place]
             baselines = [other for other, s in systems.items() if s.retriever == "bm25"]
-            baselines += [system.from_] if system.from_ else []
+            if system.from_ in systems and self.config.index_of(name) == self.config.index_of(system.from_):
+                baselines.append(system.from_)
             baselines += [
                 other
                 for other, s in earlier

@@ -70,9 +70,12 @@ def of_kind(material: Material, *wanted: str) -> list[str]:
 
 
 def starts(material: Material) -> dict[str, str]:
-    """What each system starts from; those that start from nothing are left out."""
-    given = material.systems[["system", "starts_from"]].fillna("")
-    return {system: start for system, start in given.itertuples(index=False) if start}
+    """What each system starts from; those that start from nothing, or are served by another index, are left out."""
+    given = material.systems[["system", "starts_from", "index"]].fillna("")
+    index = dict(zip(given["system"], given["index"], strict=True))
+    return {
+        system: start for system, start, own in given.itertuples(index=False) if start and index.get(start, own) == own
+    }
 
 
 def tested(per_query: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[Difference]:
