@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks.scale import machine
 from benchmarks.seeds import markdown
 from hardneg.config import load, read_yaml
+from hardneg.plan import ARTIFACTS
 from hardneg.report.gather import gather
 from hardneg.report.items import items
 from hardneg.report.material import Item
@@ -45,7 +46,8 @@ def main() -> None:
     given = parser.parse_args()
     config = load(read_yaml(given.configfile))
     results = Path("results") / config.collection.name
-    material = gather(json.loads((results / "plan.json").read_text(encoding="utf-8")), results)
+    plan = ARTIFACTS / f".plan-{config.collection.name}.json"
+    material = gather(json.loads(plan.read_text(encoding="utf-8")), results)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     parts = [
         f"# {given.configfile.stem}: what the paper found, and what shows on {config.collection.name}",

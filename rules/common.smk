@@ -32,7 +32,7 @@ except HardnegError as fault:
 PersistenceBase._serialize_param = PersistenceBase._serialize_param_builtin
 
 # Too long for a command line: the jobs that summarise read it from here, and run again when its digest changes.
-PLAN_FILE = f"{PLAN.results}/plan.json"
+PLAN_FILE = ARTIFACTS / f".plan-{PLAN.dataset}.json"
 SUMMARY = PLAN.summary
 PLAN_DIGEST = sha256(canonical_json(SUMMARY).encode()).hexdigest()
 
@@ -67,8 +67,8 @@ onstart:
             raise WorkflowError(str(fault))
     if not workflow.remote_exec:
         tell_jobs(workflow.dag_settings)
-        PLAN.results.mkdir(parents=True, exist_ok=True)
-        write_json(Path(PLAN_FILE), SUMMARY)
+        ARTIFACTS.mkdir(exist_ok=True)
+        write_json(PLAN_FILE, SUMMARY)
     if sys.stderr.isatty():
         watch.start(ARTIFACTS)
 

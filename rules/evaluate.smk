@@ -42,7 +42,7 @@ rule summarise_measures:
         runtime=30,
         gpu=0,
     params:
-        plan=PLAN_FILE,
+        plan=str(PLAN_FILE),
         digest=PLAN_DIGEST,
     shell:
         "python -m workflow_scripts.summarise_measures --summary {params.plan:q} --output {output.measures:q} > {log:q} 2>&1"

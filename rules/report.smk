@@ -22,7 +22,7 @@ rule write_report:
         runtime=30,
         gpu=0,
     params:
-        plan=PLAN_FILE,
+        plan=str(PLAN_FILE),
         digest=PLAN_DIGEST,
     shell:
         "python -m workflow_scripts.write_report --summary {params.plan:q}"

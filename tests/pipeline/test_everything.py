@@ -95,7 +95,7 @@ def test_snakemakes_own_report_has_them(whole: Project) -> None:
 
 
 def cells(whole: Project) -> pd.DataFrame:
-    plan = json.loads((whole.folder / "results" / "small" / "plan.json").read_text(encoding="utf-8"))
+    plan = json.loads((whole.folder / "artifacts" / ".plan-small.json").read_text(encoding="utf-8"))
     rows = []
     for cell in plan["compression"]:
         measured = Artifact.open(whole.folder / cell["measure"])
