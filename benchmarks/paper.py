@@ -14,6 +14,8 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
+
 from benchmarks.scale import machine
 from benchmarks.seeds import markdown
 from hardneg.config import load, read_yaml
@@ -21,6 +23,7 @@ from hardneg.plan import ARTIFACTS
 from hardneg.report.gather import gather
 from hardneg.report.items import items
 from hardneg.report.material import Item
+from hardneg.report.text import cell_text
 
 LONGEST = 40  # rows; longer tables are in the report
 
@@ -29,10 +32,10 @@ def section(item: Item) -> list[str]:
     """An item's title, table, caption, and what is said of the paper and of here."""
     table = []
     if item.table is not None and len(item.table) <= LONGEST:
-        shown = item.table.copy()
-        for column in shown.columns.intersection(list(item.digits)):
-            shown[column] = shown[column].map(f"{{:,.{item.digits[column]}f}}".format).replace("nan", "–")
-        table = [markdown(shown.fillna("–"))]
+        shown = {
+            name: [cell_text(value, item.digits.get(name, 0)) for value in item.table[name]] for name in item.table
+        }
+        table = [markdown(pd.DataFrame(shown))]
     said = [f"*The paper:* {item.paper}"] if item.paper else []
     return [f"## {item.title}", *table, item.caption, *said, *([f"*Here:* {item.here}"] if item.here else [])]
 

@@ -43,7 +43,7 @@ def test_texts_have_from_3_to_300_tokens(finished: Project) -> None:
         ("results/small/measures.csv", 1),
         ("artifacts/small/*/*/*.npy", 2 + 3 * 2 + 1 + 4),  # passages, queries (mined: train too), offsets of tokens
         ("artifacts/small/*/*/encoder/**/*.safetensors", 3),
-        ("artifacts/small/*/*/manifest.json", 26),
+        ("artifacts/small/*/*/manifest.json", 26 + 3 + 3 + 1 + 1),  # errors, diagnoses, agreement, export on top
     ],
 )
 def test_two_folders_give_the_same_bytes(finished: Project, one_core: Project, pattern: str, count: int) -> None:

@@ -46,6 +46,7 @@ def config() -> dict[str, Any]:
     raw["splits"] = {"train": "train", "evaluate": ["dev"]}
     raw["encoder"] |= {"query_length": 8, "passage_length": 32}
     raw["evaluation"] |= {"depth": DEPTH}
+    raw["export"] = []
     vectors = {"passages": ["p.npy"], "queries": {"dev": "q.npy"}}
     raw["systems"] = {
         "bm25": {"preset": "bm25"},
