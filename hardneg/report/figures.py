@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from scipy import special
 
 from hardneg.report.findings import (
@@ -72,6 +73,7 @@ STYLE: dict[RcKeyType, Any] = {
 }
 
 _HARDEST = 0.05
+_LOW = 10  # a median rank beyond which static negatives are said to rank very low
 _P = ParamSpec("_P")
 
 
@@ -178,6 +180,10 @@ def figure4a(material: Material, trajectory: pd.DataFrame) -> Content:
             f"{system} starts at {first:.0%}, is never above {highest:.0%} and falls to {lowest:.0%} at step {at:,}"
         )
         claims.append(Claim(bool(highest < 1 and lowest < first), numbers))
+    for system, rows in rank.sort_values("step").groupby("system", sort=False):
+        step, last = int(rows["step"].iloc[-1]), rows["value"].iloc[-1]
+        low = f"the best of {system}'s ranks {last:g} at step {step:,} (beyond {_LOW} is taken as very low)"
+        claims.append(Claim(bool(last > _LOW), low))
     panels = [(overlap.assign(value=100 * overlap["value"]), f"overlap with the live\ntop-{depth}, %", "linear")]
     panels += [(rank, "rank of the best\nstatic negative", "log")] if len(rank) else []
     return {
@@ -329,6 +335,7 @@ def _draw_errors(
     panel.axvline(100 * _HARDEST, color="#999999", linewidth=0.6, zorder=0)
     panel.set_xscale("log")
     panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_formatter(NullFormatter())
     panel.set_ylim(0, 102)
     panel.set_xlabel("hardest queries, % (logarithmic)")
     panel.set_ylabel("share of errors, %")
@@ -350,8 +357,10 @@ def _draw_steps(
             panel.plot(line["step"], line["value"], marker="o", markersize=2.5, label=label, **styles[str(system)])
         _say_if_empty(panel, rows)
         panel.set_yscale(scale)
-        if scale == "log":
+        if scale == "log":  # of ranks, from 1 and over one decade at least, so that some labels fall on it
+            panel.set_ylim(0.9, max(12, 1.3 * rows["value"].max()))
             panel.yaxis.set_major_formatter("{x:g}")
+            panel.yaxis.set_minor_formatter(NullFormatter())
         panel.set_ylabel(name)
         if name.endswith("%"):
             panel.set_ylim(0, 102)

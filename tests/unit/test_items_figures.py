@@ -216,6 +216,10 @@ def test_figure4_says_whether_the_paper_s_claims_show(material: Material) -> Non
         "It shows here: static_bm25neg starts at 40%, is never above 75% and falls"
     )
     assert here("figure4b", material).startswith("It shows here: ")
+    first = material.trajectory["value"].mask(material.trajectory["name"] == "best static rank", 1.0)
+    said = here("figure4a", replace(material, trajectory=material.trajectory.assign(value=first)))
+    assert said.startswith("It shows in part: static_bm25neg starts at 40%")
+    assert "Not so: the best of static_bm25neg's ranks 1 at step 300" in said
     # Time runs backwards: what rose falls. Static lists are below random ones as often as before.
     reverse = material.trajectory.assign(step=300 - material.trajectory["step"])
     said = here("figure4b", replace(material, trajectory=reverse))
