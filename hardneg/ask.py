@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,8 @@ from hardneg.data.documents import read_documents
 from hardneg.errors import HardnegError, nearest
 from hardneg.plan import Plan, Stage
 
-if TYPE_CHECKING:
-    import torch
-
-# Queries in one call of FAISS, one of them the question and the others zeros: few, since a person waits.
+# Rows of the matrix product that a question is one of, the others being zeros: few, since a person waits, but more than
+# one, since a product of a single row sums in another order than those of a run.
 QUERY_BATCH = 16
 
 # Passage positions and scores, both [hits], best first.
@@ -147,64 +145,19 @@ def _by_vectors(opened: dict[str, Artifact], precision: str, given: dict[str, An
     from hardneg.embedding import autocast
     from hardneg.encoder import encode_rows
     from hardneg.quick import load_encoder, load_tokenizer
+    from hardneg.search.retrieve import open_searcher
     from hardneg.tokens import AskedTokens
 
     device = torch.device("cpu")
     tokenizer = load_tokenizer(opened["tokenizer"])
     encoder = load_encoder(opened["model"]).eval()
-    exact = opened["index"].settings["factory"] == "Flat"
-    nearest_to = _exactly(opened["passages"]) if exact else _in_index(opened["passages"], opened["index"], given)
+    searcher = open_searcher(opened["passages"], opened["index"], [device], QUERY_BATCH, search=given)
 
     def search(question: str, depth: int) -> Hits:
         store = AskedTokens(opened["tokens"], tokenizer, [question])
         with torch.inference_mode(), autocast(device, precision):
             vector = encode_rows(encoder, store, np.zeros(1, np.int64), 1, device)
-        return nearest_to(vector, depth)
-
-    return search
-
-
-def _exactly(passages: Artifact) -> Callable[[torch.Tensor, int], Hits]:
-    """Inner products with every passage, where their vectors lie: for one query nothing needs to be read before.
-
-    A run multiplies matrices, which sums in another order: scores differ in the last bits, and near ties may change
-    places.
-    """
-    import torch
-
-    from hardneg.search.exact import BLOCK, checked_queries, require_finite
-    from hardneg.search.vectors import VectorStore
-
-    vectors = VectorStore([passages.path(name) for name in passages.facts["shards"]])
-
-    @np.errstate(invalid="ignore")  # what is not finite is told
-    def search(query: torch.Tensor, depth: int) -> Hits:
-        row = checked_queries(query, vectors.dim)[0].numpy()
-        scores = np.empty(vectors.rows, np.float32)
-        for start in range(0, vectors.rows, BLOCK):
-            stop = min(start + BLOCK, vectors.rows)
-            mapped = vectors.mapped(start, stop)
-            scores[start:stop] = (vectors.block(start, stop) if mapped is None else mapped) @ row
-            if not np.isfinite(scores[start:stop]).all():
-                require_finite(torch.from_numpy(vectors.block(start, stop)), "passage", start)
-        worst = np.partition(scores, -depth)[-depth] if depth < len(scores) else -np.inf
-        best = np.flatnonzero(scores >= worst)
-        best = best[np.argsort(-scores[best], kind="stable")[:depth]]  # ties go to the lower position
-        return best, scores[best]
-
-    return search
-
-
-def _in_index(passages: Artifact, index: Artifact, given: dict[str, Any]) -> Callable[[torch.Tensor, int], Hits]:
-    """Search the FAISS index."""
-    import torch
-
-    from hardneg.search.retrieve import open_searcher
-
-    searcher = open_searcher(passages, index, [torch.device("cpu")], QUERY_BATCH, search=given)
-
-    def search(query: torch.Tensor, depth: int) -> Hits:
-        positions, scores = (part[0].numpy() for part in searcher.search(query, depth))
+        positions, scores = (part[0].numpy() for part in searcher.search(vector.float(), depth))
         found = positions >= 0
         return positions[found], scores[found]
 

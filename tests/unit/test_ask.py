@@ -190,24 +190,26 @@ def test_one_question_is_ranked_as_among_many(
     vectors = seal(stage, stage.facts["shards"])
     queries = torch.from_numpy(rng.integers(-2, 3, (6, 4)).astype(np.float32))
     positions, scores = open_searcher(vectors, None, [CPU]).search(queries, depth)
-    search = ask._exactly(vectors)
+    alone = open_searcher(vectors, None, [CPU], ask.QUERY_BATCH)
     for number, query in enumerate(queries):
-        found, score = search(query[None], depth)
+        found, score = (part[0] for part in alone.search(query[None], depth))
         assert found.tolist() == positions[number].tolist() and score.tolist() == scores[number].tolist()
     assert len(np.unique(scores[0])) < len(scores[0]) or depth == 1
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
 def test_vectors_that_are_not_finite_are_told(tmp_path: Path, number: float) -> None:
-    stage = stage_of(tmp_path / "vectors", {})
-    stage.facts, rows = {"shards": ["p.npy"]}, np.ones((5, 2), np.float32)
-    rows[3, 1] = number
-    np.save(stage.folder / "p.npy", rows)
-    search = ask._exactly(seal(stage, ["p.npy"]))
+    def search(name: str, passages: list[list[float]], query: list[float]) -> None:
+        stage = stage_of(tmp_path / name, {})
+        stage.facts = {"shards": ["p.npy"]}
+        np.save(stage.folder / "p.npy", np.array(passages, np.float32))
+        vectors = seal(stage, ["p.npy"])
+        open_searcher(vectors, None, [CPU], ask.QUERY_BATCH).search(torch.tensor([query]), 2)
+
     with pytest.raises(HardnegError, match="A query vector is not finite"):
-        search(torch.tensor([[1.0, number]]), 2)
+        search("query", [[1.0, 1.0]] * 5, [1.0, number])
     with pytest.raises(HardnegError, match=r"A passage vector is not finite.*\n.*at passage position 3"):
-        search(torch.tensor([[1.0, 0.0]]), 2)
+        search("passage", [[1.0, 1.0]] * 3 + [[1.0, number]], [1.0, 0.0])
 
 
 def test_a_question_is_cut_where_a_query_is(plan: Plan) -> None:
