@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hardneg.artifacts import Artifact, atomic_path
+from hardneg.artifacts import Artifact, atomic_path, write_table
 from hardneg.measures import aggregate, significance_table
 from hardneg.report.text import measures_text
 
@@ -48,8 +47,7 @@ def summarise(
     main_first = per_query["measure"].ne(main_measure)
     per_query = per_query.iloc[main_first.argsort(kind="stable")].reset_index(drop=True)
     measures = aggregate(per_query)
-    with atomic_path(folder / "per_query.parquet") as temporary:
-        pq.write_table(pa.Table.from_pandas(per_query, preserve_index=False), temporary, compression="zstd")
+    write_table(folder / "per_query.parquet", per_query)
     _write_csv(significance_table(per_query, pairs), folder / "significance.csv")
     _link(folder / "runs", links)
     _link(folder / "export", {system: manifest.parent for system, manifest in exports.items()})

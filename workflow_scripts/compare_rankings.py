@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from hardneg.analysis.agreement import agreement
-from hardneg.artifacts import Artifact, StageFolder, atomic_path
+from hardneg.artifacts import Artifact, StageFolder, write_table
 from hardneg.errors import HardnegError
 from workflow_scripts.command import stage_command
 
@@ -23,8 +20,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     ranked = f"run.{settings['split']}.parquet"
     runs = {role.removeprefix(ROLE): run.path(ranked) for role, run in parents.items() if role.startswith(ROLE)}
     table = agreement(parents["collection"], runs=runs, **settings)
-    with atomic_path(stage.folder / FILE) as temporary:
-        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), temporary, compression="zstd")
+    write_table(stage.folder / FILE, table)
     return [FILE]
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from hardneg.analysis.errors import pairwise_errors
-from hardneg.artifacts import PROGRESS, StageFolder, atomic_path
+from hardneg.artifacts import PROGRESS, StageFolder, write_table
 from workflow_scripts.command import stage_command
 
 FILE = "errors.parquet"
@@ -20,8 +18,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     """Count them."""
     progress = stage.folder / PROGRESS
     rows, facts = pairwise_errors(stage.parents, stage.settings, torch.device(devices[0]), progress)
-    with atomic_path(stage.folder / FILE) as temporary:
-        pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), temporary, compression="zstd")
+    write_table(stage.folder / FILE, rows)
     stage.facts |= facts
     return [FILE]
 

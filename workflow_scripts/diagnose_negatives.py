@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from hardneg.analysis.diagnosis import diagnose
-from hardneg.artifacts import StageFolder, atomic_path
+from hardneg.artifacts import StageFolder, write_table
 from workflow_scripts.command import stage_command
 
 FILE = "by_rank.parquet"
@@ -21,8 +18,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     stage.facts |= facts
     if table is None:
         return []
-    with atomic_path(stage.folder / FILE) as temporary:
-        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), temporary, compression="zstd")
+    write_table(stage.folder / FILE, table)
     return [FILE]
 
 

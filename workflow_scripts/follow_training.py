@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from hardneg.analysis.trajectory import trajectory
-from hardneg.artifacts import PROGRESS, StageFolder, atomic_path
+from hardneg.artifacts import PROGRESS, StageFolder, write_table
 from workflow_scripts.command import stage_command
 
 FILE = "trajectory.parquet"
@@ -20,8 +18,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     """Follow it."""
     places, progress = [torch.device(name) for name in devices], stage.folder / PROGRESS
     rows = trajectory(stage.parents, stage.settings, places, progress)
-    with atomic_path(stage.folder / FILE) as temporary:
-        pq.write_table(pa.Table.from_pandas(rows, preserve_index=False), temporary, compression="zstd")
+    write_table(stage.folder / FILE, rows)
     return [FILE]
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hardneg.artifacts import StageFolder, atomic_path
+from hardneg.artifacts import StageFolder, write_table
 from hardneg.data.documents import judged_documents, read_documents
 from hardneg.measures import evaluate, parse_measures
 from hardneg.runs import best_passage, read_run, write_trec
@@ -31,8 +30,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
         scores = evaluate(ranking, qrels, query_ids.to_pylist(), measures, settings["relevant_grade"][split])
         names += [f"{split}.trec", f"measures.{split}.parquet"]
         write_trec(stage.folder / names[-2], ranking, query_ids, passage_ids, stage.record["label"])
-        with atomic_path(stage.folder / names[-1]) as temporary:
-            pq.write_table(pa.Table.from_pandas(scores, preserve_index=False), temporary, compression="zstd")
+        write_table(stage.folder / names[-1], scores)
     return names
 
 

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from hardneg.analysis.movement import movement
-from hardneg.artifacts import PROGRESS, StageFolder, atomic_path
+from hardneg.artifacts import PROGRESS, StageFolder, atomic_path, write_table
 from workflow_scripts.command import stage_command
 
 FILE, INPUTS = "movement.parquet", "inputs.npy"
@@ -21,8 +19,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     """Project it."""
     progress = stage.folder / PROGRESS
     points, inputs, facts = movement(stage.parents, stage.settings, torch.device(devices[0]), progress)
-    with atomic_path(stage.folder / FILE) as temporary:
-        pq.write_table(pa.Table.from_pandas(points, preserve_index=False), temporary, compression="zstd")
+    write_table(stage.folder / FILE, points)
     with atomic_path(stage.folder / INPUTS) as temporary, temporary.open("wb") as stream:
         np.save(stream, inputs)
     stage.facts |= facts

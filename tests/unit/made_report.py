@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from hardneg.measures import aggregate, significance_table
-from hardneg.report.material import Compression, Errors, Examples, Material, Movement, Negatives
+from hardneg.report.items import ITEMS
+from hardneg.report.material import Compression, Errors, Examples, Item, Material, Movement, Negatives
 
 K, HARD, PASSAGES = 200, 1000, 25_372
 PARTS = {
@@ -366,3 +367,15 @@ def _examples(found: dict[str, npt.NDArray[np.int64]], per_query: pd.DataFrame) 
             }
         )
     return {"passages": passages, "queries": queries}
+
+
+def made(name: str, material: Material) -> Item:
+    """An item of the report."""
+    return ITEMS[name](material)
+
+
+def table(name: str, material: Material) -> pd.DataFrame:
+    """The table of an item that has one."""
+    found = made(name, material).table
+    assert found is not None
+    return found

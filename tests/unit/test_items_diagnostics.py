@@ -8,27 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from made_report import made_material
+from made_report import made, made_material, table
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
-from hardneg.report.items import ITEMS
-from hardneg.report.material import Item, Material, Negatives
+from hardneg.report.material import Material, Negatives
 
 
 @pytest.fixture(scope="module")
 def material() -> Material:
     return made_material()
-
-
-def made(name: str, material: Material) -> Item:
-    return ITEMS[name](material)
-
-
-def table(name: str, material: Material) -> pd.DataFrame:
-    found = made(name, material).table
-    assert found is not None
-    return found
 
 
 def draw(name: str, material: Material) -> Figure:

@@ -12,29 +12,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from made_report import PARTS, K, made_material
+from made_report import PARTS, K, made, made_material, table
 from scipy import stats
 
 from hardneg.report import findings
 from hardneg.report.findings import Claim, kinds, verdict
 from hardneg.report.items import ITEMS, items, names
-from hardneg.report.material import Compression, Errors, Item, Material
+from hardneg.report.material import Compression, Errors, Material
 from hardneg.report.tables import LOWER, MARKS
 
 
 @pytest.fixture(scope="module")
 def material() -> Material:
     return made_material()
-
-
-def made(name: str, material: Material) -> Item:
-    return ITEMS[name](material)
-
-
-def table(name: str, material: Material) -> pd.DataFrame:
-    found = made(name, material).table
-    assert found is not None
-    return found
 
 
 def holm(p_values: list[float]) -> list[float]:
