@@ -22,14 +22,14 @@ import torch
 
 from benchmarks.scale import machine
 from benchmarks.seeds import markdown, run_seed
-from hardneg.artifacts import Artifact
 from hardneg.config import load, read_yaml
 from hardneg.data.judgements import Judgements
-from hardneg.encoder import Encoder, encode_rows
-from hardneg.measures import compare, holm
-from hardneg.plan import Plan
-from hardneg.search.retrieve import open_searcher
-from hardneg.tokens import TokenStore
+from hardneg.evaluation.measures import compare, holm
+from hardneg.model.encoder import Encoder, encode_rows
+from hardneg.planning.graph import Plan
+from hardneg.retrieval.search.retrieve import open_searcher
+from hardneg.stages.artifacts import Artifact
+from hardneg.text.tokens import TokenStore
 
 
 class Scored(NamedTuple):

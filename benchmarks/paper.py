@@ -19,7 +19,7 @@ import pandas as pd
 from benchmarks.scale import machine
 from benchmarks.seeds import markdown
 from hardneg.config import load, read_yaml
-from hardneg.plan import ARTIFACTS
+from hardneg.planning.graph import ARTIFACTS
 from hardneg.report.gather import gather
 from hardneg.report.items import items
 from hardneg.report.material import Item

@@ -19,7 +19,7 @@ from pathlib import Path
 import pandas as pd
 
 from hardneg.config import load, read_yaml
-from hardneg.measures import compare, holm
+from hardneg.evaluation.measures import compare, holm
 
 
 def run_seed(seed: int, configfile: Path) -> tuple[pd.DataFrame, pd.DataFrame]:

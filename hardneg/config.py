@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from hardneg import axes
 from hardneg.data.template import DEFAULT_TEMPLATE, check_template
 from hardneg.errors import HardnegError, nearest
-from hardneg.measure_names import lower_is_better, split_name
+from hardneg.evaluation.measure_names import lower_is_better, split_name
 
 FOLDER_NAME = r"^\w[\w.-]*$"
 NAMES_FOLDERS = "names the folders under artifacts/ and results/: letters, digits, dots, hyphens and underscores"

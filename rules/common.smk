@@ -12,11 +12,11 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 from snakemake.exceptions import WorkflowError
 from snakemake.persistence import PersistenceBase
 
-from hardneg import watch
-from hardneg.artifacts import canonical_json, write_json
+from hardneg.cli import watch
+from hardneg.stages.artifacts import canonical_json, write_json
 from hardneg.errors import HardnegError
-from hardneg.plan import ARTIFACTS
-from hardneg.preflight import check_devices
+from hardneg.planning.graph import ARTIFACTS
+from hardneg.planning.preflight import check_devices
 from hardneg.report.items import names
 from workflow_scripts.planning import StageRule, command, planned, tell_jobs
 

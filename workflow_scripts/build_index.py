@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from hardneg.artifacts import PROGRESS, StageFolder
-from hardneg.search.factory import POINTS_PER_CENTROID
-from hardneg.search.index import build_index
-from hardneg.search.retrieve import vectors_of
+from hardneg.retrieval.search.factory import POINTS_PER_CENTROID
+from hardneg.retrieval.search.index import build_index
+from hardneg.retrieval.search.retrieve import vectors_of
+from hardneg.stages.artifacts import PROGRESS, StageFolder
 from workflow_scripts.command import stage_command
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hardneg.artifacts import Artifact, StageFolder, writer_lock
-from hardneg.devices import describe, lease, set_arithmetic_threads
 from hardneg.errors import HardnegError
-from hardneg.plan import name_of
+from hardneg.planning.graph import name_of
+from hardneg.stages.artifacts import Artifact, StageFolder, writer_lock
+from hardneg.stages.devices import describe, lease, set_arithmetic_threads
 from workflow_scripts.planning import RUN, RUNTIME, is_forced
 
 # A file that may not grow is told like a disk that is full.

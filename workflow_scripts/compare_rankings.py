@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hardneg.analysis.agreement import agreement
-from hardneg.artifacts import Artifact, StageFolder, write_table
 from hardneg.errors import HardnegError
+from hardneg.stages.artifacts import Artifact, StageFolder, write_table
 from workflow_scripts.command import stage_command
 
 FILE = "agreement.parquet"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hardneg.analysis.diagnosis import diagnose
-from hardneg.artifacts import StageFolder, write_table
+from hardneg.stages.artifacts import StageFolder, write_table
 from workflow_scripts.command import stage_command
 
 FILE = "by_rank.parquet"

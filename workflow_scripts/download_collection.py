@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hardneg.artifacts import PROGRESS, StageFolder
 from hardneg.data.download import Remote, fetch
 from hardneg.data.readers import FETCHED
+from hardneg.stages.artifacts import PROGRESS, StageFolder
 from workflow_scripts.command import stage_command
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from hardneg.artifacts import PROGRESS, StageFolder
-from hardneg.embedding import encode_queries
-from hardneg.encoder import Encoder
-from hardneg.tokens import TokenStore
+from hardneg.model.embedding import encode_queries
+from hardneg.model.encoder import Encoder
+from hardneg.stages.artifacts import PROGRESS, StageFolder
+from hardneg.text.tokens import TokenStore
 from workflow_scripts.command import stage_command
 
 

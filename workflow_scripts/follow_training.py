@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hardneg.analysis.trajectory import trajectory
-from hardneg.artifacts import PROGRESS, StageFolder, write_table
+from hardneg.stages.artifacts import PROGRESS, StageFolder, write_table
 from workflow_scripts.command import stage_command
 
 FILE = "trajectory.parquet"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hardneg.artifacts import PROGRESS, StageFolder
-from hardneg.given import import_run
+from hardneg.retrieval.given import import_run
+from hardneg.stages.artifacts import PROGRESS, StageFolder
 from workflow_scripts.command import stage_command
 
 

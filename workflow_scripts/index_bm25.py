@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hardneg.artifacts import PROGRESS, StageFolder
 from hardneg.data.template import Reading
-from hardneg.lexical import build_index
-from hardneg.tokens import passage_texts
+from hardneg.retrieval.lexical import build_index
+from hardneg.stages.artifacts import PROGRESS, StageFolder
+from hardneg.text.tokens import passage_texts
 from workflow_scripts.command import stage_command
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hardneg.artifacts import StageFolder
-from hardneg.tokens import make_tokenizer
+from hardneg.stages.artifacts import StageFolder
+from hardneg.text.tokens import make_tokenizer
 from workflow_scripts.command import stage_command
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from hardneg.artifacts import StageFolder, write_table
 from hardneg.data.documents import judged_documents, read_documents
-from hardneg.measures import evaluate, parse_measures
-from hardneg.runs import best_passage, read_run, write_trec
+from hardneg.evaluation.measures import evaluate, parse_measures
+from hardneg.retrieval.runs import best_passage, read_run, write_trec
+from hardneg.stages.artifacts import StageFolder, write_table
 from workflow_scripts.command import stage_command
 
 

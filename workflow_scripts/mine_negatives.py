@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hardneg.artifacts import StageFolder
 from hardneg.axes import function_of
 from hardneg.data.judgements import Judgements
-from hardneg.negatives.mine import FILE, mine
+from hardneg.retrieval.mine import FILE, mine
+from hardneg.stages.artifacts import StageFolder
 from workflow_scripts.command import stage_command
 
 

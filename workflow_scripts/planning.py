@@ -10,8 +10,8 @@ from typing import Any
 from uuid import uuid4
 
 from hardneg import config as configuration
-from hardneg.plan import ARTIFACTS, Plan, Stage
-from hardneg.preflight import check_machine, least_passages
+from hardneg.planning.graph import ARTIFACTS, Plan, Stage
+from hardneg.planning.preflight import check_machine, least_passages
 
 RUNTIME = "HARDNEG_RUNTIME"
 FORCED = "HARDNEG_FORCED"

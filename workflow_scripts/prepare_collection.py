@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from hardneg.artifacts import PROGRESS, StageFolder
 from hardneg.data.prepare import prepare, repairs
 from hardneg.data.readers import FETCHED, open_collection
 from hardneg.errors import HardnegError
+from hardneg.stages.artifacts import PROGRESS, StageFolder
 from workflow_scripts.command import stage_command
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hardneg.analysis.movement import movement
-from hardneg.artifacts import PROGRESS, StageFolder, atomic_path, write_table
+from hardneg.stages.artifacts import PROGRESS, StageFolder, atomic_path, write_table
 from workflow_scripts.command import stage_command
 
 FILE, INPUTS = "movement.parquet", "inputs.npy"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hardneg.artifacts import Artifact, StageFolder
 from hardneg.errors import HardnegError
+from hardneg.stages.artifacts import Artifact, StageFolder
 from workflow_scripts.command import stage_command
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from hardneg.artifacts import PROGRESS, StageFolder
 from hardneg.data.prepare import in_groups
-from hardneg.lexical import search
-from hardneg.runs import RunWriter
-from hardneg.tokens import query_texts
+from hardneg.retrieval.lexical import search
+from hardneg.retrieval.runs import RunWriter
+from hardneg.stages.artifacts import PROGRESS, StageFolder
+from hardneg.text.tokens import query_texts
 from workflow_scripts.command import stage_command
 
 QUERIES_AT_ONCE = 1024

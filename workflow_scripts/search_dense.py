@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from hardneg.artifacts import PROGRESS, StageFolder
-from hardneg.runs import RunWriter
-from hardneg.search.retrieve import open_searcher, retrieve
+from hardneg.retrieval.runs import RunWriter
+from hardneg.retrieval.search.retrieve import open_searcher, retrieve
+from hardneg.stages.artifacts import PROGRESS, StageFolder
 from workflow_scripts.command import stage_command
 
 

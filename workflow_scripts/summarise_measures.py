@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from hardneg.summary import summarise
+from hardneg.report.summary import summarise
 from workflow_scripts.command import readable_errors
 
 

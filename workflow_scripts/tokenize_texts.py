@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hardneg.artifacts import PROGRESS, StageFolder
-from hardneg.tokens import tokenize
+from hardneg.stages.artifacts import PROGRESS, StageFolder
+from hardneg.text.tokens import tokenize
 from workflow_scripts.command import stage_command
 
 

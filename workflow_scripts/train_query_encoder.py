@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from hardneg.artifacts import StageFolder
+from hardneg.stages.artifacts import StageFolder
 from hardneg.training.query_encoder import train
 from workflow_scripts.command import stage_command
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 
-from hardneg.artifacts import Artifact
-from hardneg.runs import read_run
+from hardneg.retrieval.runs import read_run
+from hardneg.stages.artifacts import Artifact
 
 
 def agreement(

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hardneg.artifacts import Artifact
 from hardneg.data.judgements import Judgements
-from hardneg.negatives.mine import FILE
-from hardneg.runs import SCHEMA, whole_queries
-from hardneg.search.retrieve import vectors_of
-from hardneg.search.vectors import VectorStore
+from hardneg.retrieval.mine import FILE
+from hardneg.retrieval.runs import SCHEMA, whole_queries
+from hardneg.retrieval.search.retrieve import vectors_of
+from hardneg.retrieval.search.vectors import VectorStore
+from hardneg.stages.artifacts import Artifact
 from hardneg.training.pairs import StaticPairs
 
 FACTS = (

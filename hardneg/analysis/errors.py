@@ -12,13 +12,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import torch
 
-from hardneg.artifacts import Artifact
 from hardneg.data.judgements import Judgements
 from hardneg.errors import HardnegError
-from hardneg.progress import Progress
-from hardneg.search.exact import BLOCK, QUERY_BATCH, checked_queries, require_finite
-from hardneg.search.retrieve import vectors_of
-from hardneg.search.vectors import VectorStore
+from hardneg.retrieval.search.exact import BLOCK, QUERY_BATCH, checked_queries, require_finite
+from hardneg.retrieval.search.retrieve import vectors_of
+from hardneg.retrieval.search.vectors import VectorStore
+from hardneg.stages.artifacts import Artifact
+from hardneg.stages.progress import Progress
 
 
 def read_relevant(collection: Artifact, split: str, relevant_grade: int) -> Judgements:
@@ -145,7 +145,7 @@ def count_above(
 class _Products:
     """Inner products of one shape, [QUERY_BATCH, BLOCK], however many queries and passages there are.
 
-    See `hardneg.search.exact`: in products of other shapes, equal passages may get unequal scores.
+    See `hardneg.retrieval.search.exact`: in products of other shapes, equal passages may get unequal scores.
     """
 
     def __init__(self, dim: int, device: torch.device) -> None:

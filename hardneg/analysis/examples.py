@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hardneg.artifacts import Artifact
+from hardneg.stages.artifacts import Artifact
 
 CHARACTERS = 400
 ABOVE = 5

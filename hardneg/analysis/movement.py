@@ -16,12 +16,12 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from hardneg.analysis.errors import count_above, read_relevant
 from hardneg.analysis.trajectory import KEPT, Kept
-from hardneg.artifacts import Artifact
 from hardneg.data.judgements import Judgements
 from hardneg.errors import HardnegError
-from hardneg.search.exact import ExactSearcher
-from hardneg.search.retrieve import vectors_of
-from hardneg.search.vectors import VectorStore
+from hardneg.retrieval.search.exact import ExactSearcher
+from hardneg.retrieval.search.retrieve import vectors_of
+from hardneg.retrieval.search.vectors import VectorStore
+from hardneg.stages.artifacts import Artifact
 
 Vectors = npt.NDArray[np.float32]
 

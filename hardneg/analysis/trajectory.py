@@ -16,17 +16,17 @@ import torch
 from safetensors import safe_open
 
 from hardneg.analysis.errors import count_above
-from hardneg.artifacts import Artifact
 from hardneg.data.documents import judged_documents, read_documents
 from hardneg.data.judgements import Judgements
-from hardneg.measures import aggregate, evaluate, parse_measures
-from hardneg.negatives.mine import FILE
+from hardneg.evaluation.measures import aggregate, evaluate, parse_measures
 from hardneg.negatives.samplers import top
 from hardneg.negatives.sources import Candidates, mined
-from hardneg.progress import Progress
-from hardneg.runs import SCHEMA, best_passage
-from hardneg.search.retrieve import Searcher, open_searcher, vectors_of
-from hardneg.search.vectors import VectorStore
+from hardneg.retrieval.mine import FILE
+from hardneg.retrieval.runs import SCHEMA, best_passage
+from hardneg.retrieval.search.retrieve import Searcher, open_searcher, vectors_of
+from hardneg.retrieval.search.vectors import VectorStore
+from hardneg.stages.artifacts import Artifact
+from hardneg.stages.progress import Progress
 
 KEPT = "kept.safetensors"
 BEST_STATIC_RANK = "best static rank"

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hardneg.artifacts import Artifact
+from hardneg.stages.artifacts import Artifact
 
 
 def read_documents(collection: Artifact) -> npt.NDArray[np.int32] | None:

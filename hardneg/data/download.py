@@ -33,9 +33,9 @@ from urllib.parse import unquote, urljoin, urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from hardneg.artifacts import cached_digest, write_json, writer_lock
 from hardneg.errors import HardnegError
-from hardneg.progress import Progress
+from hardneg.stages.artifacts import cached_digest, write_json, writer_lock
+from hardneg.stages.progress import Progress
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 PART = ".part"

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hardneg.artifacts import atomic_path
 from hardneg.data.collection import CollectionReader, Passage
 from hardneg.data.ids import WHITE_SPACE, Ids
 from hardneg.errors import HardnegError
-from hardneg.progress import Progress
+from hardneg.stages.artifacts import atomic_path
+from hardneg.stages.progress import Progress
 
 # What is held at once: rows, and fewer where their texts are long.
 ROWS_AT_ONCE = 20_000

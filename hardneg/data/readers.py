@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 from hardneg.data.collection import CollectionReader
 
 if TYPE_CHECKING:
-    from hardneg.data.hub import HubTable
-    from hardneg.data.tables import Table
+    from hardneg.data.formats.hub import HubTable
+    from hardneg.data.formats.tables import Table
 
 FETCHED = "files"
 """The folder, in that of a download stage, with what was fetched."""
 
 ROOTS = {
-    "pydocs": "hardneg.data.pydocs:PyDocs",
-    "beir": "hardneg.data.beir:Beir",
-    "msmarco-passage": "hardneg.data.msmarco:MsMarcoPassage",
-    "msmarco-document": "hardneg.data.msmarco:MsMarcoDocument",
-    "squad": "hardneg.data.squad:Squad",
-    "files": "hardneg.data.tables:Files",
-    "ir_datasets": "hardneg.data.irds:IrDatasets",
-    "hf_datasets": "hardneg.data.hub:HubDatasets",
+    "pydocs": "hardneg.data.formats.pydocs:PyDocs",
+    "beir": "hardneg.data.formats.beir:Beir",
+    "msmarco-passage": "hardneg.data.formats.msmarco:MsMarcoPassage",
+    "msmarco-document": "hardneg.data.formats.msmarco:MsMarcoDocument",
+    "squad": "hardneg.data.formats.squad:Squad",
+    "files": "hardneg.data.formats.tables:Files",
+    "ir_datasets": "hardneg.data.formats.irds:IrDatasets",
+    "hf_datasets": "hardneg.data.formats.hub:HubDatasets",
 }
 
 
@@ -59,27 +59,27 @@ def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> Coll
     folder = (fetched or Path()) / chosen.get("path", "")
     match chosen["format"]:
         case "pydocs":
-            from hardneg.data.pydocs import PyDocs
+            from hardneg.data.formats.pydocs import PyDocs
 
             return PyDocs(workers=workers)
         case "beir":
-            from hardneg.data.beir import Beir
+            from hardneg.data.formats.beir import Beir
 
             return Beir(folder)
         case "msmarco-passage":
-            from hardneg.data.msmarco import MsMarcoPassage
+            from hardneg.data.formats.msmarco import MsMarcoPassage
 
             return MsMarcoPassage(folder)
         case "msmarco-document":
-            from hardneg.data.msmarco import MsMarcoDocument
+            from hardneg.data.formats.msmarco import MsMarcoDocument
 
             return MsMarcoDocument(folder)
         case "squad":
-            from hardneg.data.squad import Squad
+            from hardneg.data.formats.squad import Squad
 
             return Squad({split: folder / name for split, name in chosen["splits"].items()})
         case "files":
-            from hardneg.data.tables import Files
+            from hardneg.data.formats.tables import Files
 
             splits = chosen["splits"] or {"train": {"queries": chosen["queries"], "qrels": chosen["qrels"]}}
             return Files(
@@ -87,11 +87,11 @@ def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> Coll
                 {split: (_table(given["queries"]), _table(given["qrels"])) for split, given in splits.items()},
             )
         case "ir_datasets":
-            from hardneg.data.irds import IrDatasets
+            from hardneg.data.formats.irds import IrDatasets
 
             return IrDatasets(chosen["splits"])
         case "hf_datasets":
-            from hardneg.data.hub import HubDatasets
+            from hardneg.data.formats.hub import HubDatasets
 
             return HubDatasets(
                 _rows(chosen["passages"]),
@@ -101,13 +101,13 @@ def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> Coll
 
 
 def _table(given: Mapping[str, Any]) -> Table:
-    from hardneg.data.tables import Table
+    from hardneg.data.formats.tables import Table
 
     return Table(Path(given["path"]), _columns(given), given["header"])
 
 
 def _rows(given: Mapping[str, Any]) -> HubTable:
-    from hardneg.data.hub import HubTable
+    from hardneg.data.formats.hub import HubTable
 
     place = {key: given[key] for key in ("dataset", "config", "split", "revision")}
     return HubTable(**place, columns=_columns(given))

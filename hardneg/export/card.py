@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import yaml
 
 from hardneg import __version__
-from hardneg.artifacts import Artifact, StageFolder, atomic_path
 from hardneg.axes import QUESTIONS
 from hardneg.data.template import Reading, fields_of
+from hardneg.evaluation.measure_names import meaning
+from hardneg.evaluation.measures import aggregate
 from hardneg.export.encoders import encoder_settings
-from hardneg.measure_names import meaning
-from hardneg.measures import aggregate
-from hardneg.tokens import TokenStore
+from hardneg.stages.artifacts import Artifact, StageFolder, atomic_path
+from hardneg.text.tokens import TokenStore
 
 METHODS = {
     "bm25": "BM25 through Lucene",

@@ -13,15 +13,15 @@ from typing import Any
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer, normalizers
 
-from hardneg.artifacts import Artifact, write_json
-from hardneg.encoder import FOLDER
+from hardneg.model.encoder import FOLDER
+from hardneg.stages.artifacts import Artifact, write_json
 
 # The modules behind the Transformer that hold weights: the name of these there, and in `Encoder.head`.
 HEAD = {"Dense": ("linear", "0"), "LayerNorm": ("norm", "1")}
 
 
 def encoder_settings(model: Artifact) -> dict[str, Any]:
-    """How an encoder that a training stage sealed pools and projects: the settings of `hardneg.encoder.Encoder`."""
+    """How an encoder that a training stage sealed pools and projects: the settings of `hardneg.model.encoder.Encoder`."""
     settings: dict[str, Any] = json.loads(model.path(f"{FOLDER}/settings.json").read_text(encoding="utf-8"))
     return settings
 

@@ -6,12 +6,12 @@ import shutil
 from typing import Any
 
 from hardneg import __version__
-from hardneg.artifacts import StageFolder
 from hardneg.data.template import Reading
 from hardneg.export.card import METHODS, write_cards
 from hardneg.export.encoders import write_encoder
 from hardneg.export.runs import write_runs
 from hardneg.export.vectors import write_pyserini
+from hardneg.stages.artifacts import StageFolder
 
 ENCODERS = {"query_encoder": ("model", "query_length"), "passage_encoder": ("passage_model", "passage_length")}
 PYSERINI, RUNS, CARD = "pyserini", "runs", "README.md"

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from hardneg.artifacts import Artifact, atomic_path
+from hardneg.stages.artifacts import Artifact, atomic_path
 
 START, END = "# ir_metadata.start", "# ir_metadata.end"
 PLAIN = "plain"

@@ -9,10 +9,10 @@ from typing import Any
 import faiss
 import pyarrow.parquet as pq
 
-from hardneg.artifacts import Artifact, atomic_path
-from hardneg.search.exact import BLOCK
-from hardneg.search.retrieve import files_of, vectors_of
-from hardneg.search.vectors import VectorStore
+from hardneg.retrieval.search.exact import BLOCK
+from hardneg.retrieval.search.retrieve import files_of, vectors_of
+from hardneg.retrieval.search.vectors import VectorStore
+from hardneg.stages.artifacts import Artifact, atomic_path
 
 # Search settings by FAISS's names; both are kept in the file.
 PARAMETERS = {"nprobe": "nprobe", "ef_search": "efSearch"}

@@ -85,7 +85,7 @@ def tested(per_query: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[Di
         per_query: system, query_id, value.
         pairs: (system, baseline), each scored on the same queries.
     """
-    from hardneg.measures import significance_table
+    from hardneg.evaluation.measures import significance_table
 
     if not pairs:
         return []

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from hardneg import __version__
 from hardneg.analysis.examples import examples
-from hardneg.artifacts import Artifact, cost_of, library_versions
-from hardneg.measures import aggregate, significance_table
+from hardneg.evaluation.measures import aggregate, significance_table
 from hardneg.report.material import Compression, Errors, Examples, Material, Movement, Negatives
+from hardneg.stages.artifacts import Artifact, cost_of, library_versions
 
 COSTS = ["stage", "system", "version", "seconds", "devices", "device", "peak_memory_mib"]
 # What all systems share, whatever they are trained with.
@@ -25,8 +25,8 @@ def gather(summary: Mapping[str, Any], folder: Path) -> Material:
     """Everything the report says.
 
     Args:
-        summary: what the plan says (`hardneg.plan.Plan.summary`).
-        folder: where `hardneg.summary.summarise` wrote `measures.csv`, `significance.csv` and `per_query.parquet`.
+        summary: what the plan says (`hardneg.planning.graph.Plan.summary`).
+        folder: where `hardneg.report.summary.summarise` wrote `measures.csv`, `significance.csv` and `per_query.parquet`.
     """
     asked, measures = summary["analyses"], pd.read_csv(folder / "measures.csv")
     per_query = pq.read_table(folder / "per_query.parquet").to_pandas()

@@ -16,8 +16,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from hardneg.artifacts import atomic_path
-from hardneg.measure_names import meaning
+from hardneg.evaluation.measure_names import meaning
 from hardneg.report.files import drawn
 from hardneg.report.findings import LEVEL
 from hardneg.report.graph import BOX_HEIGHT, BOX_WIDTH, layout
@@ -35,6 +34,7 @@ from hardneg.report.text import (
     summary,
     verdict,
 )
+from hardneg.stages.artifacts import atomic_path
 
 _TAG = re.compile(r"<[^>]+>")
 _IDENTIFIER = re.compile(r'(\bid="|url\(#|href="#)')

@@ -9,7 +9,7 @@ from typing import TypedDict
 import pandas as pd
 from matplotlib.figure import Figure
 
-from hardneg.measure_names import lower_is_better
+from hardneg.evaluation.measure_names import lower_is_better
 from hardneg.report.findings import (
     LEVEL,
     TESTED,

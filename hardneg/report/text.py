@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from hardneg.measure_names import KNOWN, lower_is_better
+from hardneg.evaluation.measure_names import KNOWN, lower_is_better
 from hardneg.report.findings import LEVEL
 from hardneg.report.material import Material
 from hardneg.report.tables import LOWER

@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from hardneg.artifacts import StageFolder
 from hardneg.axes import function_of
 from hardneg.data.judgements import Judgements
-from hardneg.encoder import Encoder, encode_rows, initial_encoder
-from hardneg.negatives.mine import FILE
-from hardneg.tokens import TokenStore
+from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
+from hardneg.retrieval.mine import FILE
+from hardneg.stages.artifacts import StageFolder
+from hardneg.text.tokens import TokenStore
 from hardneg.training.loop import HANDOVER, Budget, Log, fit, new_accelerator, write_log
 from hardneg.training.pairs import StaticPairs
 from hardneg.training.schedule import total_steps

@@ -13,7 +13,7 @@ import torch
 from hardneg.axes import function_of
 from hardneg.data.judgements import Judgements
 from hardneg.negatives.sources import Candidates, live
-from hardneg.search.retrieve import Searcher
+from hardneg.retrieval.search.retrieve import Searcher
 from hardneg.training.loop import generator
 
 Positions = npt.NDArray[np.int64]

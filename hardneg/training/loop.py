@@ -23,9 +23,9 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import get_scheduler
 
-from hardneg.artifacts import PROGRESS, TRACKERS, StageFolder, atomic_path
 from hardneg.errors import HardnegError
-from hardneg.progress import Progress
+from hardneg.stages.artifacts import PROGRESS, TRACKERS, StageFolder, atomic_path
+from hardneg.stages.progress import Progress
 from hardneg.training.optimizers import optimizer_of
 from hardneg.training.schedule import planned_steps
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from hardneg.artifacts import StageFolder
 from hardneg.axes import answer_of, function_of
 from hardneg.data.judgements import Judgements
-from hardneg.encoder import Encoder, encode_rows
-from hardneg.negatives.mine import FILE
-from hardneg.search.retrieve import open_searcher, served_vectors
-from hardneg.tokens import TokenStore
+from hardneg.model.encoder import Encoder, encode_rows
+from hardneg.retrieval.mine import FILE
+from hardneg.retrieval.search.retrieve import open_searcher, served_vectors
+from hardneg.stages.artifacts import StageFolder
+from hardneg.text.tokens import TokenStore
 from hardneg.training.lists import ListMaker, LiveLists, StaticLists, by_score
 from hardneg.training.loop import HANDOVER, Budget, Log, fit, new_accelerator, rows_of_step, write_log
 from hardneg.training.schedule import total_steps

@@ -10,9 +10,9 @@ import pytest
 from conftest import Project, new_project
 from safetensors.numpy import load_file
 
-from hardneg.artifacts import Artifact
-from hardneg.search.retrieve import vectors_of
-from hardneg.tokens import TokenStore
+from hardneg.retrieval.search.retrieve import vectors_of
+from hardneg.stages.artifacts import Artifact
+from hardneg.text.tokens import TokenStore
 
 
 @pytest.fixture(scope="module")

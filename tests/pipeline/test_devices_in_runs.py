@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from conftest import ROOT, Project
 
-from hardneg.artifacts import Artifact
-from hardneg.search.retrieve import vectors_of
+from hardneg.retrieval.search.retrieve import vectors_of
+from hardneg.stages.artifacts import Artifact
 
 COMMAND = ["snakemake", "--cores", "all", "--resources", "gpu=4"]
 

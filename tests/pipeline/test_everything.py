@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from conftest import Project, new_project
 
-from hardneg.artifacts import Artifact
 from hardneg.report.items import ITEMS
+from hardneg.stages.artifacts import Artifact
 
 FACTORY = "PQ4x4"
 

@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hardneg.artifacts import MANIFEST, Artifact, StageFolder
 from hardneg.config import Training
 from hardneg.data.template import DEFAULT_TEMPLATE
-from hardneg.encoder import Encoder, initial_encoder
-from hardneg.tokens import make_tokenizer, tokenize
+from hardneg.model.encoder import Encoder, initial_encoder
+from hardneg.stages.artifacts import MANIFEST, Artifact, StageFolder
+from hardneg.text.tokens import make_tokenizer, tokenize
 
 QUERY_LENGTH, PASSAGE_LENGTH = 12, 24
 ENCODER: dict[str, Any] = {

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from made import seal, stage_of
 from safetensors.numpy import save_file
 
-from hardneg.artifacts import Artifact
 from hardneg.data.judgements import Judgements
-from hardneg.runs import write_run
+from hardneg.retrieval.runs import write_run
+from hardneg.stages.artifacts import Artifact
 
 DIM = 16
 

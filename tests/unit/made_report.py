@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from hardneg.measures import aggregate, significance_table
+from hardneg.evaluation.measures import aggregate, significance_table
 from hardneg.report.items import ITEMS
 from hardneg.report.material import Compression, Errors, Examples, Item, Material, Movement, Negatives
 

@@ -11,8 +11,8 @@ import pytest
 from made import stage_of
 from made_analysis import collection_of, run_of
 
-from hardneg.artifacts import Artifact
 from hardneg.errors import HardnegError
+from hardneg.stages.artifacts import Artifact
 from workflow_scripts import compare_rankings
 
 QUERIES, PASSAGES = 6, 12

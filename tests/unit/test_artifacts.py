@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from made import seal, stage_of
 
-from hardneg.artifacts import (
+from hardneg.errors import HardnegError
+from hardneg.stages.artifacts import (
     Artifact,
     StageFolder,
     atomic_path,
@@ -22,7 +23,6 @@ from hardneg.artifacts import (
     write_json,
     writer_lock,
 )
-from hardneg.errors import HardnegError
 
 
 def finished(folder: Path, content: bytes = b"vectors", parents: dict[str, Artifact] | None = None) -> Artifact:
@@ -129,7 +129,7 @@ def test_a_digest_is_read_again_when_the_file_changes(tmp_path: Path, monkeypatc
     file.write_bytes(b"one")
     assert cached_digest(file, cache) == file_digest(file)
     with monkeypatch.context() as patch:
-        patch.setattr("hardneg.artifacts.file_digest", lambda path: pytest.fail("read again"))
+        patch.setattr("hardneg.stages.artifacts.file_digest", lambda path: pytest.fail("read again"))
         first = cached_digest(file, cache)
     file.write_bytes(b"three")
     assert cached_digest(file, cache) == file_digest(file) != first
@@ -160,7 +160,7 @@ def test_a_second_writer_waits(tmp_path: Path) -> None:
 
 
 def test_a_writer_that_never_ends_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    holds = "import sys; from hardneg.artifacts import writer_lock\nfrom pathlib import Path\n"
+    holds = "import sys; from hardneg.stages.artifacts import writer_lock\nfrom pathlib import Path\n"
     holds += "with writer_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", holds, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

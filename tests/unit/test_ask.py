@@ -18,23 +18,25 @@ import yaml
 from conftest import small_config, write_collection
 from made import seal, stage_of
 
-from hardneg import ask, cli, lexical
-from hardneg.artifacts import Artifact, StageFolder
-from hardneg.ask import Answer, Answerer
+from hardneg.cli import ask
+from hardneg.cli import main as cli
+from hardneg.cli.ask import Answer, Answerer
 from hardneg.config import load
 from hardneg.data.documents import read_documents
 from hardneg.data.prepare import prepare
 from hardneg.data.readers import open_collection
-from hardneg.embedding import encode_passages, encode_queries
-from hardneg.encoder import initial_encoder
 from hardneg.errors import HardnegError
-from hardneg.java import find_java
-from hardneg.plan import Plan, Stage
-from hardneg.runs import best_passage, read_run, write_run
-from hardneg.search import exact
-from hardneg.search.index import build_index
-from hardneg.search.retrieve import open_searcher, retrieve, vectors_of
-from hardneg.tokens import TokenStore, make_tokenizer, query_texts, tokenize
+from hardneg.model.embedding import encode_passages, encode_queries
+from hardneg.model.encoder import initial_encoder
+from hardneg.planning.graph import Plan, Stage
+from hardneg.retrieval import lexical
+from hardneg.retrieval.java import find_java
+from hardneg.retrieval.runs import best_passage, read_run, write_run
+from hardneg.retrieval.search import exact
+from hardneg.retrieval.search.index import build_index
+from hardneg.retrieval.search.retrieve import open_searcher, retrieve, vectors_of
+from hardneg.stages.artifacts import Artifact, StageFolder
+from hardneg.text.tokens import TokenStore, make_tokenizer, query_texts, tokenize
 
 CPU = torch.device("cpu")
 DEPTH = 40

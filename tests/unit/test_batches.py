@@ -13,8 +13,8 @@ import torch
 from made import QRELS, RUNTIME, TRAIN, Small, seal, small, stage_of
 
 from hardneg import batches
-from hardneg.artifacts import Artifact
-from hardneg.encoder import encode_rows
+from hardneg.model.encoder import encode_rows
+from hardneg.stages.artifacts import Artifact
 from hardneg.training import dual_encoder
 from hardneg.training.loop import Log
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from hardneg.data.beir import Beir
 from hardneg.data.collection import Judgement, Passage, Query
+from hardneg.data.formats.beir import Beir
 from hardneg.errors import HardnegError
 
 NFCORPUS = Path(__file__).parents[3] / "shared" / "data" / "nfcorpus"

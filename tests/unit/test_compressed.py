@@ -14,9 +14,9 @@ import torch
 from made import RUNTIME, seal, stage_of
 
 from hardneg.errors import HardnegError
-from hardneg.search import index as module
-from hardneg.search.exact import ExactSearcher
-from hardneg.search.factory import (
+from hardneg.retrieval.search import index as module
+from hardneg.retrieval.search.exact import ExactSearcher
+from hardneg.retrieval.search.factory import (
     check_factory,
     check_reconstruct,
     check_sample,
@@ -24,9 +24,9 @@ from hardneg.search.factory import (
     least_training,
     new_index,
 )
-from hardneg.search.index import FaissSearcher, ServedVectors, build_index
-from hardneg.search.retrieve import open_searcher, served_vectors, vectors_of
-from hardneg.search.vectors import VectorStore
+from hardneg.retrieval.search.index import FaissSearcher, ServedVectors, build_index
+from hardneg.retrieval.search.retrieve import open_searcher, served_vectors, vectors_of
+from hardneg.retrieval.search.vectors import VectorStore
 from workflow_scripts import build_index as script
 from workflow_scripts import search_dense
 

@@ -11,16 +11,16 @@ from textwrap import dedent
 
 import pytest
 
-from hardneg import devices
-from hardneg.devices import check_visible, describe, lease
 from hardneg.errors import HardnegError
+from hardneg.stages import devices
+from hardneg.stages.devices import check_visible, describe, lease
 
 REPOSITORY = Path(__file__).parents[2]
 
 # Notes every take and give in one log, whose appended lines come in the order in which they happened.
 WORKER = dedent("""
     import os, sys, time
-    from hardneg.devices import lease
+    from hardneg.stages.devices import lease
     log = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for count in map(int, sys.argv[2:]):
         with lease(count) as granted:
@@ -32,7 +32,7 @@ WORKER = dedent("""
 # Says what it was granted, and holds it until its standard input ends.
 HOLDER = dedent("""
     import os, sys
-    from hardneg.devices import lease
+    from hardneg.stages.devices import lease
     with lease(int(sys.argv[1])) as granted:
         print(",".join(granted.visible), os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
         sys.stdin.read()
@@ -250,7 +250,7 @@ def test_the_default_folder_is_this_users_alone(monkeypatch: pytest.MonkeyPatch,
 
 SETTINGS = dedent("""
     import sys
-    from hardneg.devices import set_arithmetic_threads
+    from hardneg.stages.devices import set_arithmetic_threads
     assert "torch" not in sys.modules
     for module in sys.argv[1:]:
         __import__(module)

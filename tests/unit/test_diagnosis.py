@@ -23,8 +23,8 @@ from made_analysis import (
 )
 
 from hardneg.analysis.diagnosis import in_batch_counts, rank_buckets
-from hardneg.artifacts import Artifact
-from hardneg.runs import read_run
+from hardneg.retrieval.runs import read_run
+from hardneg.stages.artifacts import Artifact
 from hardneg.training.loop import generator, rows_of_step
 from hardneg.training.pairs import StaticPairs
 from workflow_scripts import diagnose_negatives

@@ -12,21 +12,21 @@ import pytest
 import torch
 from made import Small, small
 
-from hardneg import embedding
-from hardneg.embedding import encode_passages, encode_queries, shard_rows
-from hardneg.encoder import Encoder, encode_rows
 from hardneg.errors import HardnegError
-from hardneg.tokens import TokenStore
+from hardneg.model import embedding
+from hardneg.model.embedding import encode_passages, encode_queries, shard_rows
+from hardneg.model.encoder import Encoder, encode_rows
+from hardneg.text.tokens import TokenStore
 
 CPU = torch.device("cpu")
 PINNED = """
 import os, sys, torch
 from pathlib import Path
-from hardneg.artifacts import Artifact
-from hardneg.devices import set_arithmetic_threads
-from hardneg.embedding import encode_passages
-from hardneg.encoder import Encoder
-from hardneg.tokens import TokenStore
+from hardneg.stages.artifacts import Artifact
+from hardneg.stages.devices import set_arithmetic_threads
+from hardneg.model.embedding import encode_passages
+from hardneg.model.encoder import Encoder
+from hardneg.text.tokens import TokenStore
 model, tokens = map(Artifact.open, sys.argv[1:3])
 available = sorted(os.sched_getaffinity(0))
 for cores in (available[:1], available[:2]):  # each in a process whose threads have not started yet

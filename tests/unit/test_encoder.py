@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
-from hardneg.encoder import Encoder, encode_rows, initial_encoder
 from hardneg.errors import HardnegError
-from hardneg.tokens import TokenStore
+from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
+from hardneg.text.tokens import TokenStore
 
 CPU = torch.device("cpu")
 

@@ -14,9 +14,9 @@ from made_analysis import collection_of, judgements_of, normal, passages_of, que
 from hardneg.analysis import errors
 from hardneg.analysis.errors import count_above, pairwise_errors
 from hardneg.errors import HardnegError
-from hardneg.search.exact import ExactSearcher
-from hardneg.search.retrieve import vectors_of
-from hardneg.search.vectors import VectorStore
+from hardneg.retrieval.search.exact import ExactSearcher
+from hardneg.retrieval.search.retrieve import vectors_of
+from hardneg.retrieval.search.vectors import VectorStore
 from workflow_scripts import count_errors
 
 CPU = torch.device("cpu")

@@ -13,13 +13,24 @@ from typing import Any
 import pytest
 import torch
 
-from hardneg import cli, estimate, probes
-from hardneg.artifacts import write_json
+from hardneg.cli import main as cli
 from hardneg.config import load
 from hardneg.errors import HardnegError
-from hardneg.estimate import Counts, Estimate, Given, Machine, Need, index_bytes, plan_of, rows_of_file
-from hardneg.plan import Plan
-from hardneg.probes import Bm25, Compressed, Lengths, Measured, Neural, TextCost
+from hardneg.estimate.estimate import (
+    Counts,
+    Estimate,
+    Given,
+    Machine,
+    Need,
+    estimate,
+    index_bytes,
+    plan_of,
+    probes,
+    rows_of_file,
+)
+from hardneg.estimate.probes import Bm25, Compressed, Lengths, Measured, Neural, TextCost
+from hardneg.planning.graph import Plan
+from hardneg.stages.artifacts import write_json
 
 GIB = 1 << 30
 LENGTHS = Lengths(passage_characters=400, query_characters=40, passage_tokens=60, query_tokens=10)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from hardneg.errors import HardnegError
-from hardneg.search import exact
-from hardneg.search.exact import ExactSearcher
-from hardneg.search.vectors import VectorStore
+from hardneg.retrieval.search import exact
+from hardneg.retrieval.search.exact import ExactSearcher
+from hardneg.retrieval.search.vectors import VectorStore
 
 CPU = torch.device("cpu")
 Maker = Callable[..., np.ndarray]

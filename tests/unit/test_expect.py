@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hardneg.cli import main
+from hardneg.cli.main import main
 from hardneg.errors import HardnegError
-from hardneg.expect import Entry, compare, expected_file, reached, read_expected, read_measures, table
+from hardneg.evaluation.expected import Entry, compare, expected_file, reached, read_expected, read_measures, table
 
 GOOD = """expected:
   - system: star

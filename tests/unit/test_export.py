@@ -32,18 +32,18 @@ from made import (
 from sentence_transformers import SentenceTransformer
 from transformers import BertTokenizer, RobertaConfig, RobertaModel, RobertaTokenizer
 
-from hardneg.artifacts import Artifact, StageFolder
 from hardneg.config import load
 from hardneg.data.template import Reading
-from hardneg.embedding import encode_passages, encode_queries
-from hardneg.encoder import initial_encoder
 from hardneg.errors import HardnegError
 from hardneg.export.encoders import write_encoder
 from hardneg.export.export import export
-from hardneg.java import find_java, start_jvm
-from hardneg.runs import read_run, write_run
-from hardneg.search.retrieve import open_searcher, retrieve, vectors_of
-from hardneg.tokens import TokenStore, make_tokenizer, passage_texts, query_texts, tokenize
+from hardneg.model.embedding import encode_passages, encode_queries
+from hardneg.model.encoder import initial_encoder
+from hardneg.retrieval.java import find_java, start_jvm
+from hardneg.retrieval.runs import read_run, write_run
+from hardneg.retrieval.search.retrieve import open_searcher, retrieve, vectors_of
+from hardneg.stages.artifacts import Artifact, StageFolder
+from hardneg.text.tokens import TokenStore, make_tokenizer, passage_texts, query_texts, tokenize
 from workflow_scripts import measure_run
 
 CPU = torch.device("cpu")

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from made import seal, stage_of, texts, write_collection
 
-from hardneg.artifacts import Artifact
 from hardneg.export import vectors as module
 from hardneg.export.vectors import write_pyserini
-from hardneg.search.vectors import VectorStore
+from hardneg.retrieval.search.vectors import VectorStore
+from hardneg.stages.artifacts import Artifact
 
 ROWS, DIM = 600, 16
 NONE = {"nprobe": None, "ef_search": None}

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hardneg.artifacts import Artifact
 from hardneg.errors import HardnegError
-from hardneg.given import import_run, import_vectors
-from hardneg.runs import read_run
+from hardneg.retrieval.given import import_run, import_vectors
+from hardneg.retrieval.runs import read_run
+from hardneg.stages.artifacts import Artifact
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hardneg.data import hub
 from hardneg.data.collection import Judgement, Passage, Query
-from hardneg.data.hub import HubDatasets, HubTable
+from hardneg.data.formats import hub
+from hardneg.data.formats.hub import HubDatasets, HubTable
 from hardneg.errors import HardnegError
 
 ID = "owner/name"

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from hardneg.errors import HardnegError
-from hardneg.search import index as module
-from hardneg.search.exact import ExactSearcher
-from hardneg.search.factory import check_factory
-from hardneg.search.index import FaissSearcher, build_index
-from hardneg.search.vectors import VectorStore
+from hardneg.retrieval.search import index as module
+from hardneg.retrieval.search.exact import ExactSearcher
+from hardneg.retrieval.search.factory import check_factory
+from hardneg.retrieval.search.index import FaissSearcher, build_index
+from hardneg.retrieval.search.vectors import VectorStore
 
 ROWS, DIM = 1000, 16
 ONE = "index-0000-of-0001"

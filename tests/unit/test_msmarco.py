@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hardneg.data.collection import Passage, Query
-from hardneg.data.msmarco import MsMarcoDocument, MsMarcoPassage, top1000_rows
-from hardneg.data.tables import Files
+from hardneg.data.formats.msmarco import MsMarcoDocument, MsMarcoPassage, top1000_rows
+from hardneg.data.formats.tables import Files
 from hardneg.errors import HardnegError
 
 PASSAGE = {

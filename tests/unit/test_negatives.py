@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import chisquare
 
-from hardneg import runs
 from hardneg.data.judgements import Judgements
 from hardneg.negatives.filters import keep_all
-from hardneg.negatives.mine import mine
 from hardneg.negatives.samplers import top, uniform
 from hardneg.negatives.sources import MinedLists, WholeCollection, live, mined
+from hardneg.retrieval import runs
+from hardneg.retrieval.mine import mine
 
 LISTS = {0: [7, 3, 9, 1, 5], 2: [4], 3: [8, 2, 6]}  # query 1 has none
 

@@ -15,11 +15,11 @@ import pytest
 import yaml
 
 from hardneg import axes
-from hardneg.artifacts import canonical_json
 from hardneg.config import load, read_yaml
 from hardneg.data import readers
-from hardneg.plan import ROOTS, Plan, Stage
-from hardneg.revision import RUNTIME_MODULES, code_revision
+from hardneg.planning.graph import ROOTS, Plan, Stage
+from hardneg.stages.artifacts import canonical_json
+from hardneg.stages.revision import RUNTIME_MODULES, code_revision
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = {
@@ -290,7 +290,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the package, to edit, that the plan takes its revisions from."""
     package = tmp_path / "copy" / "hardneg"
     shutil.copytree(ROOT / "hardneg", package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr("hardneg.plan.PACKAGE", package)
+    monkeypatch.setattr("hardneg.planning.graph.PACKAGE", package)
     return package
 
 

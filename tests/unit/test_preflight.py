@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from made import seal, stage_of
 
-from hardneg.artifacts import MANIFEST, StageFolder
 from hardneg.config import load
 from hardneg.errors import HardnegError
-from hardneg.plan import Plan, Stage
-from hardneg.preflight import check_machine, least_passages
+from hardneg.planning.graph import Plan, Stage
+from hardneg.planning.preflight import check_machine, least_passages
+from hardneg.stages.artifacts import MANIFEST, StageFolder
 from workflow_scripts import prepare_collection
 from workflow_scripts.planning import RUNTIME, planned
 

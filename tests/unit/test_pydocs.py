@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hardneg.data.pydocs import (
+from hardneg.data.formats.pydocs import (
     DISTRIBUTIONS,
     Docstring,
     Merged,
@@ -174,7 +174,7 @@ DUMP = """
 import json, sys
 from dataclasses import asdict
 from pathlib import Path
-from hardneg.data.pydocs import merge, read_sources
+from hardneg.data.formats.pydocs import merge, read_sources
 if __name__ == "__main__":
     sources = read_sources([Path(sys.argv[2])], workers=int(sys.argv[1]))
     print(json.dumps([asdict(sources), asdict(merge(sources.docstrings, 3000, 3000))]))

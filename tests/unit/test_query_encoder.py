@@ -15,16 +15,16 @@ import torch
 from made import QRELS, RUNTIME, TRAIN, Small, seal, small, stage_of
 from safetensors.torch import load_file
 
-from hardneg.artifacts import Artifact, StageFolder, file_digest
 from hardneg.data.judgements import Judgements
-from hardneg.embedding import encode_passages
-from hardneg.encoder import Encoder, encode_rows
 from hardneg.losses import lambda_ranknet
-from hardneg.negatives.mine import FILE
-from hardneg.runs import RunWriter
-from hardneg.search.index import build_index
-from hardneg.search.vectors import VectorStore
-from hardneg.tokens import TokenStore
+from hardneg.model.embedding import encode_passages
+from hardneg.model.encoder import Encoder, encode_rows
+from hardneg.retrieval.mine import FILE
+from hardneg.retrieval.runs import RunWriter
+from hardneg.retrieval.search.index import build_index
+from hardneg.retrieval.search.vectors import VectorStore
+from hardneg.stages.artifacts import Artifact, StageFolder, file_digest
+from hardneg.text.tokens import TokenStore
 from hardneg.training import query_encoder
 from hardneg.training.lists import by_score
 from hardneg.training.loop import Log, rows_of_step

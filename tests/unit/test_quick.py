@@ -11,8 +11,8 @@ import torch
 from made import ENCODER, Small, small
 from transformers import AutoTokenizer
 
-from hardneg.quick import QuickTiny, load_encoder, load_tokenizer
-from hardneg.tokens import TokenStore, passage_texts
+from hardneg.model.quick import QuickTiny, load_encoder, load_tokenizer
+from hardneg.text.tokens import TokenStore, passage_texts
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,8 @@ def test_transformers_is_not_imported(made: Small, tmp_path: Path) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from hardneg.artifacts import Artifact
-from hardneg.quick import load_encoder, load_tokenizer
+from hardneg.stages.artifacts import Artifact
+from hardneg.model.quick import load_encoder, load_tokenizer
 load_encoder(Artifact.open(Path({str(tmp_path / "model" / "manifest.json")!r})))
 load_tokenizer(Artifact.open(Path({str(made.tokenizer.folder / "manifest.json")!r})))
 assert "transformers" not in sys.modules, "transformers"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from hardneg.search import retrieve as module
-from hardneg.search.exact import QUERY_BATCH, ExactSearcher
-from hardneg.search.retrieve import Ranking, retrieve
-from hardneg.search.vectors import VectorStore
+from hardneg.retrieval.search import retrieve as module
+from hardneg.retrieval.search.exact import QUERY_BATCH, ExactSearcher
+from hardneg.retrieval.search.retrieve import Ranking, retrieve
+from hardneg.retrieval.search.vectors import VectorStore
 
 QUERIES, PASSAGES, DEPTH = 3 * QUERY_BATCH + 5, 300, 7
 

@@ -9,7 +9,7 @@ from textwrap import dedent
 
 import pytest
 
-from hardneg.revision import code_revision
+from hardneg.stages.revision import code_revision
 
 ROOT = "hardneg.training:train"
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import pytrec_eval
 
-from hardneg import runs
 from hardneg.errors import HardnegError
+from hardneg.retrieval import runs
 
 QUERY_IDS = ["q-b", "q-a", "q-c"]
 PASSAGE_IDS = ["d10", "d9", "d100", "e1", "a5", "D9", "é3"]
@@ -120,7 +120,8 @@ def test_a_disk_that_fills_up_is_told_and_leaves_nothing(tmp_path: Path) -> None
 import resource
 from pathlib import Path
 import numpy as np
-from hardneg import errors, runs
+from hardneg import errors
+from hardneg.retrieval import runs
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 score = -np.sort(np.random.default_rng(0).standard_normal(100_000))
 try:

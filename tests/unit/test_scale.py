@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import scale
 from hardneg.config import load
-from hardneg.data.beir import Beir
+from hardneg.data.formats.beir import Beir
 
 SPLITS = {"train": 40, "dev": 6, "test": 4}
 

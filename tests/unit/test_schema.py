@@ -12,7 +12,7 @@ import yaml
 
 from hardneg.axes import QUESTIONS
 from hardneg.config import Config, load, presets, read_yaml, schema
-from hardneg.expect import read_expected
+from hardneg.evaluation.expected import read_expected
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPECTED = sorted((ROOT / "configs").glob("*.expected.yaml"))

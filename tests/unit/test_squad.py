@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hardneg.data.collection import Judgement, Passage, Query
-from hardneg.data.squad import Squad
+from hardneg.data.formats.squad import Squad
 from hardneg.errors import HardnegError
 
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hardneg.data import tables
-from hardneg.data.beir import Beir
 from hardneg.data.collection import Judgement, Passage, Query
-from hardneg.data.tables import Files, Table
+from hardneg.data.formats import tables
+from hardneg.data.formats.beir import Beir
+from hardneg.data.formats.tables import Files, Table
 from hardneg.errors import HardnegError
 
 NFCORPUS = Path(__file__).parents[3] / "shared" / "data" / "nfcorpus"

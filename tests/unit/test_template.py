@@ -76,7 +76,7 @@ def test_other_templates_are_refused(template: str, message: str) -> None:
 def test_the_configuration_can_check_it_at_every_start() -> None:
     """Importing it, and the contract's reader, brings no heavy library."""
     code = (
-        "import sys, hardneg.data.template, hardneg.tokenizer_contract; "
+        "import sys, hardneg.data.template, hardneg.text.tokenizer_contract; "
         "print({'numpy', 'torch', 'transformers', 'tokenizers', 'pyarrow'} & {*sys.modules})"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

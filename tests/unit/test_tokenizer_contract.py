@@ -13,8 +13,8 @@ from transformers import AutoTokenizer, BertTokenizer, RobertaTokenizer, T5Token
 
 from hardneg.data.template import Reading
 from hardneg.errors import HardnegError
-from hardneg.tokenizer_contract import check_contract, read_contract
-from hardneg.tokens import TokenStore, make_tokenizer, tokenize
+from hardneg.text.tokenizer_contract import check_contract, read_contract
+from hardneg.text.tokens import TokenStore, make_tokenizer, tokenize
 
 # Byte-level BPE as RoBERTa's; the letter with which a word begins carries its space, written Ġ.
 ROBERTA = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *"ĠHhotcas<ep>", "ho", "hot", "Ġhot", "ca", "cat", "Ġcat"]

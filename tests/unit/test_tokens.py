@@ -13,13 +13,13 @@ import pytest
 from made import PASSAGE_LENGTH, QUERY_LENGTH, TOKENIZER, Small, small
 from transformers import AutoTokenizer
 
-from hardneg.tokens import TokenStore, passage_texts, query_texts
+from hardneg.text.tokens import TokenStore, passage_texts, query_texts
 
 AGAIN = """
 import json, sys
 from pathlib import Path
-from hardneg.artifacts import Artifact
-from hardneg.tokens import make_tokenizer
+from hardneg.stages.artifacts import Artifact
+from hardneg.text.tokens import make_tokenizer
 settings = json.loads(sys.argv[3])
 make_tokenizer(settings, Path(sys.argv[2]), Artifact.open(sys.argv[1]), None)
 """
@@ -112,4 +112,6 @@ def test_a_cut_beyond_what_is_stored_cuts_nothing(made: Small) -> None:
 
 def test_a_question_needs_no_tables() -> None:
     """Pandas takes a while to import."""
-    subprocess.run([sys.executable, "-c", "import sys, hardneg.tokens; assert 'pandas' not in sys.modules"], check=True)
+    subprocess.run(
+        [sys.executable, "-c", "import sys, hardneg.text.tokens; assert 'pandas' not in sys.modules"], check=True
+    )

@@ -11,9 +11,9 @@ import torch
 from made import RUNTIME, TRAIN, Small, seal, small
 from torch import nn
 
-from hardneg.artifacts import StageFolder
 from hardneg.errors import HardnegError
-from hardneg.tokens import TokenStore
+from hardneg.stages.artifacts import StageFolder
+from hardneg.text.tokens import TokenStore
 from hardneg.training import dual_encoder, pairs
 from hardneg.training.loop import Budget, Log, fit, generator, new_accelerator, rows_of_step
 from hardneg.training.schedule import equal_rounds, one_round, total_steps

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from hardneg.data.collection import Judgement, Query
-from hardneg.data.trec import qrels, topics
+from hardneg.data.formats.trec import qrels, topics
 from hardneg.errors import HardnegError
 
 TOPICS = """

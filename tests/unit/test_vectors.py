@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hardneg.errors import HardnegError
-from hardneg.search.vectors import VectorStore
+from hardneg.retrieval.search.vectors import VectorStore
 
 
 def write(folder: Path, whole: np.ndarray, cuts: list[int]) -> list[Path]:

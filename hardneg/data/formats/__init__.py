@@ -1,0 +1,1 @@
+"""The formats of collections, a file each."""

@@ -1,0 +1,214 @@
+"""Datasets of the Hugging Face Hub, read by the names of their columns.
+
+Folders of files as they lie there can be read too; a configuration reads its own files with `format: files`, which
+notices when they change.
+
+Rows are streamed; only what cannot be streamed, such as some archives, is copied to the library's cache first and read
+from there. Datasets made by a script are not read: no code from the Hub ever runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache, partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hardneg.data.collection import Judgement, Passage, Query, judged_queries
+from hardneg.data.formats.tables import (
+    PASSAGES,
+    QRELS,
+    QUERIES,
+    Fields,
+    Table,
+    judgement_of,
+    match_columns,
+    passage_of,
+    query_of,
+)
+from hardneg.errors import HardnegError
+
+HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
+ROWS_AT_ONCE = 1_000
+BYTES_AT_ONCE = 1 << 23  # of a Parquet column
+
+
+@dataclass(frozen=True)
+class HubTable:
+    """Where the records of one kind lie.
+
+    Attributes:
+        dataset: an id of the Hub, such as `BeIR/nfcorpus`, or a local folder of Parquet, JSONL, CSV, ... files.
+        config: the dataset's configuration (subset); None where it has one only.
+        split: the dataset's split as the library names it: a folder's files `dev*` and `val*` are `validation`.
+        revision: the branch, tag or, to read the same rows forever, the commit; of a local folder there is none.
+        columns: for each field the name of its column; fields not mentioned are found by well-known names.
+    """
+
+    dataset: str
+    config: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder on this machine."""
+        return Path(self.dataset).is_dir()
+
+    def __str__(self) -> str:
+        return f"{self.dataset}{f' ({self.config})' if self.config else ''}, split {self.split}"
+
+
+class HubDatasets:
+    """Reads passages, queries and qrels from datasets by their columns; a `CollectionReader`.
+
+    The queries of a split are those its qrels judge, in the order of their dataset; the ids of the judged queries are
+    held in memory. Nothing is imported and no network asked before the first record is read.
+
+    Args:
+        passages: fields id and text, perhaps title and url.
+        splits: for each split its queries (fields id and text) and its qrels (fields query and passage, perhaps grade,
+            which is 1 where there is none).
+
+    Raises:
+        HardnegError: a dataset is neither a folder nor an id of the Hub.
+    """
+
+    def __init__(self, passages: HubTable, splits: Mapping[str, tuple[HubTable, HubTable]]) -> None:
+        self._passages, self._splits = passages, dict(splits)
+        for table in (passages, *(table for pair in self._splits.values() for table in pair)):
+            if not (table.is_local or HUB_ID.fullmatch(table.dataset)):
+                raise HardnegError(
+                    "A dataset is neither a folder nor an id of the Hugging Face Hub.",
+                    where="collection",
+                    found=f"{table.dataset}, where there is {'a file' if Path(table.dataset).exists() else 'nothing'}",
+                    expected="the path of a folder, or an id such as owner/name",
+                    remedy="correct it.",
+                )
+        self._builder = cache(_builder)  # so that one commit is read throughout, even while the dataset changes
+
+    def _open(self, table: HubTable) -> Any:
+        """The dataset's rows, streamed if that is possible."""
+        try:
+            builder = self._builder(table.dataset, table.config, table.revision)
+            try:
+                return builder.as_streaming_dataset(split=table.split)
+            except NotImplementedError:  # the library's word for what cannot be streamed
+                builder.download_and_prepare()
+                return builder.as_dataset(split=table.split)
+        except Exception as fault:  # the library raises what formats, file systems and the network raise
+            raise _fault(
+                "A dataset cannot be opened.",
+                str(table),
+                fault,
+                "correct the dataset, its configuration, split or revision; get damaged files again; log in to private "
+                "and gated datasets (`hf auth login`); for one made by a script try the revision refs/convert/parquet.",
+            ) from fault
+
+    def _records(self, table: HubTable, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The values of each row by field, after its place; a field that is not there is left out."""
+        named = Table(Path(table.dataset), table.columns)
+        for number, batch in self._batches(table):
+            found = match_columns(batch.column_names, named, fields, str(table))
+            columns = [batch.column(column).to_pylist() for column in found.values()]
+            for row, values in enumerate(zip(*columns, strict=True), start=number + 1):
+                yield f"{table}, row {row}", dict(zip(found, values, strict=True))
+
+    def _batches(self, table: HubTable) -> Iterator[tuple[int, Any]]:
+        """Arrow tables of at most `ROWS_AT_ONCE` rows, each after the number of rows before it."""
+        rows, number = self._open(table), 0
+        try:
+            for batch in rows.with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
+                yield number, batch
+                number += len(batch)
+        except Exception as fault:  # as above
+            raise _fault(
+                "A dataset cannot be read to its end.",
+                f"{table}, after row {number}",
+                fault,
+                "all files must be whole and have the same columns of the same types: get or write them again.",
+            ) from fault
+
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits, in the order given."""
+        return tuple(self._splits)
+
+    def files(self, splits: Iterable[str]) -> dict[str, Path]:
+        """None: a dataset is known by its id and revision. A local folder should not change while it is used."""
+        return {}
+
+    def passages(self) -> Iterator[Passage]:
+        """Every passage, in the order of the dataset.
+
+        Raises:
+            HardnegError: the dataset cannot be read, lacks a column, or a value is no id or no text.
+        """
+        for where, record in self._records(self._passages, PASSAGES):
+            yield passage_of(record, where)
+
+    def queries(self, split: str) -> Iterator[Query]:
+        """The judged queries of a split, in the order of their dataset.
+
+        Raises:
+            HardnegError: a dataset cannot be read, lacks a column, or a value is no id or no text.
+        """
+        table, _ = self._splits[split]
+        asked = (query_of(record, where) for where, record in self._records(table, QUERIES))
+        return judged_queries(asked, partial(self.judgements, split), str(table))
+
+    def judgements(self, split: str) -> Iterator[Judgement]:
+        """The judgements of a split, in the order of their dataset.
+
+        Raises:
+            HardnegError: the dataset cannot be read, lacks a column, or a value is no id or no whole number.
+        """
+        for where, record in self._records(self._splits[split][1], QRELS):
+            yield judgement_of(record, where)
+
+    def provenance(self) -> dict[str, Any]:
+        """The library's version, and of each dataset what was asked for and the commit that was read."""
+        return {
+            "datasets": version("datasets"),
+            "passages": self._facts(self._passages),
+            "splits": {
+                split: {"queries": self._facts(queries), "qrels": self._facts(qrels)}
+                for split, (queries, qrels) in self._splits.items()
+            },
+        }
+
+    def _facts(self, table: HubTable) -> dict[str, Any]:
+        builder = None if table.is_local else self._builder(table.dataset, table.config, table.revision)
+        return {
+            "dataset": table.dataset if builder else Path(table.dataset).name,
+            "config": table.config,
+            "split": table.split,
+            "revision": table.revision,
+            "commit": builder.hash if builder else None,
+        }
+
+
+def _builder(dataset: str, config: str | None, revision: str | None) -> Any:
+    import datasets  # here, since a plan that only names datasets starts faster without
+    from pyarrow.dataset import ParquetFragmentScanOptions
+
+    builder = datasets.load_dataset_builder(dataset, config, revision=revision)
+    if hasattr(builder.config, "fragment_scan_options"):  # Parquet, of which it would else keep what a file has given
+        builder.config.batch_size = ROWS_AT_ONCE
+        builder.config.fragment_scan_options = ParquetFragmentScanOptions(
+            pre_buffer=False, use_buffered_stream=True, buffer_size=BYTES_AT_ONCE
+        )
+    return builder
+
+
+def _fault(what: str, where: str, fault: Exception, remedy: str) -> HardnegError:
+    if isinstance(fault, ConnectionError):
+        remedy = (
+            "check the network and HF_HUB_OFFLINE; where there is no network, copy the dataset's files there and read "
+            "them with `format: files`."
+        )
+    found = " ".join(f"{type(fault).__name__}: {fault}".split())
+    return HardnegError(what, where=where, found=found[:500], remedy=remedy)

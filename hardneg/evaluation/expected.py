@@ -1,0 +1,260 @@
+"""Expected scores: a small YAML beside a configuration, held against what a run measured.
+
+`configs/study.expected.yaml` belongs to `configs/study.yaml`:
+
+    expected:
+      - {system: star, split: dev, measure: MRR@10, value: 0.340, tolerance: 0.005, source: "Zhan et al. 2021, Table 2"}
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from hardneg.config import Model
+from hardneg.errors import HardnegError, nearest
+from hardneg.evaluation.measure_names import split_name
+
+COLUMNS = ["system", "split", "measure", "value"]
+ENTRY = "system, split, measure, value, tolerance, source"
+
+Key = tuple[str, str, str]
+Verdict = Literal["pass", "short", "beyond", "missing"]
+
+
+class Entry(Model):
+    """One expected score, and where it comes from."""
+
+    system: str = Field(min_length=1)
+    split: str = Field(min_length=1)
+    measure: str = Field(description="as in evaluation.measures, such as MRR@10")
+    value: float = Field(allow_inf_nan=False)
+    tolerance: float = Field(gt=0, allow_inf_nan=False, description="absolute: value - tolerance is good enough")
+    source: str = Field(description="where the number comes from")
+
+    @field_validator("source")
+    @classmethod
+    def _says_something(cls, source: str) -> str:
+        if not source.strip():
+            raise ValueError("a text that says where the number comes from")
+        return source.strip()
+
+
+class Expected(Model):
+    """The whole file."""
+
+    expected: tuple[Entry, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An expected score beside the one found, None where there is none."""
+
+    entry: Entry
+    found: float | None
+    verdict: Verdict
+
+
+def expected_file(configfile: Path) -> Path:
+    """Where the expected scores of a configuration lie: `study.expected.yaml` beside `study.yaml`."""
+    return configfile.with_suffix(".expected.yaml")
+
+
+def read_expected(path: Path) -> tuple[Entry, ...]:
+    """Read expected scores.
+
+    Raises:
+        HardnegError: the file is missing, is no YAML, or holds something else than entries of `ENTRY`; every fault is
+            named with its line and key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        tree, content = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except FileNotFoundError:
+        raise HardnegError(
+            "There is no file of expected scores.",
+            where=str(path),
+            expected=f"`expected:` and below it a list of entries, each with {ENTRY}",
+            remedy="write it, or name another file: `hardneg expect EXPECTED.yaml`.",
+        ) from None
+    except UnicodeDecodeError as fault:
+        raise HardnegError(
+            "A file of expected scores is not UTF-8.", where=str(path), found=str(fault), remedy="save it as UTF-8."
+        ) from None
+    except yaml.YAMLError as fault:
+        mark = getattr(fault, "problem_mark", None)
+        raise HardnegError(
+            "A file of expected scores is not valid YAML.",
+            where=f"{path}, line {mark.line + 1}" if mark else str(path),
+            found=str(getattr(fault, "problem", fault)),
+            remedy="mend that line.",
+        ) from None
+    try:
+        entries = Expected.model_validate(content).expected
+    except ValidationError as fault:
+        raise HardnegError("\n".join(_explain(path, tree, error) for error in fault.errors())) from None
+    for number, entry in enumerate(entries):
+        location = ("expected", number, "measure")
+        split_name(entry.measure, f"{path}, line {_line(tree, location)}: {_dotted(location)}")
+    return entries
+
+
+def read_measures(path: Path) -> dict[Key, float]:
+    """The scores of `measures.csv`, by system, split and measure.
+
+    Raises:
+        HardnegError: the file is missing, or a line of it is not what `hardneg.report.summary` writes.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.reader(stream))
+    except FileNotFoundError:
+        raise HardnegError(
+            "Nothing was measured yet.",
+            where=str(path),
+            found="no such file",
+            remedy="run the workflow: `snakemake --cores all --configfile ...`.",
+        ) from None
+    remedy = f"delete {path} and run the workflow again: it writes the file anew."
+    if not rows or rows[0] != COLUMNS:
+        found = ",".join(rows[0]) if rows else "an empty file"
+        raise HardnegError(
+            "A table of measures has other columns.",
+            where=f"{path}:1",
+            found=found,
+            expected=",".join(COLUMNS),
+            remedy=remedy,
+        )
+    scores: dict[Key, float] = {}
+    for number, row in enumerate(rows[1:], 2):
+        try:
+            system, split, measure, value = row
+            scores[system, split, measure] = float(value)
+        except ValueError:
+            raise HardnegError(
+                "A line of a table of measures cannot be read.",
+                where=f"{path}:{number}",
+                found=",".join(row),
+                expected="a system, a split, a measure and a number",
+                remedy=remedy,
+            ) from None
+    return scores
+
+
+def compare(entries: Sequence[Entry], scores: Mapping[Key, float], systems: Collection[str]) -> list[Outcome]:
+    """Hold scores against expected ones.
+
+    Within `value` +- `tolerance`, limits included, an entry passes; below it falls short, above it goes beyond. It is
+    missing where nothing was measured, or where the configuration has no such system: an older run may have left a row.
+
+    Args:
+        entries: what is expected.
+        scores: from `read_measures`.
+        systems: of the configuration.
+    """
+    outcomes = []
+    for entry in entries:
+        found = scores.get((entry.system, entry.split, entry.measure)) if entry.system in systems else None
+        outcomes.append(Outcome(entry, found, _verdict(entry, found)))
+    return outcomes
+
+
+def reached(outcomes: Sequence[Outcome]) -> bool:
+    """Whether every entry passes or goes beyond."""
+    return all(outcome.verdict in ("pass", "beyond") for outcome in outcomes)
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """The outcomes as an aligned table."""
+    rows = [("system", "split", "measure", "found", "expected", "tolerance", "verdict", "source")]
+    for outcome in outcomes:
+        entry = outcome.entry
+        found = "-" if outcome.found is None else f"{outcome.found:.4f}"
+        tolerance = f"{entry.tolerance:.4g}"
+        rows.append(
+            (
+                entry.system,
+                entry.split,
+                entry.measure,
+                found,
+                f"{entry.value:.4f}",
+                tolerance,
+                outcome.verdict,
+                entry.source,
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in (3, 4, 5) else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _verdict(entry: Entry, found: float | None) -> Verdict:
+    if found is None:
+        return "missing"
+    slack = 1e-9  # 0.345 - 0.340 is a little more than 0.005 in binary
+    if abs(found - entry.value) <= entry.tolerance + slack:
+        return "pass"
+    return "short" if found < entry.value else "beyond"
+
+
+def _explain(path: Path, tree: yaml.Node | None, error: Any) -> str:
+    """One paragraph for one pydantic error, with the line and the key."""
+    location, kind = error["loc"], error["type"]
+    where = f"{path}, line {_line(tree, location)}"
+    if location:
+        where += f": {_dotted(location)}"
+    if kind == "extra_forbidden":
+        known = Entry.model_fields if len(location) > 1 else Expected.model_fields
+        near = nearest(str(location[-1]), known)
+        remedy = f"did you mean {near}?" if near else "remove it or use one of these."
+        return str(
+            HardnegError("Unknown key.", where=where, found=str(location[-1]), expected=", ".join(known), remedy=remedy)
+        )
+    if kind == "missing":
+        expected = ENTRY if len(location) > 1 else "expected"
+        return str(HardnegError("A key is missing.", where=where, expected=expected, remedy="add it."))
+    expected = error["msg"].removeprefix("Value error, ")
+    if kind in ("model_type", "model_attributes_type"):
+        expected = f"keys and values: {ENTRY}" if location else "`expected:` and below it a list of entries"
+    return str(
+        HardnegError(
+            "A value is not allowed.",
+            where=where,
+            found=repr(error["input"])[:80],
+            expected=expected,
+            remedy="correct it.",
+        )
+    )
+
+
+def _dotted(location: Sequence[str | int]) -> str:
+    return ".".join(map(str, location))
+
+
+def _line(node: yaml.Node | None, location: Sequence[str | int]) -> int:
+    """The line (from 1) of a key, or of the nearest thing above it that is there."""
+    line = node.start_mark.line if node is not None else 0
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            found = next((pair for pair in node.value if pair[0].value == part), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line
+        else:
+            break
+    return line + 1

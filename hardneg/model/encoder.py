@@ -1,0 +1,263 @@
+"""Text to vector: a Transformer, pooled, with an optional head. One encoder serves queries and passages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from hardneg.errors import HardnegError
+from hardneg.stages.artifacts import Artifact, write_json
+from hardneg.text.tokens import TokenStore
+
+FOLDER = "encoder"
+
+
+class Encoder(nn.Module):
+    """Backbone, pooling, optional projection with LayerNorm (the head of ANCE, STAR and ADORE), optional length 1.
+
+    Args:
+        backbone: a Transformers encoder whose output has `last_hidden_state`.
+        settings: `pooling` (cls or mean), `projection` (width or None), `normalize`, `temperature`; for pretrained
+            weights also `head_from` (see `initial_encoder`).
+    """
+
+    def __init__(self, backbone: nn.Module, settings: dict[str, Any]) -> None:
+        super().__init__()
+        self.settings = settings
+        self.backbone = backbone
+        width: int = backbone.config.hidden_size  # type: ignore[union-attr, assignment]
+        projection = settings["projection"]
+        self.head = (
+            nn.Sequential(nn.Linear(width, projection), nn.LayerNorm(projection)) if projection else nn.Identity()
+        )
+        self.dim = projection or width
+        self.temperature: float = settings["temperature"]
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Vectors float32 [n, dim] of ids int64 [n, width] under a mask int64 [n, width]."""
+        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        if self.settings["pooling"] == "cls":
+            pooled = hidden[:, 0]
+        else:
+            weight = attention_mask.unsqueeze(-1).to(hidden.dtype)
+            pooled = (hidden * weight).sum(1) / weight.sum(1).clamp_min(1)  # a text may have no token at all
+        vector = self.head(pooled).float()
+        return nn.functional.normalize(vector, dim=-1) if self.settings["normalize"] else vector
+
+    def checkpoint_gradients(self) -> None:
+        """In training, compute each layer's activations again on the way back instead of keeping them.
+
+        Raises:
+            HardnegError: the backbone cannot.
+        """
+        try:
+            self.backbone.activation_checkpointing_enable()  # type: ignore[operator]
+        except ValueError as fault:
+            raise HardnegError(
+                "The backbone does not support gradient checkpointing.",
+                where="train.gradient_checkpointing",
+                found=str(fault),
+                remedy="set it to false.",
+            ) from None
+
+    def require_length(self, longest: int) -> None:
+        """Refuse texts of more tokens than the backbone has positions for.
+
+        Raises:
+            HardnegError: it has fewer than `longest`.
+        """
+        positions = getattr(self.backbone.config, "max_position_embeddings", None)
+        relative = getattr(self.backbone.config, "position_biased_input", True) is False
+        if not isinstance(positions, int) or positions < 0 or relative:  # there is no limit
+            return
+        # RoBERTa and its kin number positions from behind the padding token's id.
+        before = getattr(getattr(self.backbone, "embeddings", None), "padding_idx", None)
+        usable = positions if before is None else positions - before - 1
+        if longest > usable:
+            raise HardnegError(
+                "Texts are longer than the encoder can read.",
+                where="encoder.passage_length, encoder.query_length",
+                found=f"{longest} tokens",
+                expected=f"at most {usable}, the positions that its weights know",
+                remedy="lower the length; collection.windows cuts long documents into passages.",
+            )
+
+    def save(self, folder: Path) -> list[str]:
+        """Write the encoder under `folder/encoder/`; the names of the files, relative to `folder`."""
+        from transformers.utils import logging
+
+        target = folder / FOLDER
+        logging.disable_progress_bar()  # one file is written in a moment
+        self.backbone.save_pretrained(target / "backbone")  # type: ignore[operator]
+        head = {name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}
+        if head:
+            save_file(head, target / "head.safetensors")
+        write_json(target / "settings.json", self.settings)
+        return sorted(str(path.relative_to(folder)) for path in target.rglob("*") if path.is_file())
+
+    @classmethod
+    def load(cls, model: Artifact, backbone: nn.Module | None = None) -> Self:
+        """Read the encoder that a training stage sealed. Weights are safetensors; pickles are never read.
+
+        Args:
+            model: the stage.
+            backbone: stands in for the stage's own, which is then not read.
+        """
+        target = model.folder / FOLDER
+        settings = json.loads((target / "settings.json").read_text(encoding="utf-8"))
+        encoder = cls(backbone or _pretrained(str(target / "backbone"), settings), settings)
+        if (target / "head.safetensors").exists():
+            encoder.head.load_state_dict(load_file(target / "head.safetensors"))
+        return encoder
+
+
+def initial_encoder(
+    settings: dict[str, Any], vocabulary: int, pad: int, longest: int, place: str | None, seed: int
+) -> Encoder:
+    """The encoder that training starts from when no system is named: random `builtin:tiny`, or pretrained weights.
+
+    Args:
+        settings: the `encoder` settings of a training stage. With `head_from` {"linear": prefix, "norm": prefix} the
+            projection and its LayerNorm come from the backbone's own safetensors, where their tensors have these
+            prefixes: `embeddingHead` and `norm` in checkpoints of ANCE, STAR and ADORE.
+        vocabulary: tokens of the tokenizer.
+        pad: the padding token's id.
+        longest: tokens of the longest text.
+        place: the local folder of a local backbone.
+        seed: for the weights that are drawn at random (`builtin:tiny`, a projection).
+
+    Raises:
+        HardnegError: the backbone cannot be loaded, lacks weights, or has no such head.
+    """
+    torch.manual_seed(seed)
+    if settings["backbone"] == "builtin:tiny":
+        return Encoder(_tiny(settings["tiny"], vocabulary, pad, longest), settings)
+    backbone = place or settings["backbone"]
+    encoder = Encoder(_pretrained(backbone, settings), settings)
+    if settings["head_from"] is not None:
+        _load_head(encoder, backbone, settings)
+    return encoder
+
+
+def _tiny(size: dict[str, Any], vocabulary: int, pad: int, longest: int) -> nn.Module:
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=size["hidden"],
+        num_hidden_layers=size["layers"],
+        num_attention_heads=size["heads"],
+        intermediate_size=size["feed_forward"],
+        hidden_dropout_prob=size["dropout"],
+        attention_probs_dropout_prob=size["attention_dropout"],
+        max_position_embeddings=max(longest, 512),
+        pad_token_id=pad,
+    )
+    return BertModel(config, add_pooling_layer=False)
+
+
+def _pretrained(place: str, settings: dict[str, Any]) -> nn.Module:
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        made = AutoModel.from_pretrained(
+            place,
+            revision=settings.get("revision"),
+            trust_remote_code=settings.get("trust_remote_code", False),
+            use_safetensors=True,
+            dtype=torch.float32,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError) as fault:
+        raise HardnegError(
+            "The backbone cannot be loaded.",
+            where=f"encoder.backbone: {place}",
+            found=str(fault).splitlines()[0],
+            expected="safetensors weights of a Transformers encoder; pickled ones (.bin, .pt) are not read",
+            remedy="correct the name, or save the model with `save_pretrained`, which writes safetensors.",
+        ) from None
+    backbone: nn.Module = made[0]
+    missing = sorted(name for name in made[1]["missing_keys"] if "pooler" not in name.split("."))
+    if missing:
+        raise HardnegError(
+            "The backbone's files lack weights of the encoder, which would be random numbers.",
+            where=f"encoder.backbone: {place}",
+            found=f"{len(missing)} missing: {_some(missing)}",
+            expected="all weights of the model that config.json describes",
+            remedy="check model_type in config.json and the names of the tensors.",
+        )
+    if getattr(backbone, "pooler", None) is not None:
+        backbone.register_module("pooler", None)  # pooling is ours; the backbone's own head would never be trained
+    return backbone
+
+
+def _load_head(encoder: Encoder, place: str, settings: dict[str, Any]) -> None:
+    """Copy the projection and its LayerNorm from the safetensors of a folder, or of a name on the hub."""
+    from huggingface_hub import snapshot_download
+
+    if not isinstance(encoder.head, nn.Sequential):
+        raise HardnegError(
+            "A head cannot be loaded without a projection to load it into.",
+            where="encoder.head_from",
+            remedy="set encoder.projection to the width of the checkpoint's vectors, or remove head_from.",
+        )
+    prefixes: dict[str, str] = settings["head_from"]
+    wanted = {
+        f"{prefixes[part]}.{kind}": f"{number}.{kind}"
+        for number, part in enumerate(("linear", "norm"))
+        for kind in ("weight", "bias")
+    }
+    patterns = ["model.safetensors", "model-*.safetensors"]
+    folder = Path(place)
+    if not folder.is_dir():  # a name on the hub: its files are in the cache, since the backbone was just loaded
+        folder = Path(snapshot_download(place, revision=settings.get("revision"), allow_patterns=patterns))
+    expected = encoder.head.state_dict()
+    head: dict[str, torch.Tensor] = {}
+    seen: list[str] = []
+    for path in sorted(file for pattern in patterns for file in folder.glob(pattern)):
+        with safe_open(path, "pt") as stream:
+            names = list(stream.keys())
+            seen += names
+            head |= {wanted[name]: stream.get_tensor(name).float() for name in names if name in wanted}
+    shapes = {name: list(tensor.shape) for name, tensor in head.items()}
+    if shapes != {name: list(tensor.shape) for name, tensor in expected.items()}:
+        outside = [name for name in seen if name.count(".") == 1]
+        found = {name: shapes[own] for name, own in wanted.items() if own in shapes}
+        raise HardnegError(
+            "The checkpoint has no such head.",
+            where=f"encoder.head_from: {place}",
+            found=f"{found}; tensors outside the encoder: {_some(outside)}",
+            expected=str({name: list(expected[own].shape) for name, own in wanted.items()}),
+            remedy="correct the two prefixes and encoder.projection.",
+        )
+    encoder.head.load_state_dict(head)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "none"
+
+
+def encode_rows(
+    encoder: Encoder, store: TokenStore, positions: np.ndarray, rows_per_forward: int, device: torch.device
+) -> torch.Tensor:
+    """Vectors float32 [n, dim] of texts, in the order given, with gradients if these are on.
+
+    Texts of similar length go through together, which spares most of the padding.
+    """
+    order = np.argsort(store.lengths(positions), kind="stable")
+    parts = []
+    for start in range(0, len(order), rows_per_forward):
+        ids, mask = store.batch(positions[order[start : start + rows_per_forward]])
+        parts.append(encoder(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device)))
+    back = torch.from_numpy(np.argsort(order, kind="stable")).to(device)
+    return torch.cat(parts)[back]

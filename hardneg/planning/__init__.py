@@ -1,0 +1,1 @@
+"""From a configuration to stages, their versions and their folders."""

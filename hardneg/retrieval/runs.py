@@ -1,0 +1,310 @@
+"""Runs: ranked passages for each query, as Parquet between stages and as TREC files for everybody else.
+
+The order of a run is its rank column. TREC tools ignore that column: trec_eval sorts by score in single precision and
+breaks ties by descending document id, Pyserini and ir_measures break them by ascending id. A TREC file written here
+has strictly decreasing single-precision scores within a query, so that all of them see the order that was written.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import gzip
+import itertools
+import re
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from hardneg.data.ids import WHITE_SPACE
+from hardneg.errors import HardnegError
+from hardneg.stages.artifacts import atomic_path
+
+SCHEMA = pa.schema([("query", pa.int32()), ("passage", pa.int32()), ("rank", pa.int32()), ("score", pa.float32())])
+TREC_FIELDS = ("qid", "Q0", "docid", "rank", "score", "tag")
+
+_ROW_GROUP = 1 << 20
+_TREC_BATCH = 100_000
+_WHOLE = re.compile(r"[0-9]{1,18}")
+_NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,2})?")
+
+Ids: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
+
+
+class RunWriter:
+    """Writes a run as Parquet while it is made, atomically: the file is there once the `with` block has ended well.
+
+    Row groups have one size, so that equal rows give equal bytes however they come in parts, and less than one row
+    group is held besides the part at hand.
+
+    Args:
+        path: the file to write.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._held, self._last = SCHEMA.empty_table(), (-1, 0)
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as stack:
+            temporary = stack.enter_context(atomic_path(self.path))
+            self._file = stack.enter_context(pq.ParquetWriter(temporary, SCHEMA, compression="zstd"))
+            stack.push(self._finish)
+            self._exits = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exits.__exit__(kind, fault, trace)
+
+    def append(self, query: npt.ArrayLike, passage: npt.ArrayLike, rank: npt.ArrayLike, score: npt.ArrayLike) -> None:
+        """Add rows, which go on where those before them ended.
+
+        Args:
+            query: [rows] query positions, non-decreasing.
+            passage: [rows] passage positions.
+            rank: [rows] from 1, increasing within a query.
+            score: [rows] finite; kept as float32.
+
+        Raises:
+            HardnegError: a score is not finite, or the file could not be written.
+            ValueError: the rows are not sorted by query and rank.
+        """
+        columns = (query, passage, rank, score)
+        arrays = [np.asarray(column, kind.type.to_pandas_dtype()) for column, kind in zip(columns, SCHEMA, strict=True)]
+        queries, _, ranks, scores = arrays
+        if not len(queries):
+            return
+        steps = np.diff(queries, prepend=self._last[0])
+        if np.any(steps < 0) or np.any(ranks < 1) or np.any(np.diff(ranks, prepend=self._last[1])[steps == 0] <= 0):
+            raise ValueError("a run must be sorted by query, then by rank, with ranks from 1")
+        if not np.isfinite(scores).all():
+            row = int(np.flatnonzero(~np.isfinite(scores))[0])
+            raise HardnegError(
+                "A run holds a score that is not a finite number.",
+                where=str(self.path),
+                found=f"{scores[row]} for query position {queries[row]}",
+                expected="finite scores",
+                remedy="the model that made them has probably diverged: lower its learning rate and train it again.",
+            )
+        self._last = int(queries[-1]), int(ranks[-1])
+        added = pa.Table.from_arrays([pa.array(column) for column in arrays], schema=SCHEMA)
+        self._held = pa.concat_tables([self._held, added])
+        self._write(len(self._held) // _ROW_GROUP * _ROW_GROUP)
+
+    def _write(self, rows: int) -> None:
+        """Write so many of the rows held. Each column as one chunk: where chunks end would show in the bytes."""
+        if rows:
+            self._file.write_table(self._held.slice(0, rows).combine_chunks(), _ROW_GROUP)
+            self._held = self._held.slice(rows)
+
+    def _finish(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._write(len(self._held))
+
+
+def write_run(
+    path: Path, query: npt.ArrayLike, passage: npt.ArrayLike, rank: npt.ArrayLike, score: npt.ArrayLike
+) -> None:
+    """Write a run that is in memory; arguments and faults as those of `RunWriter.append`."""
+    with RunWriter(path) as run:
+        run.append(query, passage, rank, score)
+
+
+def whole_queries(path: Path) -> Iterator[pa.Table]:
+    """Stream a run a row group at a time, cut between queries: tables as `read_run` gives them, none empty."""
+    file = pq.ParquetFile(path)
+    held = SCHEMA.empty_table()
+    for number in range(file.num_row_groups):
+        held = pa.concat_tables([held, file.read_row_group(number, SCHEMA.names)]).combine_chunks()
+        query = held["query"].to_numpy()
+        last = int(np.searchsorted(query, query[-1]))  # the last query may go on in the next row group
+        if last:
+            yield held.slice(0, last)
+        held = held.slice(last)
+    if len(held):
+        yield held
+
+
+def read_run(path: Path) -> pa.Table:
+    """Read a run: query, passage, rank (int32) and score (float32), sorted by query and rank.
+
+    Each column is one chunk, so that `run["query"].to_numpy()` copies nothing.
+    """
+    return pq.read_table(path, columns=SCHEMA.names).combine_chunks()
+
+
+def best_passage(run: pa.Table, document: npt.NDArray[np.integer]) -> pa.Table:
+    """A run over documents from one over their passages: a document's score is that of its best passage.
+
+    Args:
+        run: as `read_run` gives it.
+        document: [passages] the document that each passage was cut from.
+
+    Returns:
+        A run as well, of documents: each where its first passage was, with that passage's score, ranked from 1.
+    """
+    query, owner = run["query"].to_numpy(), document[run["passage"].to_numpy()]
+    pairs = query.astype(np.int64) * (int(document.max(initial=0)) + 1) + owner
+    first = np.sort(np.unique(pairs, return_index=True)[1])
+    kept = query[first]
+    rank = np.arange(len(kept)) - np.searchsorted(kept, kept) + 1
+    columns = (kept, owner[first], rank, run["score"].to_numpy()[first])
+    return pa.Table.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)], schema=SCHEMA
+    )
+
+
+def write_trec(path: Path, run: pa.Table, query_ids: Ids, passage_ids: Ids, tag: str) -> None:
+    """Write a run as `qid Q0 docid rank score tag` lines, atomically.
+
+    Tied scores are lowered by the smallest single-precision steps that make them strictly decrease with the rank.
+
+    Args:
+        path: the file to write.
+        run: as `read_run` gives it.
+        query_ids: id of each query position.
+        passage_ids: id of each passage position; an Arrow array spares one Python string a passage.
+        tag: the last column, the system's name.
+
+    Raises:
+        HardnegError: an id or the tag holds white space, or the file could not be written.
+    """
+    names = {"query": _arrow_ids(query_ids), "passage": _arrow_ids(passage_ids)}
+    literal = {text: pa.scalar(text, pa.large_string()) for text in ("Q0", tag, " ")}
+    _refuse_white_space(path, "tag", pa.array([tag]))
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+        for rows in query_batches(run["query"].to_numpy(), _TREC_BATCH):
+            batch = run.slice(rows.start, rows.stop - rows.start).combine_chunks()
+            ids = {column: values.take(batch[column].combine_chunks()) for column, values in names.items()}
+            for column, values in ids.items():
+                _refuse_white_space(path, f"{column} id", values)
+            score = strictly_decreasing(batch["query"].to_numpy(), batch["score"].to_numpy())
+            lines = pc.binary_join_element_wise(
+                ids["query"],
+                literal["Q0"],
+                ids["passage"],
+                batch["rank"].combine_chunks().cast(pa.large_string()),
+                pa.array(score).cast(pa.large_string()),
+                literal[tag],
+                literal[" "],
+            )
+            stream.writelines(f"{line}\n" for line in lines.to_pylist())
+
+
+def read_trec(path: Path) -> pd.DataFrame:
+    """Read a TREC run, checking every line.
+
+    Returns:
+        query_id (str), passage_id (str), rank (int64) and score (float64), in the order of the file. Ranks are as
+        written there, from 0 or 1; blank lines are passed over.
+
+    Raises:
+        HardnegError: with the line: not six columns, a rank that is no whole number, a score that is no finite
+            number, a passage twice for one query; or the file is missing, empty or not UTF-8.
+    """
+    queries: list[str] = []
+    passages: list[str] = []
+    ranks, scores, lines = array("q"), array("d"), array("q")
+    try:
+        with cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as stream:
+            for number, line in enumerate(stream, 1):
+                try:
+                    fields = [field.decode() for field in line.removeprefix(codecs.BOM_UTF8).split()]
+                except UnicodeDecodeError:
+                    raise _trec_fault(path, number, "bytes that are not UTF-8", "UTF-8 text") from None
+                if not fields:
+                    continue
+                if len(fields) != len(TREC_FIELDS):
+                    raise _trec_fault(path, number, f"{len(fields)} columns", f"six: {' '.join(TREC_FIELDS)}")
+                queries.append(sys.intern(fields[0]))
+                passages.append(sys.intern(fields[2]))
+                if not _WHOLE.fullmatch(fields[3]):
+                    raise _trec_fault(path, number, fields[3], "a whole number in column 4, the rank")
+                if not _NUMBER.fullmatch(fields[4]):
+                    raise _trec_fault(path, number, fields[4], "a finite number in column 5, the score")
+                ranks.append(int(fields[3]))
+                scores.append(float(fields[4]))
+                lines.append(number)
+    except FileNotFoundError:
+        raise HardnegError("There is no such run.", where=str(path), remedy="check the path.") from None
+    if not lines:
+        raise HardnegError("A TREC run is empty.", where=str(path), expected=" ".join(TREC_FIELDS))
+    run = pd.DataFrame(
+        {
+            "query_id": queries,
+            "passage_id": passages,
+            "rank": np.frombuffer(ranks, np.int64),
+            "score": np.frombuffer(scores, np.float64),
+        }
+    )
+    if len(repeated := np.flatnonzero(run.duplicated(["query_id", "passage_id"]))):
+        row = int(repeated[0])
+        found = f"passage {passages[row]} a second time for query {queries[row]}"
+        raise _trec_fault(path, lines[row], found, "each passage once for a query")
+    return run
+
+
+def strictly_decreasing(query: npt.NDArray[np.integer], score: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Lower scores just enough that they strictly decrease within each query, in single precision.
+
+    With k the place of a score among all float32 values, the new place of row i of a query is
+    min(k_i, k'_{i-1} - 1), that is: k' + i is the running minimum of k + i.
+
+    Args:
+        query: [rows] non-decreasing query positions.
+        score: [rows] finite scores in the order of the ranking.
+
+    Returns:
+        [rows] float32; a score that is already below the one before it is unchanged.
+    """
+    bits = np.ascontiguousarray(score, np.float32).view(np.int32).astype(np.int64)
+    place = np.where(bits >= 0, bits, -(2**31) - bits) + np.arange(len(bits))
+    # A drop larger than any range of places at each new query makes one running minimum serve all queries.
+    drop = np.cumsum(np.diff(query, prepend=query[:1]) != 0) * (2**33 + len(bits))
+    place = np.minimum.accumulate(place - drop) + drop - np.arange(len(bits))
+    lowered: npt.NDArray[np.float32] = np.where(place >= 0, place, -(2**31) - place).astype(np.int32).view(np.float32)
+    return lowered
+
+
+def query_batches(query: npt.NDArray[np.integer], rows: int) -> Iterator[slice]:
+    """Slices of about `rows` rows that never cut a query in two; `query` is non-decreasing."""
+    starts = np.flatnonzero(np.diff(query, prepend=-1))
+    cuts = np.unique(starts[np.searchsorted(starts, np.arange(0, len(query), rows), side="right") - 1])
+    for start, stop in itertools.pairwise([*cuts.tolist(), len(query)]):
+        yield slice(start, stop)
+
+
+def _arrow_ids(ids: Ids) -> pa.Array:
+    """One Arrow array of the ids; 64-bit offsets, since the ids of a large collection pass 2 GiB."""
+    if isinstance(ids, pa.ChunkedArray):
+        return ids.cast(pa.large_string()).combine_chunks()
+    return ids.cast(pa.large_string()) if isinstance(ids, pa.Array) else pa.array(ids, pa.large_string())
+
+
+def _refuse_white_space(path: Path, what: str, ids: pa.Array) -> None:
+    bad = ids.filter(pc.match_substring_regex(ids, f"{WHITE_SPACE}|^$"))
+    if len(bad):
+        raise HardnegError(
+            f"A TREC run separates its columns by white space, so a {what} cannot hold any, nor be empty.",
+            where=str(path),
+            found=repr(bad[0].as_py()),
+            remedy=f"rename that {what}.",
+        )
+
+
+def _trec_fault(path: Path, line: int, found: str, expected: str) -> HardnegError:
+    return HardnegError("A line of a TREC run cannot be read.", where=f"{path}:{line}", found=found, expected=expected)

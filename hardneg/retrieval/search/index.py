@@ -1,0 +1,360 @@
+"""FAISS indexes from a factory string: checked, built and searched, and the vectors that they score with.
+
+The factory string is FAISS's own language ("Flat", "PQ16", "IVF256,PQ16", "HNSW32" ...); scores are inner products.
+faiss-cpu and faiss-gpu have the same interface, and either will do.
+
+An index lies in files, each a whole FAISS index over consecutive vectors, all trained alike: a file fits in memory
+where the index does not. Files are mapped, not read, so that the system keeps of them what memory has room for.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hardneg.errors import HardnegError
+from hardneg.retrieval.search.exact import BLOCK, QUERY_BATCH, checked_queries, require_finite
+from hardneg.retrieval.search.factory import (
+    centroids,
+    graphs_of,
+    ivf_of,
+    new_index,
+    parts,
+    reason,
+    require_decoded,
+    transforms_of,
+)
+from hardneg.retrieval.search.vectors import VectorStore
+from hardneg.stages.artifacts import CHECKPOINTS, atomic_path
+from hardneg.stages.progress import Progress
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+TRAINED = "trained-index"
+# Vectors that a product quantiser encodes together, with 1 KiB of distances for each of its M: FAISS would take a whole
+# block, 768 MiB of them for PQ48. Codes are the same.
+ENCODED_AT_ONCE = 4096
+
+
+def build_index(
+    vectors: VectorStore,
+    factory: str,
+    folder: Path,
+    *,
+    train_rows: int,
+    seed: int,
+    rows_per_file: int,
+    progress_file: Path | None = None,
+) -> dict[str, Any]:
+    """Build an index over all vectors, in the order of their positions, in files `index-0000-of-0003` and so on.
+
+    It is trained once, on a sample, and each file then filled and written atomically. What was trained, and files that
+    are finished, stay where a build is interrupted: the next one in this folder goes on with them.
+
+    Args:
+        vectors: what is indexed; read in blocks, so that memory holds one file and one block, or the sample.
+        factory: FAISS's factory string.
+        folder: where the files go, readable by `faiss.read_index`; of this build alone.
+        train_rows: how many vectors, drawn without replacement, an index that needs training is trained on.
+        seed: of that draw.
+        rows_per_file: vectors in a file; the last one may hold fewer.
+        progress_file: where progress is written.
+
+    Returns:
+        Facts for the manifest: factory, metric, rows, dim, train_rows (0 where nothing was trained), centroids of the
+        largest quantiser, code_bytes (bytes of one vector's code; None for graphs), files (in the order of their
+        rows), bytes (of all files).
+
+    Raises:
+        HardnegError: see `hardneg.retrieval.search.factory.check_factory`; or the training sample is too small, a vector is not
+            finite, or a file cannot be written.
+    """
+    index = new_index(factory, vectors.dim)
+    count = -(-vectors.rows // rows_per_file)
+    files = {f"index-{number:04d}-of-{count:04d}": number * rows_per_file for number in range(count)}
+    trained_on = 0 if index.is_trained else min(train_rows, vectors.rows)
+    trained = folder / CHECKPOINTS / TRAINED
+    try:
+        if not trained.exists():
+            for name in files:  # of a build that this one begins anew
+                (folder / name).unlink(missing_ok=True)
+            _train(index, vectors, trained_on, seed)
+            trained.parent.mkdir(exist_ok=True)
+            _write(index, trained)
+        with Progress("index", vectors.rows, "vectors", progress_file) as progress:
+            for name, first in files.items():
+                last = min(first + rows_per_file, vectors.rows)
+                if (folder / name).exists():
+                    progress.advance(last - first)
+                else:
+                    _write(_filled(faiss.read_index(str(trained)), vectors, first, last, progress), folder / name)
+    except RuntimeError as fault:
+        raise HardnegError(
+            f"FAISS could not build the index {factory}.",
+            found=f"{vectors.rows:,} vectors, {trained_on:,} of them to train on: {reason(fault)}",
+            remedy="train on more vectors, or choose an index with fewer centroids.",
+        ) from None
+    return {
+        "factory": factory,
+        "metric": "inner product",
+        "rows": vectors.rows,
+        "dim": vectors.dim,
+        "train_rows": trained_on,
+        "centroids": centroids(index),
+        "code_bytes": None if graphs_of(index) and ivf_of(index) is None else index.sa_code_size(),
+        "files": list(files),
+        "bytes": sum((folder / name).stat().st_size for name in files),
+    }
+
+
+def _train(index: faiss.Index, vectors: VectorStore, rows: int, seed: int) -> None:
+    """Train it on a sample of so many rows, without FAISS's warnings of a small one, which come by the hundred."""
+    if index.is_trained:
+        return
+    sample = vectors.take(np.sort(np.random.default_rng(seed).choice(vectors.rows, rows, replace=False)))
+    require_finite(torch.from_numpy(sample), "sampled passage", 0)
+    lent = []  # FAISS keeps a bare pointer: what is lent must live as long
+    for part in parts(index):
+        for holder in (part, *(getattr(part, name) for name in ("pq", "rq") if hasattr(part, name))):
+            if hasattr(holder, "cp"):
+                holder.cp.min_points_per_centroid = 1
+        for transform in transforms_of(part):
+            if isinstance(transform, faiss.OPQMatrix):  # the quantiser that it would make for itself
+                quantiser = faiss.ProductQuantizer(transform.d_out, transform.M, 8)
+                quantiser.cp.min_points_per_centroid = 1
+                transform.pq = quantiser
+                lent.append((transform, quantiser))
+    index.train(sample)
+    for transform, _ in lent:
+        transform.pq = None
+
+
+def _filled(index: faiss.Index, vectors: VectorStore, first: int, last: int, progress: Progress) -> faiss.Index:
+    """The index with rows `first` to `last` (exclusive) in it."""
+    faiss.cvar.product_quantizer_compute_codes_bs = ENCODED_AT_ONCE  # type: ignore[attr-defined]
+    for start in range(first, last, BLOCK):
+        block = vectors.block(start, min(start + BLOCK, last))
+        require_finite(torch.from_numpy(block), "passage", start)
+        index.add(block)
+        progress.advance(len(block))
+    return index
+
+
+def _write(index: faiss.Index, path: Path) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as stream:
+        # Through a stream of our own: FAISS's own file writer says nothing when the last bytes do not fit on the disk.
+        faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]
+
+
+def _mapped(path: Path) -> faiss.Index:
+    """A file of an index, mapped.
+
+    Raises:
+        HardnegError: it is missing or no index.
+    """
+    try:
+        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+    except RuntimeError as fault:
+        raise HardnegError(
+            "The index is not readable.",
+            where=str(path),
+            found=reason(fault),
+            remedy="delete that stage's folder and build the index again.",
+        ) from None
+
+
+class FaissSearcher:
+    """Searches an index written by `build_index`, with the interface of `ExactSearcher`.
+
+    Queries run in batches of `query_batch`, the last one filled up with zeros, since FAISS too gives other last bits
+    to other batch sizes. Results are ordered by score, then by ascending position; which of several passages that
+    tie with the k-th are returned is FAISS's choice. Into how many files an index is cut changes nothing else, but for
+    graphs, and for indexes that rank a second time, which keep candidates by file.
+
+    Args:
+        paths: the index's files, in the order of their rows.
+        devices: CUDA devices share each file where FAISS was built for GPUs and has this kind of index there; elsewhere
+            the CPU searches. Files stay on the GPUs between calls where all fit in half of the free memory; else each
+            call moves them there one after the other.
+        query_batch: queries in one call of FAISS; see `ExactSearcher`.
+        nprobe: lists of an IVF index that a query looks into; None: FAISS's own, 1.
+        ef_search: candidates that an HNSW index keeps; None: FAISS's own, 16.
+
+    Attributes:
+        rows: passages in the index.
+        dim: the width of its vectors.
+
+    Raises:
+        HardnegError: a file is missing or no index, or does not fit on the GPUs.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        devices: Sequence[torch.device] = (torch.device("cpu"),),
+        query_batch: int = QUERY_BATCH,
+        nprobe: int | None = None,
+        ef_search: int | None = None,
+    ) -> None:
+        self._files = [_mapped(path) for path in paths]
+        self._rows: list[int] = [file.ntotal for file in self._files]
+        self.rows = sum(self._rows)
+        self.dim: int = self._files[0].d
+        for file in self._files:
+            if nprobe is not None and (ivf := ivf_of(file)) is not None:
+                ivf.nprobe = nprobe
+            if ef_search is not None:
+                for graph in graphs_of(file):
+                    graph.hnsw.efSearch = ef_search
+        self._batch = np.zeros((query_batch, self.dim), dtype=np.float32)
+        self._gpus: _Gpus | None = None
+        gpus = [device.index or 0 for device in devices if device.type == "cuda"]
+        if gpus and faiss.get_num_gpus() > 0:
+            self._move(_Gpus(gpus), sum(path.stat().st_size for path in paths), paths[0])
+
+    def _move(self, gpus: _Gpus, size: int, path: Path) -> None:
+        try:
+            if size <= gpus.free() // 2:
+                self._files = [gpus.copy(file) for file in self._files]
+            else:
+                gpus.copy(self._files[0])  # whether there is such a form, and a file fits
+                self._gpus = gpus
+        except RuntimeError as fault:
+            if "memory" not in str(fault).lower():
+                print(
+                    f"warning: the CPU searches the index, which has no form for GPUs: {reason(fault)}", file=sys.stderr
+                )
+                return
+            raise HardnegError(
+                "FAISS could not move the index to the GPUs.",
+                where=str(path),
+                found=reason(fault),
+                remedy="search it on the CPU (device: cpu) or on more GPUs, or lower index.rows_per_file.",
+            ) from None
+
+    def search(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Search all passages.
+
+        Args:
+            queries: [n, dim] float, on any device; no gradient flows through the search.
+            k: how many passages a query gets, at least 1.
+
+        Returns:
+            positions [n, k'] int64 and scores [n, k'] float32, best first, on the queries' device; k' = min(k, rows).
+            An index that looks at some of its lists only may find fewer: the row then ends with position -1, score
+            -inf.
+
+        Raises:
+            HardnegError: a query vector is not finite or has another width than the index.
+        """
+        checked = checked_queries(queries, self.dim).cpu().numpy()
+        k = min(k, self.rows)
+        positions = np.full((len(checked), k), -1)
+        scores = np.full((len(checked), k), -np.inf, dtype=np.float32)
+        first = 0
+        for file, rows in zip(self._files, self._rows, strict=True):
+            index = self._gpus.copy(file) if self._gpus else file
+            for start in range(0, len(checked), len(self._batch)):
+                batch = slice(start, start + len(self._batch))
+                self._merge(index, first, min(k, rows), checked[batch], positions[batch], scores[batch])
+            first += rows
+        return torch.from_numpy(positions).to(queries.device), torch.from_numpy(scores).to(queries.device)
+
+    def _merge(self, index: faiss.Index, first: int, k: int, queries: Floats, positions: Ints, scores: Floats) -> None:
+        """Search one file, whose rows begin at `first`, and keep the best of what it and those before it found."""
+        self._batch[: len(queries)] = queries
+        self._batch[len(queries) :] = 0
+        found, where = index.search(self._batch, k)
+        found, where = found[: len(queries)], where[: len(queries)]
+        found[where < 0] = -np.inf
+        where[where >= 0] += first
+        if first:
+            found, where = np.hstack([scores, found]), np.hstack([positions, where])
+        order = np.lexsort((where, -found), axis=1)[:, : positions.shape[1]]
+        positions[:, : order.shape[1]] = np.take_along_axis(where, order, axis=1)
+        scores[:, : order.shape[1]] = np.take_along_axis(found, order, axis=1)
+
+
+class _Gpus:
+    """Copies of indexes on GPUs, each spread over all of them."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        self._numbers = numbers
+        self._resources = [faiss.StandardGpuResources() for _ in numbers]
+        self._options = faiss.GpuMultipleClonerOptions()
+        self._options.shard = True
+
+    def free(self) -> int:
+        """Bytes."""
+        return sum(torch.cuda.mem_get_info(number)[0] for number in self._numbers)
+
+    def copy(self, index: faiss.Index) -> faiss.Index:
+        return faiss.index_cpu_to_gpu_multiple_py(self._resources, index, self._options, self._numbers)
+
+
+class ServedVectors:
+    """The vectors that an index scores with: its score of passage p for a query q is the product query(q) . take(p).
+
+    They are what was indexed as the index decodes it, in the space that its transforms (a rotation, a projection) lead
+    to.
+
+    Args:
+        paths: the index's files, in the order of their rows.
+        factory: the string it was made from, for messages.
+
+    Attributes:
+        rows: passages in the index.
+        dim: the width of queries; vectors that are taken may have another.
+
+    Raises:
+        HardnegError: a file is missing or no index, or see `hardneg.retrieval.search.factory.check_reconstruct`.
+    """
+
+    def __init__(self, paths: Sequence[Path], factory: str) -> None:
+        self._files = [_mapped(path) for path in paths]
+        transforms, _ = require_decoded(self._files[0], factory, "index.factory")
+        self._decoders = [require_decoded(file, factory, "index.factory")[1] for file in self._files]
+        for decoder in self._decoders:
+            if isinstance(decoder, faiss.IndexIVF):
+                decoder.make_direct_map()  # 8 bytes a vector; else it could not tell the list of one
+        self._starts = np.cumsum([0] + [file.ntotal for file in self._files])
+        self.rows = int(self._starts[-1])
+        self.dim: int = self._files[0].d
+        self._affine: tuple[torch.Tensor, torch.Tensor] | None = None
+        if transforms:
+            # An affine map is known by where it takes the origin and the unit vectors.
+            corners = np.vstack([np.zeros((1, self.dim), np.float32), np.eye(self.dim, dtype=np.float32)])
+            for transform in transforms:
+                corners = transform.apply(corners)
+            self._affine = torch.from_numpy(corners[0]), torch.from_numpy(corners[1:] - corners[0])
+
+    def query(self, queries: torch.Tensor) -> torch.Tensor:
+        """Queries [n, dim] float32 as the index compares them, [n, dim'] on their device; gradients flow through."""
+        if self._affine is None:
+            return queries
+        bias, matrix = (part.to(queries.device) for part in self._affine)
+        return torch.addmm(bias, queries, matrix)
+
+    def take(self, positions: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """The vectors at `positions` ([n] integers, in any order, repeats allowed) as a float32 array [n, dim'].
+
+        Raises:
+            IndexError: a position is negative or beyond the last row.
+        """
+        wanted = np.asarray(positions, dtype=np.int64)
+        if wanted.size and not (wanted.min() >= 0 and wanted.max() < self.rows):
+            raise IndexError(f"positions {wanted.min()} to {wanted.max()} of {self.rows} rows")
+        out = np.empty((len(wanted), self._decoders[0].d), dtype=np.float32)
+        owner = np.searchsorted(self._starts, wanted, side="right") - 1
+        for number in np.unique(owner):
+            mine = owner == number
+            out[mine] = self._decoders[number].reconstruct_batch(wanted[mine] - self._starts[number])
+        return out

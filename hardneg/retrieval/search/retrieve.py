@@ -1,0 +1,122 @@
+"""Runs from vectors: which searcher serves, and rankings of all queries of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from hardneg.retrieval.search.exact import QUERY_BATCH, ExactSearcher
+from hardneg.retrieval.search.index import FaissSearcher, ServedVectors
+from hardneg.retrieval.search.vectors import VectorStore
+from hardneg.stages.artifacts import Artifact
+from hardneg.stages.progress import Progress
+
+# The passages are read once for so many hits, or batches of queries, whichever is reached first.
+HITS_AT_ONCE = 8_000_000
+BATCHES_AT_ONCE = 64
+
+
+class Searcher(Protocol):
+    """What `ExactSearcher` and `FaissSearcher` have in common."""
+
+    def search(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Positions int64 and scores float32 [n, k'] of queries [n, dim], best first."""
+
+
+class Served(Protocol):
+    """What `ExactVectors` and `ServedVectors` have in common."""
+
+    def query(self, queries: torch.Tensor) -> torch.Tensor:
+        """Queries [n, dim] as the passages' vectors are compared with them: [n, dim']."""
+
+    def take(self, positions: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """The passages' vectors at `positions` [n]: [n, dim']."""
+
+
+class ExactVectors:
+    """The passages' own vectors, which exact search scores with; see `ServedVectors`."""
+
+    def __init__(self, vectors: VectorStore) -> None:
+        self.take = vectors.take
+
+    def query(self, queries: torch.Tensor) -> torch.Tensor:
+        """The queries, as they are."""
+        return queries
+
+
+class Ranking(NamedTuple):
+    """Rows of a run, sorted by query and rank: query, passage, rank (from 1), score; each of shape [rows]."""
+
+    query: np.ndarray
+    passage: np.ndarray
+    rank: np.ndarray
+    score: np.ndarray
+
+
+def vectors_of(passages: Artifact) -> VectorStore:
+    """The passage vectors of an encoding stage."""
+    return VectorStore([passages.path(name) for name in passages.facts["shards"]])
+
+
+def files_of(index: Artifact) -> list[Path]:
+    """The files of an index, in the order of their rows."""
+    return [index.path(name) for name in index.facts["files"]]
+
+
+def open_searcher(
+    passages: Artifact | None,
+    index: Artifact | None,
+    devices: Sequence[torch.device],
+    query_batch: int = QUERY_BATCH,
+    search: Mapping[str, int | None] | None = None,
+) -> Searcher:
+    """The exact searcher where the vectors are at hand and no index, or a Flat one, is asked for; else FAISS.
+
+    Args:
+        passages: the passage vectors.
+        index: the index.
+        devices: all of them search.
+        query_batch: queries in one matrix product, or one call of FAISS.
+        search: `nprobe` and `ef_search`, each None for FAISS's own; see `FaissSearcher`.
+    """
+    if passages is not None and _is_exact(index):
+        return ExactSearcher(vectors_of(passages), devices, query_batch=query_batch)
+    assert index is not None
+    return FaissSearcher(files_of(index), devices, query_batch, **(search or {}))
+
+
+def served_vectors(passages: Artifact, index: Artifact | None) -> Served:
+    """The vectors that `open_searcher` scores with: the passages' own, or what the index decodes of them.
+
+    Raises:
+        HardnegError: see `hardneg.retrieval.search.factory.check_reconstruct`.
+    """
+    if _is_exact(index):
+        return ExactVectors(vectors_of(passages))
+    assert index is not None
+    return ServedVectors(files_of(index), index.settings["factory"])
+
+
+def _is_exact(index: Artifact | None) -> bool:
+    return index is None or index.settings["factory"] == "Flat"
+
+
+def retrieve(
+    searcher: Searcher, queries: Path, depth: int, label: str, progress: Path | None = None
+) -> Iterator[Ranking]:
+    """Rank `depth` passages for each query vector of an `.npy` file [queries, dim], in parts that follow each other."""
+    vectors = np.load(queries, mmap_mode="r")
+    at_once = QUERY_BATCH * min(max(HITS_AT_ONCE // (depth * QUERY_BATCH), 1), BATCHES_AT_ONCE)
+    with Progress(label, len(vectors), "queries", progress) as bar:
+        for start in range(0, len(vectors), at_once):
+            chunk = torch.from_numpy(np.array(vectors[start : start + at_once]))
+            positions, scores = (part.numpy() for part in searcher.search(chunk, depth))
+            found = positions >= 0
+            query, rank = np.nonzero(found)
+            yield Ranking(query + start, positions[found], rank + 1, scores[found])
+            bar.advance(len(chunk))

@@ -1,0 +1,301 @@
+"""Token ids, made once for each collection, tokenizer and pair of lengths, and memory-mapped by whoever reads them.
+
+Ids are stored without special tokens; `TokenStore` puts those around a text when it is read, so that a text cut at its
+length still ends with the closing token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from hardneg.data.template import Reading, fields_of
+from hardneg.errors import HardnegError
+from hardneg.stages.artifacts import Artifact, atomic_path, write_json
+from hardneg.stages.progress import Progress
+from hardneg.text.tokenizer_contract import check_contract
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+TEXTS_AT_ONCE = 4096
+
+
+def passage_texts(collection: Artifact, reading: Reading | None = None) -> Iterator[str]:
+    """Each passage as one text: its title, a space, its text, unless it is to be read otherwise."""
+    reading = reading or Reading()
+    fields = fields_of(reading.passage_template)
+    for batch in pq.ParquetFile(collection.path("passages.parquet")).iter_batches(TEXTS_AT_ONCE, columns=fields):
+        columns = (batch.column(field).to_pylist() for field in fields)
+        yield from (reading.passage(dict(zip(fields, row, strict=True))) for row in zip(*columns, strict=True))
+
+
+def query_texts(collection: Artifact, split: str, reading: Reading | None = None) -> Iterator[str]:
+    """The queries of a split."""
+    reading = reading or Reading()
+    for batch in pq.ParquetFile(collection.path(f"queries.{split}.parquet")).iter_batches(
+        TEXTS_AT_ONCE, columns=["text"]
+    ):
+        yield from map(reading.query, batch.column("text").to_pylist())
+
+
+def make_tokenizer(
+    settings: dict[str, Any], folder: Path, collection: Artifact | None, backbone: str | None
+) -> tuple[list[str], dict[str, Any]]:
+    """Train the tokenizer of `builtin:tiny` on the passages and training queries, or copy the backbone's.
+
+    Args:
+        settings: the stage's settings: `backbone`; `vocabulary` for the built-in one; how texts are read
+            (`passage_template`, `lower_case`, `characters`), whether a text begins with a space (`prefix_space`; None:
+            as the tokenizer has it) and golden token ids (`contract`), where they are given.
+        folder: where `tokenizer/` and `template.json` go.
+        collection: the prepared collection, needed for the built-in tokenizer.
+        backbone: the local folder or hub name of another one.
+
+    Returns:
+        The names of the files, and facts: vocabulary size, special ids before and after a text, the padding id, how
+        texts are read.
+
+    Raises:
+        HardnegError: the backbone's tokenizer cannot be loaded, lacks a token that is needed, does not do as
+            `prefix_space` says, or breaks the contract.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    reading = Reading(**{name: settings[name] for name in ("passage_template", "lower_case", "characters")})
+    if settings["backbone"] == "builtin:tiny":
+        assert collection is not None
+        reading = replace(reading, lower_case=False)  # its normalizer does that
+        trained = _train_bpe(collection, settings["vocabulary"], settings["lower_case"], reading)
+        pad, unknown, first, last, mask = SPECIAL
+        tokenizer: Any = PreTrainedTokenizerFast(
+            tokenizer_object=trained,
+            pad_token=pad,
+            unk_token=unknown,
+            cls_token=first,
+            sep_token=last,
+            mask_token=mask,
+            clean_up_tokenization_spaces=False,
+        )
+    else:
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(
+                backbone,
+                revision=settings.get("revision"),
+                trust_remote_code=settings["trust_remote_code"],
+                **({} if settings.get("prefix_space") is None else {"add_prefix_space": settings["prefix_space"]}),
+            )
+        except (OSError, ValueError) as fault:
+            raise HardnegError(
+                "The backbone's tokenizer cannot be loaded.",
+                where="encoder.backbone",
+                found=str(fault).splitlines()[0],
+                expected="a local folder, or a name that the Hugging Face hub knows and this machine can reach",
+                remedy="correct the name, or download the model and name its folder.",
+            ) from None
+    tokenizer.save_pretrained(folder / "tokenizer")
+    # What is checked and recorded is what later stages load.
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    prefix, suffix = _template(tokenizer)
+    if tokenizer.pad_token_id is None:
+        raise HardnegError(
+            "The backbone's tokenizer has no padding token.",
+            where="encoder.backbone",
+            remedy="set one in its tokenizer_config.json.",
+        )
+    if tokenizer.sep_token is None and "{sep}" in reading.passage_template:
+        raise HardnegError(
+            "The backbone's tokenizer has no separator token.",
+            where="encoder.passage_template",
+            found=reading.passage_template,
+            remedy="write another separator in place of {sep}, or set one in the backbone's tokenizer_config.json.",
+        )
+    reading = replace(reading, separator=tokenizer.sep_token or "")
+    _check_prefix_space(tokenizer, settings.get("prefix_space"))
+    check_contract(tokenizer, settings["contract"] or [], reading)
+    facts = {
+        "vocabulary": len(tokenizer),
+        "prefix": prefix,
+        "suffix": suffix,
+        "pad": tokenizer.pad_token_id,
+        "reading": asdict(reading),
+    }
+    write_json(folder / "template.json", facts)
+    return ["template.json", *sorted(f"tokenizer/{path.name}" for path in (folder / "tokenizer").iterdir())], facts
+
+
+def _template(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The special ids that a tokenizer puts before and after one text."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a")["input_ids"]
+    start = next(at for at in range(len(full)) if full[at : at + len(bare)] == bare)
+    return full[:start], full[start + len(bare) :]
+
+
+def _check_prefix_space(tokenizer: Any, wanted: bool | None) -> None:
+    """Whether a text begins with a space can be seen: then one more changes nothing."""
+    bare, spaced = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", " a"))
+    if wanted is not None and (bare == spaced) != wanted:
+        raise HardnegError(
+            "The backbone's tokenizer does not take prefix_space.",
+            where="encoder.prefix_space",
+            found=f"{str(wanted).lower()}, but 'a' is {bare} and ' a' is {spaced}",
+            remedy="remove the key, or set add_prefix_space in the backbone's tokenizer files.",
+        )
+
+
+def _train_bpe(collection: Artifact, vocabulary: int, lower_case: bool, reading: Reading) -> Any:
+    """Byte-pair encoding without a subword prefix: WordPiece's trainer gives another vocabulary every time."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL[1]))
+    steps = [normalizers.NFKC(), *([normalizers.Lowercase()] if lower_case else [])]
+    tokenizer.normalizer = normalizers.Sequence(steps)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary, special_tokens=list(SPECIAL), limit_alphabet=256, show_progress=False
+    )
+
+    def texts() -> Iterator[str]:
+        yield from passage_texts(collection, replace(reading, separator=" "))  # there is no separator token yet
+        yield from query_texts(collection, collection.settings["train"])
+
+    tokenizer.train_from_iterator(texts(), trainer)
+    ends = [(name, tokenizer.token_to_id(name)) for name in SPECIAL[2:4]]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{ends[0][0]} $A {ends[1][0]}", special_tokens=ends
+    )
+    return tokenizer
+
+
+def tokenize(
+    settings: dict[str, Any], folder: Path, collection: Artifact, tokenizer: Artifact, progress: Path | None = None
+) -> tuple[list[str], dict[str, Any]]:
+    """Write `<texts>.ids.bin` (little-endian uint16 or uint32, end to end) and `<texts>.offsets.npy` (int64 [n + 1]).
+
+    `<texts>` is `passages` and `queries.<split>` for each split. Texts are cut at their length less the special tokens.
+
+    Returns:
+        The names of the files, and facts: dtype, special ids, lengths, and count and mean length of each kind of text.
+    """
+    from transformers import AutoTokenizer
+
+    model = AutoTokenizer.from_pretrained(tokenizer.folder / "tokenizer")
+    reading = Reading(
+        **tokenizer.facts["reading"]
+        | {"passage_template": settings["passage_template"], "characters": settings["characters"]}
+    )
+    special = len(tokenizer.facts["prefix"]) + len(tokenizer.facts["suffix"])
+    dtype = np.dtype("<u2") if tokenizer.facts["vocabulary"] <= 65536 else np.dtype("<u4")
+    facts: dict[str, Any] = {
+        **tokenizer.facts,
+        "dtype": dtype.str,
+        "texts": {},
+        "query_length": settings["query_length"],
+        "passage_length": settings["passage_length"],
+    }
+    kinds: dict[str, tuple[Iterator[str], int, int]] = {
+        "passages": (
+            passage_texts(collection, reading),
+            collection.facts["passages"],
+            settings["passage_length"] - special,
+        )
+    }
+    for split, counts in collection.facts["splits"].items():
+        kinds[f"queries.{split}"] = (
+            query_texts(collection, split, reading),
+            counts["queries"],
+            settings["query_length"] - special,
+        )
+    names = []
+    for name, (texts, count, length) in kinds.items():
+        with Progress(f"tokenize {name}", count, "texts", progress) as bar:
+            total = _write_ids(folder, name, texts, model, length, dtype, bar)
+        facts["texts"][name] = {"count": count, "mean_length": round(total / max(count, 1), 2)}
+        names += [f"{name}.ids.bin", f"{name}.offsets.npy"]
+    return names, facts
+
+
+def _write_ids(
+    folder: Path, name: str, texts: Iterable[str], model: Any, length: int, dtype: np.dtype[Any], bar: Progress
+) -> int:
+    from hardneg.data.prepare import in_groups  # which imports pandas: a question does without
+
+    lengths: list[np.ndarray] = [np.zeros(1, np.int64)]
+    with atomic_path(folder / f"{name}.ids.bin") as temporary, temporary.open("wb") as stream:
+        for group in in_groups(texts, TEXTS_AT_ONCE):
+            ids = model(
+                list(group), add_special_tokens=False, truncation=True, max_length=length, return_attention_mask=False
+            )["input_ids"]
+            lengths.append(np.fromiter((len(row) for row in ids), np.int64, len(ids)))
+            stream.write(np.fromiter((token for row in ids for token in row), dtype).tobytes())
+            bar.advance(len(group))
+    offsets = np.cumsum(np.concatenate(lengths))
+    with atomic_path(folder / f"{name}.offsets.npy") as temporary, temporary.open("wb") as stream:
+        np.save(stream, offsets)
+    return int(offsets[-1])
+
+
+class TokenStore:
+    """One kind of text, memory-mapped.
+
+    Args:
+        tokens: the tokens stage.
+        name: `passages` or `queries.<split>`.
+        longest: cut texts at so many tokens, special ones included; None: at the length they were stored with.
+    """
+
+    def __init__(self, tokens: Artifact, name: str, longest: int | None = None) -> None:
+        facts = tokens.facts
+        self.offsets = np.load(tokens.path(f"{name}.offsets.npy"))
+        self.prefix, self.suffix, self.pad = facts["prefix"], facts["suffix"], facts["pad"]
+        stored = facts["passage_length"] if name == "passages" else facts["query_length"]
+        self.longest = stored if longest is None else min(longest, stored)
+        size = int(self.offsets[-1])
+        dtype = np.dtype(facts["dtype"])
+        self.ids = np.memmap(tokens.path(f"{name}.ids.bin"), dtype, "r", shape=(size,)) if size else np.zeros(0, dtype)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def lengths(self, positions: np.ndarray) -> np.ndarray:
+        """Tokens of each text, special ones included: int64 [n]."""
+        special = len(self.prefix) + len(self.suffix)
+        stored = np.asarray(self.offsets[positions + 1] - self.offsets[positions])
+        return np.minimum(stored, max(self.longest - special, 0)) + special
+
+    def batch(self, positions: Sequence[int] | np.ndarray, multiple: int = 8) -> tuple[np.ndarray, np.ndarray]:
+        """Ids int64 [n, width] and mask int64 [n, width]; the width is the longest text's, rounded up to `multiple`."""
+        positions = np.asarray(positions)
+        lengths = self.lengths(positions)
+        width = min(-(-int(lengths.max()) // multiple) * multiple, max(self.longest, int(lengths.max())))
+        special = len(self.prefix) + len(self.suffix)
+        ids = np.full((len(positions), width), self.pad, np.int64)
+        for row, (position, length) in enumerate(zip(positions, lengths, strict=True)):
+            start = self.offsets[position]
+            body = self.ids[start : start + length - special]
+            ids[row, :length] = np.concatenate((self.prefix, body, self.suffix))
+        mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
+        return ids, mask
+
+
+class AskedTokens(TokenStore):
+    """Questions from outside the collection, in memory, read and cut as the tokens stage does with its queries.
+
+    Args:
+        tokens: the tokens stage.
+        ids_of: the tokenizer, from `hardneg.model.quick.load_tokenizer`.
+        texts: the questions, at least one.
+    """
+
+    def __init__(self, tokens: Artifact, ids_of: Callable[[str, int], list[int]], texts: Sequence[str]) -> None:
+        facts = tokens.facts
+        self.prefix, self.suffix, self.pad = facts["prefix"], facts["suffix"], facts["pad"]
+        self.longest = facts["query_length"]
+        reading, length = Reading(**facts["reading"]), self.longest - len(self.prefix) - len(self.suffix)
+        ids = [ids_of(reading.query(text), length) for text in texts]
+        self.offsets = np.cumsum([0, *map(len, ids)])
+        self.ids = np.fromiter((token for row in ids for token in row), np.dtype(facts["dtype"]))
