@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from hardneg.data.collection import CollectionReader
 
 if TYPE_CHECKING:
+    from hardneg.data.columns import Table
     from hardneg.data.formats.hub import HubTable
-    from hardneg.data.formats.tables import Table
 
 FETCHED = "files"
 """The folder, in that of a download stage, with what was fetched."""
@@ -101,7 +101,7 @@ def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> Coll
 
 
 def _table(given: Mapping[str, Any]) -> Table:
-    from hardneg.data.formats.tables import Table
+    from hardneg.data.columns import Table
 
     return Table(Path(given["path"]), _columns(given), given["header"])
 

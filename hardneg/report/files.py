@@ -10,9 +10,9 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 
-from hardneg.report.figures import STYLE
+from hardneg.report.content import MARKS
+from hardneg.report.figures.style import STYLE
 from hardneg.report.material import Item
-from hardneg.report.tables import MARKS
 from hardneg.report.text import best_cells, cell_text
 from hardneg.stages.artifacts import atomic_path
 

@@ -26,7 +26,8 @@ def gather(summary: Mapping[str, Any], folder: Path) -> Material:
 
     Args:
         summary: what the plan says (`hardneg.planning.graph.Plan.summary`).
-        folder: where `hardneg.report.summary.summarise` wrote `measures.csv`, `significance.csv` and `per_query.parquet`.
+        folder: where `hardneg.report.summary.summarise` wrote `measures.csv`, `significance.csv` and
+            `per_query.parquet`.
     """
     asked, measures = summary["analyses"], pd.read_csv(folder / "measures.csv")
     per_query = pq.read_table(folder / "per_query.parquet").to_pandas()

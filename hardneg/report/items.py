@@ -21,43 +21,53 @@ class Entry(NamedTuple):
         category: as of `Item`.
         title: as of `Item`.
         part: the optional field of `Material` that it is made from, or none.
-        made_by: module and function that make what it says, from the material and that part where there is one.
+        module: below `hardneg.report`; its function of the item's name takes the material, and that part if any.
     """
 
     shows: Shows
     category: Category
     title: str
     part: str | None
-    made_by: str
+    module: str
 
 
 _ENTRIES: Mapping[str, Entry] = {
-    "table2": Entry("table", "Effectiveness", "Table 2: Effectiveness", None, "tables:table2"),
-    "effectiveness": Entry("figure", "Effectiveness", "Effectiveness with intervals", None, "figures:effectiveness"),
-    "comparisons": Entry("table", "Effectiveness", "Differences and their tests", None, "tables:comparisons"),
-    "wins": Entry("table", "Effectiveness", "Queries won and lost", None, "diagnostics:wins"),
-    "figure5": Entry("figure", "Effectiveness", "Figure 5: Ablation of ADORE", "ablation", "figures:figure5"),
-    "seeds": Entry("both", "Effectiveness", "Change with the seed", "seeds", "diagnostics:seeds"),
-    "table1": Entry("table", "Why", "Table 1: Total and top-K pairwise errors", "errors", "tables:table1"),
-    "figure3": Entry("both", "Why", "Figure 3: Distribution of pairwise errors", "errors", "figures:figure3"),
+    "table2": Entry("table", "Effectiveness", "Table 2: Effectiveness", None, "tables.table2"),
+    "effectiveness": Entry("figure", "Effectiveness", "Effectiveness with intervals", None, "figures.effectiveness"),
+    "comparisons": Entry("table", "Effectiveness", "Differences and their tests", None, "tables.comparisons"),
+    "wins": Entry("table", "Effectiveness", "Queries won and lost", None, "tables.wins"),
+    "figure5": Entry("figure", "Effectiveness", "Figure 5: Ablation of ADORE", "ablation", "figures.figure5"),
+    "seeds": Entry("both", "Effectiveness", "Change with the seed", "seeds", "figures.seeds"),
+    "table1": Entry("table", "Why", "Table 1: Total and top-K pairwise errors", "errors", "tables.table1"),
+    "figure3": Entry("both", "Why", "Figure 3: Distribution of pairwise errors", "errors", "figures.figure3"),
     "figure4a": Entry(
-        "figure", "Why", "Figure 4a: Static against live hard negatives", "trajectory", "figures:figure4a"
+        "figure", "Why", "Figure 4a: Static against live hard negatives", "trajectory", "figures.figure4a"
     ),
-    "figure4b": Entry("figure", "Why", "Figure 4b: Effectiveness over training", "trajectory", "figures:figure4b"),
-    "figure6": Entry("figure", "Why", "Figure 6: A query on its way", "movement", "figures:figure6"),
+    "figure4b": Entry("figure", "Why", "Figure 4b: Effectiveness over training", "trajectory", "figures.figure4b"),
+    "figure6": Entry("figure", "Why", "Figure 6: A query on its way", "movement", "figures.figure6"),
     "table3": Entry(
-        "table", "Compressed indexes", "Table 3: Index trained on and index served on", "compression", "tables:table3"
+        "table",
+        "Compressed indexes",
+        "Table 3: Index trained on and index served on",
+        "compression",
+        "tables.compression",
     ),
-    "table5": Entry("table", "Compressed indexes", "Table 5: Size and effectiveness", "compression", "tables:table5"),
-    "table4": Entry("table", "Cost", "Table 4: Training time", None, "tables:table4"),
-    "stages_cost": Entry("table", "Cost", "Cost of every stage", None, "tables:stages_cost"),
+    "table5": Entry(
+        "table", "Compressed indexes", "Table 5: Size and effectiveness", "compression", "tables.compression"
+    ),
+    "table4": Entry("table", "Cost", "Table 4: Training time", None, "tables.costs"),
+    "stages_cost": Entry("table", "Cost", "Cost of every stage", None, "tables.costs"),
     "negatives": Entry(
-        "table", "Negatives", "Positives and likely positives among negatives", "negatives", "diagnostics:negatives"
+        "table",
+        "Negatives",
+        "Positives and likely positives among negatives",
+        "negatives",
+        "tables.negatives",
     ),
     "negatives_by_rank": Entry(
-        "figure", "Negatives", "Mined negatives by rank", "negatives", "diagnostics:negatives_by_rank"
+        "figure", "Negatives", "Mined negatives by rank", "negatives", "figures.negatives_by_rank"
     ),
-    "agreement": Entry("table", "Negatives", "Unjudged passages at the top", "agreement", "diagnostics:agreement"),
+    "agreement": Entry("table", "Negatives", "Unjudged passages at the top", "agreement", "tables.agreement"),
 }
 
 
@@ -65,9 +75,8 @@ def _maker(name: str, entry: Entry) -> Callable[[Material], Item]:
     def make(material: Material) -> Item:
         from hardneg.report.material import Item
 
-        module, function = entry.made_by.split(":")
         part: tuple[Any, ...] = () if entry.part is None else (getattr(material, entry.part),)
-        content = getattr(import_module(f"hardneg.report.{module}"), function)(material, *part)
+        content = getattr(import_module(f"hardneg.report.{entry.module}"), name)(material, *part)
         return Item(name, entry.title, entry.category, **content)
 
     return make

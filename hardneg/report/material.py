@@ -108,7 +108,8 @@ class Material:
         systems: system, starts_from, trains, source, sampler, loss, batch, refresh, index; a row a system.
         measures: system, split, measure, value; in the order to show, the main measure first.
         per_query: system, split, query_id, measure, value.
-        significance: as `hardneg.evaluation.measures.significance_table` gives it, of each system against its own baselines.
+        significance: the table of `hardneg.evaluation.measures.significance_table` for each system against its own
+            baselines.
         marks: the same, of every system against the named baselines, one Holm correction over all of them.
         costs: stage, system, version, seconds, devices, device, peak_memory_mib; a row a stage or shard.
         training_costs: system, starts_from, seconds, devices, device_hours: what training, mining and encoding for it

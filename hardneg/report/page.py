@@ -17,11 +17,11 @@ import pandas as pd
 from markupsafe import Markup
 
 from hardneg.evaluation.measure_names import meaning
+from hardneg.report.claims.differences import LEVEL
+from hardneg.report.content import MARKS
 from hardneg.report.files import drawn
-from hardneg.report.findings import LEVEL
 from hardneg.report.graph import BOX_HEIGHT, BOX_WIDTH, layout
 from hardneg.report.material import Item, Material
-from hardneg.report.tables import MARKS
 from hardneg.report.text import (
     best_cells,
     by_system,

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from hardneg.evaluation.measure_names import KNOWN, lower_is_better
-from hardneg.report.findings import LEVEL
+from hardneg.report.claims.differences import LEVEL
+from hardneg.report.content import LOWER
 from hardneg.report.material import Material
-from hardneg.report.tables import LOWER
 
 MISSING = "–"
 

@@ -21,7 +21,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Annotation, Text
 from scipy import stats
 
-from hardneg.report.figures import COLOURS, STYLE, line_styles
+from hardneg.report.figures.style import COLOURS, STYLE, line_styles
 from hardneg.report.items import ITEMS
 from hardneg.report.material import Errors, Material, Movement
 from hardneg.report.text import measures_text

@@ -15,11 +15,12 @@ import pytest
 from made_report import PARTS, K, made, made_material, table
 from scipy import stats
 
-from hardneg.report import findings
-from hardneg.report.findings import Claim, kinds, verdict
+from hardneg.report.claims import differences
+from hardneg.report.claims.kinds import kinds
+from hardneg.report.claims.verdicts import Claim, verdict
+from hardneg.report.content import LOWER, MARKS
 from hardneg.report.items import ITEMS, items, names
 from hardneg.report.material import Compression, Errors, Material
-from hardneg.report.tables import LOWER, MARKS
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_differences_are_tested_by_paired_t_with_holm_over_the_pairs() -> None:
     ids = [str(number) for number in range(40)]
     frames = [pd.DataFrame({"system": name, "query_id": ids, "value": value}) for name, value in values.items()]
     pairs = [("a", "b"), ("c", "a"), ("b", "c")]
-    found = findings.tested(pd.concat(frames), pairs)
+    found = differences.tested(pd.concat(frames), pairs)
     p_values = holm([stats.ttest_rel(values[one], values[two]).pvalue for one, two in pairs])
     for pair, p, each in zip(pairs, p_values, found, strict=True):
         assert (each.system, each.baseline) == pair

@@ -20,10 +20,10 @@ import pytest
 from made_report import made_material
 from matplotlib.figure import Figure
 
+from hardneg.report.content import LOWER, MARKS
 from hardneg.report.graph import BOX_HEIGHT, BOX_WIDTH, layout
 from hardneg.report.material import Examples, Item, Material
 from hardneg.report.page import table, write_report
-from hardneg.report.tables import LOWER, MARKS
 from hardneg.report.text import best_cells, cell_text, duration, measures_text, summary
 
 SYSTEMS = ["bm25", "in<batch>", "star", "adore_$star$"]

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from hardneg.errors import HardnegError
+from hardneg.report.content import LOWER, MARKS
 from hardneg.report.files import DPI, caption, latex, write_files
 from hardneg.report.material import Item
-from hardneg.report.tables import LOWER, MARKS
 
 SIGNS = r"50% of $x_1$ & {a} #1 ~ ^ \ <b> “ü”"
 

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hardneg.data import records
 from hardneg.data.collection import Judgement, Passage, Query
-from hardneg.data.formats import tables
+from hardneg.data.columns import Table
 from hardneg.data.formats.beir import Beir
-from hardneg.data.formats.tables import Files, Table
+from hardneg.data.formats.tables import Files
 from hardneg.errors import HardnegError
 
 NFCORPUS = Path(__file__).parents[3] / "shared" / "data" / "nfcorpus"
@@ -197,7 +198,7 @@ def test_passages_refused(
 
 
 def test_a_quote_never_closed_does_not_swallow_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "LONGEST_CELL", 1000)
+    monkeypatch.setattr(records, "LONGEST_CELL", 1000)
     path = put(tmp_path / "a.csv", "id,text\n1,a\n2," + '"b\n' + "3,c\n" * 1000)
     with pytest.raises(HardnegError, match=r"a\.csv:3\n +found: +field larger than field limit \(1000\)"):
         passages_of(path)

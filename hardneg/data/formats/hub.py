@@ -18,17 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from hardneg.data.collection import Judgement, Passage, Query, judged_queries
-from hardneg.data.formats.tables import (
-    PASSAGES,
-    QRELS,
-    QUERIES,
-    Fields,
-    Table,
-    judgement_of,
-    match_columns,
-    passage_of,
-    query_of,
-)
+from hardneg.data.columns import PASSAGES, QRELS, QUERIES, Fields, Table, match_columns
+from hardneg.data.values import judgement_of, passage_of, query_of
 from hardneg.errors import HardnegError
 
 HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardneg.data.formats.tables import Files, Table
+from hardneg.data.columns import Table
+from hardneg.data.formats.tables import Files
 from hardneg.data.lines import lines
 from hardneg.errors import HardnegError
 

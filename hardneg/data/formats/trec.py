@@ -20,14 +20,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hardneg.data.collection import Judgement, Query
+from hardneg.data.columns import QRELS
 from hardneg.data.lines import grade_of, lines
 from hardneg.errors import HardnegError
 
-QRELS_COLUMNS = {
-    2: ("query", "passage"),
-    3: ("query", "passage", "grade"),
-    4: ("query", "iteration", "passage", "grade"),
-}
 TAG = re.compile(r"<(/?\w+)>")
 LABEL = {"num": re.compile(r"\s*Number\s*:", re.IGNORECASE), "title": re.compile(r"\s*Topic\s*:", re.IGNORECASE)}
 
@@ -115,10 +111,10 @@ def qrels(path: Path) -> Iterator[Judgement]:
     count = None
     for where, line in lines(path):
         columns = line.split()
-        if count is None and len(columns) in QRELS_COLUMNS:
+        if count is None and len(columns) in QRELS.layouts:
             count = len(columns)
         if len(columns) != count:
-            layouts = " or ".join(f"{n}: {' '.join(names)}" for n, names in QRELS_COLUMNS.items() if count in (None, n))
+            layouts = " or ".join(f"{n}: {' '.join(names)}" for n, names in QRELS.layouts.items() if count in (None, n))
             raise HardnegError(
                 "A line of the qrels has a wrong number of columns.",
                 where=where,
@@ -126,5 +122,5 @@ def qrels(path: Path) -> Iterator[Judgement]:
                 expected=layouts if count is None else f"{layouts}, as in the first line",
                 remedy="correct the line; ids cannot hold white space here.",
             )
-        values = dict(zip(QRELS_COLUMNS[len(columns)], columns, strict=True))
+        values = dict(zip(QRELS.layouts[len(columns)], columns, strict=True))
         yield Judgement(values["query"], values["passage"], grade_of(values.get("grade", "1"), where), where)

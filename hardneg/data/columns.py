@@ -1,0 +1,198 @@
+"""Which column holds which field: by the names given, by well-known names, or by position.
+
+Columns are found by the names given for them. Otherwise they are found by well-known names in the header or among the
+keys, in any case, and in files without names by position:
+
+* passages: id, text | id, title, text | id, url, title, text;
+* queries: id, text;
+* qrels: query, passage | query, passage, grade | query, iteration, passage, grade.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import NoReturn
+
+from hardneg.errors import HardnegError
+
+NOT_GRADES = {"iteration", "iter", "q0", "split"}  # further columns that qrels may have
+
+
+@dataclass(frozen=True)
+class Table:
+    """Where the records of one kind lie.
+
+    Attributes:
+        path: a file, a folder of parts, or a pattern with `*`, `?` or `[...]`.
+        columns: for each field the name of its column or key, or in files without names its position from 0; fields
+            not mentioned are found as the module says.
+        header: whether the first line of a text or CSV file names the columns. None: it does when a column is given by
+            name, when all its cells are well-known names, or when those of all necessary fields are among them.
+        width: how many columns each line must have; None: as many as the first.
+    """
+
+    path: Path
+    columns: Mapping[str, str | int] = field(default_factory=dict)
+    header: bool | None = None
+    width: int | None = None
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What a kind of record consists of.
+
+    Attributes:
+        kind: "passages", "queries" or "qrels".
+        names: of each field the well-known names, in lower case, the best first.
+        necessary: fields that every record has.
+        layouts: for each number of columns the fields that a line without header holds.
+    """
+
+    kind: str
+    names: Mapping[str, tuple[str, ...]]
+    necessary: tuple[str, str]
+    layouts: Mapping[int, tuple[str, ...]]
+
+
+PASSAGES = Fields(
+    "passages",
+    {
+        "id": ("_id", "id", "docid", "doc_id", "pid", "passage_id", "docno"),
+        "title": ("title",),
+        "url": ("url",),
+        "text": ("text", "body", "contents", "passage", "content"),
+    },
+    ("id", "text"),
+    {2: ("id", "text"), 3: ("id", "title", "text"), 4: ("id", "url", "title", "text")},
+)
+QUERIES = Fields(
+    "queries",
+    {"id": ("_id", "id", "qid", "query_id", "topic"), "text": ("text", "query", "question", "title")},
+    ("id", "text"),
+    {2: ("id", "text")},
+)
+QRELS = Fields(
+    "qrels",
+    {
+        "query": ("query-id", "query_id", "qid", "query", "topic", "topic_id"),
+        "passage": ("corpus-id", "passage_id", "docid", "doc_id", "pid", "passage", "document_id", "document", "docno"),
+        "grade": ("score", "grade", "relevance", "rel", "label"),
+    },
+    ("query", "passage"),
+    {
+        2: ("query", "passage"),
+        3: ("query", "passage", "grade"),
+        4: ("query", "iteration", "passage", "grade"),
+    },
+)
+
+
+def match_columns(
+    names: Collection[str], table: Table, fields: Fields, where: str, *, all_given: bool = True
+) -> dict[str, str]:
+    """The name of each field's column, where it has one.
+
+    A necessary field must be found, and with `all_given` every field that `columns` gives a name.
+    """
+    given = given_names(table)
+    free = {name.strip().casefold(): name for name in reversed(list(names)) if name not in given.values()}
+    found: dict[str, str] = {}
+    for name, known in sorted(fields.names.items(), key=lambda item: item[0] not in given):  # what the user named first
+        if isinstance(table.columns.get(name), int):
+            continue
+        expected = [given[name]] if name in given else known
+        if name in given:
+            column = given[name] if given[name] in names else None
+        else:
+            column = next((free[each] for each in known if each in free), None)
+        if column is not None:
+            found[name] = column
+        elif name in fields.necessary or (name in given and all_given):
+            missing_column(name, expected, names, fields, where)
+    if "grade" in fields.names and "grade" not in found and not isinstance(table.columns.get("grade"), int):
+        # Without grades every judgement counts as relevant, so that one under another name must not go unseen.
+        used = {*found.values(), *(column for column in table.columns.values() if isinstance(column, str))}
+        left = [name for name in names if name not in used and name.strip().casefold() not in NOT_GRADES]
+        if left:
+            missing_column("grade", fields.names["grade"], left, fields, where)
+    return found
+
+
+def is_header(cells: Collection[str], table: Table, fields: Fields) -> bool:
+    """Whether the first line of a text or CSV file names its columns, as `Table.header` says."""
+    if table.header is not None:
+        return table.header
+    if given_names(table):
+        return True
+    folded = {cell.strip().casefold() for cell in cells}
+    known = set(chain.from_iterable(fields.names.values()))
+    return folded <= known or all(folded.intersection(fields.names[name]) for name in fields.necessary)
+
+
+def header_columns(cells: list[str], table: Table, fields: Fields, where: str) -> dict[str, int]:
+    """The position of each field's column in a file whose first line `cells` names the columns.
+
+    Raises:
+        HardnegError: a necessary or given column is missing.
+    """
+    found = match_columns(cells, table, fields, where)
+    return {name: cells.index(column) for name, column in found.items()} | _given_positions(cells, table, fields, where)
+
+
+def layout_columns(cells: list[str], table: Table, fields: Fields, where: str) -> dict[str, int]:
+    """The position of each field's column in a file without a header, whose first line is `cells`.
+
+    Raises:
+        HardnegError: the number of columns is not a known layout, or a given position does not exist.
+    """
+    if table.columns:
+        for name in fields.necessary:
+            if name not in table.columns:
+                missing_column(name, ["a position from 0"], table.columns, fields, where)
+        return _given_positions(cells, table, fields, where)
+    if len(cells) not in fields.layouts:
+        layouts = " or ".join(f"{count}: {' '.join(names)}" for count, names in fields.layouts.items())
+        wrong_count(cells, f"{layouts}; or a header", fields, where)
+    return {name: index for index, name in enumerate(fields.layouts[len(cells)]) if name in fields.names}
+
+
+def _given_positions(cells: list[str], table: Table, fields: Fields, where: str) -> dict[str, int]:
+    given = {name: column for name, column in table.columns.items() if isinstance(column, int)}
+    for name, index in given.items():
+        if index >= len(cells):
+            wrong_count(
+                cells, f"at least {index + 1}, since {name} is said to be at {index}, counted from 0", fields, where
+            )
+    return given
+
+
+def given_names(table: Table) -> dict[str, str]:
+    """The columns that the user gave by name, by field."""
+    return {name: column for name, column in table.columns.items() if isinstance(column, str)}
+
+
+def missing_column(
+    name: str, expected: Collection[str], names: Collection[str], fields: Fields, where: str
+) -> NoReturn:
+    """Raise the error for a field whose column is not among `names`."""
+    raise HardnegError(
+        f"The {fields.kind} have no column or key for the {name}.",
+        where=where,
+        found=", ".join(names) or "none",
+        expected=" or ".join(expected),
+        remedy=f"name the one that holds it in the configuration (`{name}: ...`); without a header, give its position.",
+    )
+
+
+def wrong_count(cells: list[str], expected: str, fields: Fields, where: str) -> NoReturn:
+    """Raise the error for a line with the wrong number of columns."""
+    raise HardnegError(
+        f"A line of the {fields.kind} has a wrong number of columns.",
+        where=where,
+        found=f"{len(cells)}: {'<tab>'.join(cells)[:80]!r}",
+        expected=expected,
+        remedy="correct the line, or name the columns, or their positions, in the configuration.",
+    )

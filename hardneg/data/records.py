@@ -1,0 +1,239 @@
+"""The records of a table: JSON Lines, tab-separated text, CSV or Parquet, in one file or several."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator
+from itertools import chain, takewhile
+from pathlib import Path
+from typing import Any
+
+from hardneg.data.columns import (
+    PASSAGES,
+    QRELS,
+    Fields,
+    Table,
+    given_names,
+    header_columns,
+    is_header,
+    layout_columns,
+    match_columns,
+    missing_column,
+    wrong_count,
+)
+from hardneg.data.lines import json_lines, lines, raw_lines
+from hardneg.errors import HardnegError, nearest
+
+KINDS = {
+    ".jsonl": "json",
+    ".ndjson": "json",
+    ".tsv": "tabs",
+    ".txt": "tabs",
+    ".csv": "csv",
+    ".parquet": "parquet",
+}
+LONGEST_CELL = 1 << 24  # characters; a quote never closed would otherwise swallow the rest of a CSV file
+ROWS_AT_ONCE = 1_000  # of a Parquet file
+
+
+def parts(path: Path) -> dict[str, Path]:
+    """The files of a table, sorted, by their names in the folder or below the part of a pattern that is fixed.
+
+    Raises:
+        HardnegError: there is none.
+    """
+    if path.is_file():
+        return {path.name: path}
+    if path.is_dir():
+        base = path
+        found = [part for part in path.iterdir() if part.is_file() and not part.name.startswith((".", "_"))]
+    else:
+        base = Path(*takewhile(lambda name: not set("*?[") & set(name), path.parts))
+        found = [] if base == path else [part for part in base.glob(str(path.relative_to(base))) if part.is_file()]
+    if not found:
+        folder = next((above for above in (path, *path.parents) if above.is_dir()), Path())
+        there = sorted(item.name for item in folder.iterdir())
+        guess = nearest(path.name, there)
+        raise HardnegError(
+            "A file of the collection is missing.",
+            where=str(path),
+            found=f"in {folder}: {', '.join(there[:20]) or 'nothing'}{', ...' if len(there) > 20 else ''}",
+            expected="a file, a folder with files, or a pattern that some file matches",
+            remedy=f"put it there, or correct the path{f': {guess}?' if guess else ' in the configuration.'}",
+        )
+    return {part.relative_to(base).as_posix(): part for part in sorted(found)}
+
+
+def kind_of(table: Table, fields: Fields) -> str:
+    """How the files of a table are read, by the ending of their names: "json", "tabs", "csv" or "parquet".
+
+    Raises:
+        HardnegError: an unknown ending of a file of passages, a packed Parquet file, or parts of several kinds.
+    """
+    kinds: dict[str, Path] = {}
+    for path in parts(table.path).values():
+        ending = Path(path.name.removesuffix(".gz")).suffix.lower()
+        # TREC's queries and qrels have all kinds of names, such as qrels.robust04.
+        kind = KINDS.get(ending, None if fields is PASSAGES else "tabs")
+        if kind is None or (kind == "parquet" and path.suffix == ".gz"):
+            raise HardnegError(
+                "The name of a file does not say how to read it.",
+                where=str(path),
+                found=path.name,
+                expected=f"{', '.join(KINDS)}; all but .parquet also with .gz",
+                remedy="convert, unpack or rename the file, or name the parts with a pattern such as parts/*.jsonl.",
+            )
+        kinds[kind] = path
+    if len(kinds) > 1:
+        raise HardnegError(
+            "The parts of a table are of several kinds.",
+            where=str(table.path),
+            found=", ".join(path.name for path in kinds.values()),
+            expected="parts of one kind",
+            remedy="name the parts with a pattern such as parts/*.jsonl.",
+        )
+    return next(iter(kinds))
+
+
+def check(table: Table, fields: Fields) -> None:
+    """Refuse what is wrong with a table before its records are read.
+
+    Raises:
+        HardnegError: no file is there, its kind is unknown, or `columns` cannot be what is meant.
+    """
+    kind, where = kind_of(table, fields), f"{fields.kind}, {table.path}"
+    for name, column in table.columns.items():
+        if name not in fields.names:
+            guess = nearest(name, fields.names)
+            raise HardnegError(
+                f"There is no such field of {fields.kind}.",
+                where=where,
+                found=name,
+                expected=", ".join(fields.names),
+                remedy=f"write {guess}." if guess else "correct or remove it.",
+            )
+        by_name = isinstance(column, str)
+        if kind in ("json", "parquet"):
+            usable, expected = by_name, "a name"
+        elif by_name:
+            usable, expected = table.header is not False, "a position from 0, since the file has no header"
+        else:
+            usable, expected = int(column) >= 0, "a name, or a position from 0"
+        if usable:
+            continue
+        raise HardnegError(
+            f"A column of the {fields.kind} cannot be found like this.",
+            where=where,
+            found=f"{name}: {column}",
+            expected=expected,
+            remedy="correct it.",
+        )
+
+
+def records(table: Table, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The values of each record by field, as the file has them, after its place; absent fields are left out.
+
+    Raises:
+        HardnegError: a file or line that cannot be read, a missing column, or a wrong number of columns.
+    """
+    kind, paths = kind_of(table, fields), parts(table.path).values()
+    if kind == "json":
+        yield from _json_records(paths, table, fields)
+        return
+    for path in paths:
+        if kind == "parquet":
+            yield from _parquet_records(path, table, fields)
+        else:
+            rows = _csv_rows(path) if kind == "csv" else _tab_rows(path, fields)
+            yield from _cell_records(rows, table, fields)
+
+
+def _json_records(paths: Iterable[Path], table: Table, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
+    given = given_names(table)
+    unseen = set(given.values())
+    keys: tuple[str, ...] | None = None
+    where, found = "", {}
+    for path in paths:
+        for where, record in json_lines(path):
+            if keys != (present := tuple(record)):  # nearly always those of the record before
+                keys, found = present, match_columns(present, table, fields, where, all_given=False)
+                unseen.difference_update(present)
+            yield where, {name: record[key] for name, key in found.items()}
+    for name, column in given.items():
+        if where and column in unseen:
+            missing_column(name, [column], keys or (), fields, f"{table.path}, in every record")
+
+
+def _parquet_records(path: Path, table: Table, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
+    import pyarrow as pa  # here, so that a plan that only names files starts without it
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+            found = match_columns(file.schema_arrow.names, table, fields, str(path))
+            for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(found.values()), use_threads=False):
+                columns = [batch.column(column).to_pylist() for column in found.values()]
+                for values in zip(*columns, strict=True):
+                    number += 1
+                    yield f"{path}, row {number}", dict(zip(found, values, strict=True))
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as fault:
+        raise HardnegError(
+            "A Parquet file cannot be read.",
+            where=f"{path}, after row {number}",
+            found=str(fault),
+            remedy="check its permissions, or get the file again if it is damaged or cut short.",
+        ) from None
+
+
+def _tab_rows(path: Path, fields: Fields) -> Iterator[tuple[str, list[str]]]:
+    for where, line in lines(path):
+        yield where, line.split() if fields is QRELS and "\t" not in line else line.split("\t")
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    csv.field_size_limit(LONGEST_CELL)
+    reader = csv.reader((line for _, line in raw_lines(path)), strict=True)
+    while True:
+        where = f"{path}:{reader.line_num + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as fault:
+            raise HardnegError(
+                "A record is not valid CSV.",
+                where=where,
+                found=str(fault),
+                expected=f"quotes that are closed, doubled inside, and at most {LONGEST_CELL:,} characters a cell",
+                remedy="mend the record that starts there.",
+            ) from None
+        if cells is None:
+            return
+        if any(map(str.strip, cells)):
+            yield where, cells
+
+
+def _cell_records(
+    rows: Iterator[tuple[str, list[str]]], table: Table, fields: Fields
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    place, first = next(rows, ("", []))
+    if not first:
+        return
+    header = is_header(first, table, fields)
+    at = header_columns(first, table, fields, place) if header else layout_columns(first, table, fields, place)
+    width = table.width or len(first)
+    for where, cells in chain([(place, first)], rows):
+        if len(cells) != width:
+            wrong_count(cells, str(width) if table.width else f"{width}, as in the first line", fields, where)
+        if header:
+            header = False
+        else:
+            yield where, {name: cells[index] for name, index in at.items()}
+
+
+def as_trec(table: Table, fields: Fields) -> bool:
+    """Whether a table is text without header whose columns nobody named: what TREC's files are."""
+    if kind_of(table, fields) != "tabs" or table.columns or table.header or table.width:
+        return False
+    rows = _tab_rows(next(iter(parts(table.path).values())), fields)
+    _, first = next(rows, ("", [""]))
+    return not is_header(first, table, fields)

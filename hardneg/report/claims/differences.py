@@ -1,0 +1,55 @@
+"""Tested differences between two systems."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+LEVEL = 0.05
+
+
+class Difference(NamedTuple):
+    """Means of a system and of its baseline, and the corrected p-value of the paired t-test between them."""
+
+    system: str
+    baseline: str
+    value: float
+    other: float
+    p: float
+
+    @property
+    def higher(self) -> bool:
+        """The system's mean is significantly the higher one."""
+        return self.value > self.other and self.p < LEVEL
+
+    @property
+    def lower(self) -> bool:
+        """The system's mean is significantly the lower one."""
+        return self.value < self.other and self.p < LEVEL
+
+    def text(self, digits: int = 4) -> str:
+        """Both means and the test."""
+        p = "p < 0.0001" if self.p < 0.0001 else f"p = {self.p:.4f}"
+        certainty = p if self.p < LEVEL else f"{p}, not significant"
+        return f"{self.system} {self.value:.{digits}f} against {self.baseline} {self.other:.{digits}f} ({certainty})"
+
+
+def tested(per_query: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[Difference]:
+    """Test pairs of systems (methods 2.5), with Holm's correction over these pairs.
+
+    Args:
+        per_query: system, query_id, value.
+        pairs: (system, baseline), each scored on the same queries.
+    """
+    from hardneg.evaluation.measures import significance_table
+
+    if not pairs:
+        return []
+    means = per_query.groupby("system")["value"].mean()
+    # Here the t-test decides: no random signs are drawn.
+    tests = significance_table(per_query.assign(split="", measure=""), pairs, resamples=0)
+    return [
+        Difference(*pair, means[pair[0]], means[pair[1]], p) for pair, p in zip(pairs, tests["p_t_holm"], strict=True)
+    ]

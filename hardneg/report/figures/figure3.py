@@ -1,0 +1,128 @@
+"""Figure 3: the distribution of pairwise errors over queries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from hardneg.report.claims.kinds import of_kind
+from hardneg.report.claims.verdicts import Claim, verdict
+from hardneg.report.content import Content
+from hardneg.report.figures.panels import legend, panels_of
+from hardneg.report.figures.style import (
+    ORANGE,
+    line_styles,
+    styled,
+)
+from hardneg.report.material import Errors, Material
+
+_HARDEST = 0.05
+
+
+def figure3(material: Material, errors: Errors) -> Content:
+    """How pairwise errors are spread over queries, and how much the hardest hold."""
+    by_query = errors.rows.groupby(["system", "query"], sort=False)["errors"].sum()
+    systems = list(by_query.index.get_level_values("system").unique())
+    shares = pd.DataFrame([_shares(system, by_query[system], errors.hard) for system in systems])
+    shares.columns = pd.Index(
+        [
+            "system",
+            f"queries with more than {errors.hard:,} errors, %",
+            "their share of all errors, %",
+            "share of the hardest 5%, %",
+        ]
+    )
+    random = sorted(
+        (system for system in of_kind(material, "random") if system in systems),
+        key=lambda system: system not in set(material.systems.query("source == 'random'")["system"]),
+    )
+    claims = []
+    for row in shares[shares["system"].isin(random[:1])].itertuples(index=False):
+        text = (
+            f"of the errors of {row[0]}, trained with random negatives, {row[2]:.1f}% come from the {row[1]:.1f}% of "
+            f"queries with more than {errors.hard:,} errors, and {row[3]:.1f}% from the hardest 5%"
+        )
+        claims.append(Claim(bool(row[3] > 50), text))
+    panel = (
+        f"Above: queries by the errors of {random[0]} (bins of equal width in the logarithm; no errors: left). "
+        if random
+        else ""
+    )
+    note = "A few queries are taken to dominate where the hardest 5% hold more than half."
+    return {
+        "caption": f"Pairwise errors a query on {material.analysis_split} of {material.dataset}, "
+        f"{errors.rows['query'].nunique():,} queries. {panel}Lines: share of a system's errors held by its hardest "
+        f"queries (grey: 5%); hard: more than {errors.hard:,} errors.",
+        "paper": "Difficult queries contribute a surprising share of the total pairwise errors of Rand Neg on MS MARCO "
+        "Dev Passage.",
+        "here": verdict(claims, note, "no system is trained with random negatives"),
+        "table": shares,
+        "digits": dict.fromkeys(shares.columns[1:], 1),
+        "figure": partial(
+            _draw_errors,
+            {system: by_query[system].to_numpy() for system in systems},
+            random[0] if random else None,
+            line_styles(material),
+            errors.hard,
+        ),
+    }
+
+
+def _shares(system: str, errors: pd.Series, hard: int) -> tuple[str, float, float, float]:
+    """Percent of queries that are hard, and of errors that these hold, and that the hardest 5% of queries hold."""
+    hardest = errors.nlargest(max(1, round(_HARDEST * len(errors))))
+    total = max(int(errors.sum()), 1)
+    difficult = errors[errors > hard]
+    return system, 100 * len(difficult) / len(errors), 100 * difficult.sum() / total, 100 * hardest.sum() / total
+
+
+@styled
+def _draw_errors(
+    errors: Mapping[str, npt.NDArray[np.int64]], random: str | None, styles: Mapping[str, dict[str, Any]], hard: int
+) -> Figure:
+    figure, axes = panels_of(2 if random else 1)
+    if random:
+        _histogram(axes[0], errors[random], random, hard)
+    panel = axes[-1]
+    for system, found in errors.items():
+        queries, share = _concentration(found)
+        panel.plot(queries, share, label=system, **styles[system])
+    panel.axvline(100 * _HARDEST, color="#999999", linewidth=0.6, zorder=0)
+    panel.set_xscale("log")
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    panel.set_ylim(0, 102)
+    panel.set_xlabel("hardest queries, % (logarithmic)")
+    panel.set_ylabel("share of errors, %")
+    legend(figure, [panel])
+    return figure
+
+
+def _histogram(panel: Axes, errors: npt.NDArray[np.int64], system: str, hard: int) -> None:
+    """Queries by errors; the errors' axis is logarithmic from 1 on, 0 has a bin of its own."""
+    top = max(int(errors.max()), 2)
+    edges = np.unique(np.concatenate([[0], np.ceil(np.geomspace(1, top + 1, 4 * len(str(top)) + 1))]))
+    panel.hist(errors, bins=list(edges), color=ORANGE, edgecolor="white", linewidth=0.4)
+    if hard < top:
+        panel.axvline(hard, color="#333333", linewidth=0.8, linestyle="--")
+        panel.annotate("hard", (hard, 1), (3, -2), ("data", "axes fraction"), "offset points", va="top", fontsize=7)
+    panel.set_xscale("symlog", linthresh=1, linscale=0.4)
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.set_xlim(0, edges[-1])
+    panel.set_xlabel(f"pairwise errors a query, {system} (logarithmic)")
+    panel.set_ylabel("queries")
+
+
+def _concentration(errors: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Percent of queries, hardest first, and percent of all errors they hold, at up to 200 places."""
+    held = np.cumsum(np.sort(errors)[::-1])
+    places = np.unique(np.geomspace(1, len(held), 200).round().astype(np.int64))
+    return 100 * places / len(held), 100 * held[places - 1] / max(int(held[-1]), 1)

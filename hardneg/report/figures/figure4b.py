@@ -1,0 +1,68 @@
+"""Figure 4b: effectiveness during training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import pandas as pd
+
+from hardneg.report.claims.kinds import starts
+from hardneg.report.claims.values import queries_of
+from hardneg.report.claims.verdicts import UNTESTED, Claim, verdict
+from hardneg.report.content import Content
+from hardneg.report.figures.steps import draw_steps
+from hardneg.report.figures.style import (
+    families,
+    line_styles,
+)
+from hardneg.report.material import Material
+
+
+def figure4b(material: Material, trajectory: pd.DataFrame) -> Content:
+    """Effectiveness over training, by kind of negatives."""
+    known = list(dict.fromkeys(trajectory["name"]))
+    measure = material.main_measure if material.main_measure in known else known[0]
+    rows = trajectory[trajectory["name"] == measure].sort_values("step", kind="stable")
+    kind = families(material)
+    named = {name: f"{name} ({kind[name]})" for name in rows["system"].unique()}
+    return {
+        "caption": f"{measure} on {material.analysis_split} of {material.dataset}, mean over "
+        f"{queries_of(material, material.analysis_split):,} queries, while query encoders train on fixed passage "
+        "vectors, by kind of negatives. Dynamic: the live index, every pair alike; ADORE: lambda-weighted.",
+        "paper": "On MS MARCO, starting from BM25 Neg, dynamic hard negatives steadily improve the ranking; static "
+        "ones with a periodic refresh fluctuate and are most of the time significantly below random negatives, which "
+        "decrease it.",
+        "here": verdict(
+            _trajectory_claims(material, rows, kind), UNTESTED, "no training with these negatives was looked at twice"
+        ),
+        "figure": partial(
+            draw_steps, [(rows, f"{measure}, {material.analysis_split}", "linear")], line_styles(material), named
+        ),
+    }
+
+
+def _trajectory_claims(material: Material, rows: pd.DataFrame, kind: Mapping[str, str]) -> list[Claim]:
+    """Figure 4b's claims, among systems that start from the same one."""
+    lines = rows.pivot(index="step", columns="system", values="value")
+    begun = starts(material)
+    claims = []
+    for system, line in ((str(name), line.dropna()) for name, line in lines.items()):
+        if len(line) < 2:
+            continue
+        ends = f"{system} ({kind[system]}) goes from {line.iloc[0]:.4f} to {line.iloc[-1]:.4f}"
+        if kind[system] in ("dynamic", "ADORE"):
+            above = int((line.iloc[1:] > line.iloc[0]).sum())
+            numbers = f"{ends}, above its start at {above} of {len(line) - 1} looks"
+            claims.append(Claim(bool(line.iloc[-1] > line.iloc[0]) and above == len(line) - 1, numbers))
+        elif kind[system] == "random":
+            claims.append(Claim(bool(line.iloc[-1] < line.iloc[0]), ends))
+        elif kind[system] == "static hard":
+            for other in map(str, lines):
+                if kind[other] != "random" or begun.get(other) != begun.get(system):
+                    continue
+                both = lines[[system, other]].dropna().iloc[1:]
+                below = int((both[system] < both[other]).sum())
+                numbers = f"{system} (static hard) is below {other} (random) at {below} of {len(both)} looks"
+                claims.append(Claim(2 * below > len(both), numbers))
+    return claims

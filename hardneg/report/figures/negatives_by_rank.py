@@ -1,0 +1,97 @@
+"""Mined negatives by rank: score margins and likely false negatives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from hardneg.report.content import Content
+from hardneg.report.figures.panels import legend, panels_of, say_if_empty
+from hardneg.report.figures.style import (
+    line_styles,
+    styled,
+)
+from hardneg.report.material import Material, Negatives
+
+_BY_RANK = ("system", "first", "last", "margin_q25", "margin_median", "margin_q75", "likely_false")
+
+
+def negatives_by_rank(material: Material, found: Negatives) -> Content:
+    """Scores of mined candidates against the judged passage's, and likely false negatives, by rank."""
+    # Where nothing was mined the table has no columns.
+    rows = found.by_rank.reindex(columns=list(_BY_RANK))
+    edges = rows[["first", "last"]].drop_duplicates().sort_values("first")
+    buckets = [f"{first}" if first == last else f"{first}–{last}" for first, last in edges.itertuples(index=False)]
+    rows = rows.assign(place=rows["first"].map({first: place for place, first in enumerate(edges["first"])}))
+    band = {"margin_q25": "low", "margin_median": "value", "margin_q75": "high"}
+    panels = [
+        (rows.rename(columns=band)[["system", "place", *band.values()]], "score minus that of\nthe judged passage")
+    ]
+    likely = rows.dropna(subset=["likely_false"])
+    if len(likely):
+        panels.append(
+            (likely[["system", "place"]].assign(value=100 * likely["likely_false"]), "likely false\nnegatives, %")
+        )
+    above = rows[rows["margin_median"] > 0]
+    said = "In no bucket does the median candidate score above the query's best judged passage."
+    if rows.empty:
+        said = "No system mined a ranking."
+    elif len(above):
+        ranks = ", ".join(
+            f"{system} to rank {last:,}" for system, last in above.groupby("system", sort=False)["last"].max().items()
+        )
+        said = f"The median candidate scores above the query's best judged passage: {ranks}."
+    if len(likely):
+        ends = likely.sort_values("place").groupby("system", sort=False)["likely_false"].agg(["first", "last"])
+        said += " Likely false negatives, first and last ranks: " + ", ".join(
+            f"{system} {first:.1%} and {last:.1%}" for system, first, last in ends.itertuples(name=None)
+        )
+        said += "."
+    judge = (
+        f" Below: share of candidates that {found.teacher} scores above the query's best judged passage."
+        if len(likely)
+        else ""
+    )
+    return {
+        "caption": f"Mined candidates of the training queries of {material.dataset} by rank: their score minus that of "
+        f"the query's best judged passage, where the ranking has one (median; band: quartiles).{judge}",
+        "here": said,
+        "figure": partial(_draw_bands, panels, buckets, "rank in the mined ranking", line_styles(material)),
+    }
+
+
+@styled
+def _draw_bands(
+    panels: Sequence[tuple[pd.DataFrame, str]], buckets: Sequence[str], label: str, styles: Mapping[str, dict[str, Any]]
+) -> Figure:
+    """A line a system over buckets, with a band where there is one.
+
+    Args:
+        panels: system, place (of the bucket), value, low and high where a band is drawn; and the y axis's name.
+        buckets: what they are called.
+        label: of the x axis.
+        styles: as `line_styles` gives them.
+    """
+    figure, axes = panels_of(len(panels))
+    for panel, (rows, name) in zip(axes, panels, strict=True):
+        for system, line in rows.groupby("system", sort=False):
+            panel.plot(line["place"], line["value"], marker="o", markersize=3, label=system, **styles[str(system)])
+            if "low" in line:
+                panel.fill_between(
+                    line["place"],
+                    line["low"],
+                    line["high"],
+                    color=styles[str(system)]["color"],
+                    alpha=0.18,
+                    linewidth=0,
+                )
+        say_if_empty(panel, rows)
+        panel.set_ylabel(name)
+        panel.set_xticks(range(len(buckets)), buckets, rotation=30)
+    axes[-1].set_xlabel(label)
+    legend(figure, axes)
+    return figure

@@ -1,0 +1,43 @@
+"""Judged and likely positives among the negatives."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from hardneg.report.content import LOWER, Content
+from hardneg.report.material import Material, Negatives
+
+
+def negatives(material: Material, found: Negatives) -> Content:
+    """Judged positives among what was mined and met in the batch, and likely false negatives, by system."""
+    rows = found.systems
+    names = {
+        "system": "system",
+        "mined": "ranking mined",
+        "mined_hits": "hits mined",
+        "mined_judged_positives": "judged relevant, removed",
+        "candidates": "candidates kept",
+        "likely_false_share": f"likely false, %{LOWER}",
+        "in_batch_pairs": "in-batch pairs",
+        "in_batch_judged": "in-batch judged relevant, masked",
+    }
+    table = rows[list(names)].rename(columns=names)
+    table[names["likely_false_share"]] = 100 * pd.to_numeric(rows["likely_false_share"])
+    counts = [names[key] for key in ("mined_hits", "mined_judged_positives", "candidates")]
+    counts += [names[key] for key in ("in_batch_pairs", "in_batch_judged")]
+    table[counts] = table[counts].apply(pd.to_numeric).astype("Int64")
+    judge = f"that {found.teacher} scores above the query's best judged passage" if found.teacher else "not looked for"
+    mined, batch = (pd.to_numeric(rows[key]).sum() for key in ("mined_judged_positives", "in_batch_judged"))
+    worst = pd.to_numeric(rows.set_index("system")["likely_false_share"]).dropna()
+    most = (
+        f" The largest share of likely false negatives has {worst.idxmax()}: {worst.max():.1%}." if len(worst) else ""
+    )
+    return {
+        "caption": f"Negatives of the training queries of {material.dataset}: hits of the mined ranking, those judged "
+        f"relevant (removed), candidates kept; likely false: candidates {judge}; (query, passage) pairs met in the "
+        f"batch, and those judged relevant (masked). {LOWER.strip()}: lower is better.",
+        "here": f"{mined:,.0f} judged passages among mined hits and {batch:,.0f} among in-batch pairs would have been "
+        f"trained on as negatives.{most}",
+        "table": table,
+        "digits": {names["likely_false_share"]: 1},
+    }
