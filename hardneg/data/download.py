@@ -11,43 +11,32 @@ Nothing that is already there is ever overwritten: a file that differs is refuse
 
 from __future__ import annotations
 
-import filecmp
 import functools
-import gzip
 import hashlib
 import json
 import os
 import re
-import shutil
-import stat
-import tarfile
 import time
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path, PureWindowsPath
-from typing import IO, Any, cast
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 from urllib3.exceptions import HTTPError
 
+from hardneg.data.archives import ARCHIVES, PART, UNPACKED_LIMIT, BadArchive, in_the_way, unpack
 from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import cached_digest, write_json, writer_lock
 from hardneg.stages.progress import Progress
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
-PART = ".part"
 RECEIPTS = ".downloads.json"
 DIGESTS = ".digests.json"
 CHUNK = 1 << 16  # bytes; what a broken connection may lose
-UNPACKED_LIMIT = 256 << 30  # bytes
 PATIENCE = 86_400.0  # seconds that a second process waits for the first
 LONGEST_WAIT = 60.0  # seconds between two attempts
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that may be others a moment later
-DAMAGE = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -143,11 +132,11 @@ def fetch(
             with Progress(f"download {remote.name}", remote.size, "bytes", progress, done=begun) as bar:
                 _download(remote, part, bar, attempts, timeout, wait)
         elif (wrong := _difference(target, remote)) is not None:
-            raise _in_the_way(target, *wrong)
+            raise in_the_way(target, *wrong)
         if remote.archive:
             try:
                 files = unpack(source, folder, limit=limit)
-            except _BadArchive:
+            except BadArchive:
                 _discard(part)
                 raise
         else:
@@ -170,18 +159,8 @@ def _fetched(remote: Remote, folder: Path) -> list[Path] | None:
         return None
     for path, digest in files.items():
         if (found := cached_digest(path, folder / DIGESTS)) != digest:
-            raise _in_the_way(path, f"sha256 {found}", f"sha256 {digest}")
+            raise in_the_way(path, f"sha256 {found}", f"sha256 {digest}")
     return list(files)
-
-
-def _in_the_way(path: Path, found: str, expected: str) -> HardnegError:
-    return HardnegError(
-        "A file is there already, and is another than the one to be downloaded.",
-        where=str(path),
-        found=found,
-        expected=expected,
-        remedy="delete or move it, then run the same command: it is downloaded anew.",
-    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -216,10 +195,6 @@ def _difference(path: Path, remote: Remote) -> tuple[str, str] | None:
             if found != expected.lower():
                 return f"{algorithm} {found}", f"{algorithm} {expected}"
     return None
-
-
-class _BadArchive(HardnegError):
-    """An archive that is damaged or unsafe, so that nobody wants to keep it."""
 
 
 class _Interrupted(Exception):
@@ -396,98 +371,3 @@ def _reason(fault: BaseException) -> str:
     while inner := fault.__cause__ or next((cause for cause in fault.args if isinstance(cause, BaseException)), None):
         fault = inner
     return getattr(fault, "strerror", None) or str(fault) or type(fault).__name__
-
-
-@dataclass(frozen=True)
-class _Member:
-    """A member of an archive: its name, its size in bytes, whether it is a file or folder, how to unpack it."""
-
-    name: str
-    size: int
-    ordinary: bool
-    extract: Callable[..., object]
-
-
-def _zip_members(archive: Path) -> Iterator[_Member]:
-    with zipfile.ZipFile(archive) as opened:
-        for info in opened.infolist():
-            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the packer had none
-            ordinary = kind in (0, stat.S_IFREG, stat.S_IFDIR)
-            yield _Member(info.filename, info.file_size, ordinary, functools.partial(opened.extract, info))
-
-
-def _tar_members(archive: Path, packed: bool) -> Iterator[_Member]:
-    with (
-        cast(IO[bytes], gzip.open(archive) if packed else archive.open("rb")) as stream,
-        tarfile.open(fileobj=stream, mode="r:") as opened,
-    ):
-        for info in opened:
-            extract = functools.partial(opened.extract, info, filter="data")
-            yield _Member(info.name, info.size, info.isreg() or info.isdir(), extract)
-        if stream.tell() < opened.offset + tarfile.BLOCKSIZE:
-            raise tarfile.ReadError("no end mark")  # tarfile itself takes this for the end
-        while stream.read(CHUNK):  # gzip checks the whole when its end is read
-            pass
-
-
-def unpack(archive: Path, folder: Path, *, limit: int = UNPACKED_LIMIT) -> list[Path]:
-    """Unpack a zip or tar archive into a folder; its files appear there whole, and only if all of it is good.
-
-    Args:
-        archive: its name says its kind (`ARCHIVES`, perhaps with `.part` after it).
-        folder: where its files go. Those that are there already with the same content stay.
-        limit: bytes that it may unpack to.
-
-    Returns:
-        The unpacked files in the order of their paths.
-
-    Raises:
-        HardnegError: the archive is damaged, unpacks to more than `limit`, or has a member that is a link, a device,
-            or lies outside the folder; or a different file is in the way.
-        OSError: the folder cannot be written, or the disk is full.
-    """
-    name = archive.name.removesuffix(PART)
-    members = _zip_members(archive) if name.endswith(".zip") else _tar_members(archive, not name.endswith(".tar"))
-    staging = folder / f".{name}.unpacking"
-    shutil.rmtree(staging, ignore_errors=True)  # left by a process that was killed
-    staging.mkdir()
-    where, total = name, 0
-    try:
-        for member in members:
-            where = f"{name}, member {member.name!r}"
-            path = PureWindowsPath(member.name)  # takes / and \ for separators, and knows drives
-            if path.anchor or ".." in path.parts or "\\" in member.name or not member.ordinary:
-                raise _BadArchive(
-                    "An archive is not safe to unpack; nothing of it was.",
-                    where=where,
-                    found="a place outside the folder" if member.ordinary else "a link or device",
-                    expected="files and folders with relative names",
-                    remedy="get the collection from its publisher; or unpack it yourself if you trust it.",
-                )
-            total += member.size
-            if total > limit:
-                raise _BadArchive(
-                    "An archive unpacks to more than is allowed; nothing of it was.",
-                    where=where,
-                    found=f"{total:,} bytes or more",
-                    expected=f"at most {limit:,} bytes",
-                    remedy="unpack it yourself if you trust it.",
-                )
-            member.extract(path=staging)
-        found = sorted(path.relative_to(staging) for path in staging.rglob("*") if path.is_file())
-        for file in found:
-            if (folder / file).exists() and not filecmp.cmp(staging / file, folder / file, shallow=False):
-                raise _in_the_way(folder / file, "other content", f"as in {name}")
-        for file in found:
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            (staging / file).replace(folder / file)
-    except DAMAGE as fault:
-        raise _BadArchive(
-            "An archive is damaged; nothing of it was unpacked.",
-            where=where,
-            found=str(fault) or type(fault).__name__,
-            remedy="download it again; if that does not help, its publisher has to mend it.",
-        ) from fault
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return [folder / file for file in found]
