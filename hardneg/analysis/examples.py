@@ -1,4 +1,4 @@
-"""Queries that one system wins or loses most against another, with the passages that decide it."""
+"""Queries that one system wins or loses by the largest margin against another, with the passages that explain it."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def examples(
     count: int,
     relevant_grade: int,
 ) -> dict[str, Any]:
-    """The queries with the largest wins and losses of `chosen` over `baseline`, for the report.
+    """The queries on which `chosen` wins or loses most against `baseline`, for the report.
 
     Args:
         collection: the prepared collection.
         split: the split of the values and runs.
-        per_query: system, query_id and value, of one measure.
+        per_query: system, query_id and value, for one measure.
         runs: each system's run stage, or its `run.<split>.parquet`.
-        chosen: a system.
-        baseline: another.
-        count: how many queries: half wins, half losses, of equal ones the first; fewer where there are fewer.
-        relevant_grade: the lowest that counts as relevant.
+        chosen: the system to explain.
+        baseline: the system it is compared with.
+        count: the number of queries, half wins and half losses. Ties go to the earlier query. There may be fewer.
+        relevant_grade: the lowest grade that counts as relevant.
 
     Returns:
         JSON types only:
@@ -47,14 +47,14 @@ def examples(
             {"passages": {id: {"title", "text"}},  # texts cut at 400 characters
              "queries": [{"query_id", "text",
                           "values": {system: value},
-                          "relevant": [{"id", "ranks": {system: rank, or None where it was not found}}],
+                          "relevant": [{"id", "ranks": {system: rank, or None if not retrieved}}],
                           "above": {chosen and baseline: [{"id", "rank", "judged"}]}}]}
 
-        Wins come first, each kind from the largest on. `above` holds up to 5 passages that stand above the first
-        relevant one, and whether they are judged.
+        Wins come before losses, the largest first. `above` holds up to 5 passages ranked above the first relevant
+        one, and says whether each is judged.
     """
-    asked = pq.read_table(collection.path(f"queries.{split}.parquet"), columns=["query_id", "text"]).to_pandas()
-    values = per_query.pivot(index="query_id", columns="system", values="value").reindex(asked["query_id"])
+    queries = pq.read_table(collection.path(f"queries.{split}.parquet"), columns=["query_id", "text"]).to_pandas()
+    values = per_query.pivot(index="query_id", columns="system", values="value").reindex(queries["query_id"])
     shown = _extremes((values[chosen] - values[baseline]).to_numpy(), count)
     judged = _of_queries(collection.path(f"qrels.{split}.parquet"), shown, "grade")
     hits = {system: _of_queries(_path(run, split), shown, "rank") for system, run in runs.items()}
@@ -69,34 +69,37 @@ def examples(
     wanted = {passage for query in shown for part in (relevant[query], *above[query].values()) for passage in part}
     passages = _passages(collection.path("passages.parquet"), np.array(sorted(wanted), np.int64))
     ids = {position: passage["passage_id"] for position, passage in passages.items()}
+
+    def entry(query: int) -> dict[str, Any]:
+        return {
+            **queries.iloc[query].to_dict(),
+            "values": values.iloc[query].dropna().to_dict(),
+            "relevant": [
+                {"id": ids[passage], "ranks": {system: found[query].get(passage) for system, found in hits.items()}}
+                for passage in relevant[query]
+            ],
+            "above": {
+                system: [
+                    {"id": ids[passage], "rank": rank, "judged": passage in judged[query]}
+                    for passage, rank in found.items()
+                ]
+                for system, found in above[query].items()
+            },
+        }
+
+    return {"passages": _texts(passages), "queries": [entry(query) for query in shown]}
+
+
+def _texts(passages: Mapping[int, Mapping[str, str]]) -> dict[str, dict[str, str]]:
+    """Title and shortened text of passages, by id."""
     return {
-        "passages": {
-            passage["passage_id"]: {"title": passage["title"], "text": passage["text"][:CHARACTERS]}
-            for passage in passages.values()
-        },
-        "queries": [
-            {
-                **asked.iloc[query].to_dict(),
-                "values": values.iloc[query].dropna().to_dict(),
-                "relevant": [
-                    {"id": ids[passage], "ranks": {system: found[query].get(passage) for system, found in hits.items()}}
-                    for passage in relevant[query]
-                ],
-                "above": {
-                    system: [
-                        {"id": ids[passage], "rank": rank, "judged": passage in judged[query]}
-                        for passage, rank in found.items()
-                    ]
-                    for system, found in above[query].items()
-                },
-            }
-            for query in shown
-        ],
+        passage["passage_id"]: {"title": passage["title"], "text": passage["text"][:CHARACTERS]}
+        for passage in passages.values()
     }
 
 
 def _extremes(difference: npt.NDArray[np.float64], count: int) -> list[int]:
-    """The places of the greatest values above 0, then those of the least below 0, half of `count` each."""
+    """Positions of the largest positive values, then of the most negative ones, each up to half of `count`."""
     wins, losses = np.argsort(-difference, kind="stable"), np.argsort(difference, kind="stable")
     return [
         *wins[difference[wins] > 0][: (count + 1) // 2].tolist(),
@@ -109,7 +112,7 @@ def _path(run: Artifact | Path, split: str) -> Path:
 
 
 def _of_queries(path: Path, queries: Sequence[int], column: str) -> dict[int, dict[int, int]]:
-    """For each of some queries, a column's value by passage, in the order of the file."""
+    """For each given query, the values of a column by passage, in file order."""
     table = pq.read_table(path, columns=["query", "passage", column], filters=pc.field("query").isin(queries))
     values: dict[int, dict[int, int]] = {query: {} for query in queries}
     for query, passage, value in zip(*(part.to_pylist() for part in table.columns), strict=True):
@@ -118,20 +121,20 @@ def _of_queries(path: Path, queries: Sequence[int], column: str) -> dict[int, di
 
 
 def _above(ranks: Mapping[int, int], relevant: Sequence[int]) -> dict[int, int]:
-    """The first passages of a ranking, up to a relevant one, with their ranks."""
+    """The passages ranked above the first relevant one, at most `ABOVE`, with their ranks."""
     before = itertools.takewhile(lambda hit: hit[0] not in relevant, ranks.items())
     return dict(itertools.islice(before, ABOVE))
 
 
 def _passages(path: Path, positions: npt.NDArray[np.int64]) -> dict[int, dict[str, str]]:
-    """Id, title and text of passages by position; only row groups that hold one are read."""
+    """Id, title and text of passages by position. Reads only the row groups that hold one of them."""
     file, start = pq.ParquetFile(path), 0
     rows: dict[int, dict[str, str]] = {}
     for number in range(file.num_row_groups):
         end = start + file.metadata.row_group(number).num_rows
-        mine = positions[(start <= positions) & (positions < end)]
-        if len(mine):
-            table = file.read_row_group(number, ["passage_id", "title", "text"]).take(mine - start)
-            rows |= zip(mine.tolist(), table.to_pylist(), strict=True)
+        inside = positions[(start <= positions) & (positions < end)]
+        if len(inside):
+            table = file.read_row_group(number, ["passage_id", "title", "text"]).take(inside - start)
+            rows |= zip(inside.tolist(), table.to_pylist(), strict=True)
         start = end
     return rows

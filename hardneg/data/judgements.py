@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -44,6 +43,24 @@ class Judgements:
         found = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
         return np.asarray(self.keys[found] == wanted)
 
+    def grades_of(self, query: np.ndarray, passage: np.ndarray) -> np.ndarray:
+        """Judged grades of (query, passage) pairs: int64, of the shape both broadcast to; 0 where not judged relevant."""
+        wanted = query.astype(np.int64) * self.passages + passage
+        if not len(self.keys):
+            return np.zeros(wanted.shape, np.int64)
+        found = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
+        return np.where(self.keys[found] == wanted, self.grades[found], 0)
+
+    def table(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All relevant passages of some queries, ascending, and their grades: int64 [n, P]; -1 and 0 beyond."""
+        first = self.offsets[queries]
+        counts = self.offsets[queries + 1] - first
+        columns = np.arange(int(counts.max(initial=0)))
+        there = columns < counts[:, None]
+        entries = np.where(there, first[:, None] + columns, 0)
+        passages = np.where(there, self.keys[entries] - queries[:, None] * self.passages, -1)
+        return passages, np.where(there, self.grades[entries], 0)
+
     def of(self, query: int) -> tuple[np.ndarray, np.ndarray]:
         """Passage positions int64 [p] in ascending order, and their grades int64 [p]."""
         rows = slice(self.offsets[query], self.offsets[query + 1])
@@ -52,10 +69,3 @@ class Judgements:
     def with_positives(self) -> np.ndarray:
         """Positions of the queries that have a positive: int64, ascending."""
         return np.flatnonzero(np.diff(self.offsets) > 0)
-
-    def draw(self, queries: Sequence[int] | np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One positive a query, uniformly: int64 [len(queries)]. Every query must have one."""
-        chosen = np.asarray(queries)
-        counts = self.offsets[chosen + 1] - self.offsets[chosen]
-        at = self.offsets[chosen] + (rng.random(len(chosen)) * counts).astype(np.int64)
-        return np.asarray(self.keys[at] - chosen * self.passages)
