@@ -206,17 +206,17 @@ CONFIG = [
     Case(
         "steps and epochs",
         changed(systems__star__train__epochs=2),
-        ("Training needs a budget: steps or epochs, one of them.", "systems.star.train", "epochs: 2"),
+        ("Training needs a budget: either steps or epochs.", "systems.star.train", "epochs: 2"),
     ),
     Case(
         "no budget",
         changed(systems__star__train__steps=None),
-        ("Training needs a budget: steps or epochs, one of them.", "systems.star.train", "set train.steps"),
+        ("Training needs a budget: either steps or epochs.", "systems.star.train", "set train.steps"),
     ),
     Case(
         "live source for both encoders",
         changed(systems__star__source={"name": "live", "depth": 40}),
-        ("The live index serves training of the query encoder only.", "systems.star", "trains: query_encoder"),
+        ("Live retrieval and list losses train the query encoder only.", "systems.star", "trains: query_encoder"),
     ),
     Case(
         "in-batch negatives in a batch of one",
@@ -227,7 +227,7 @@ CONFIG = [
     Case(
         "heads that do not divide the width",
         changed(encoder__tiny__heads=3),
-        ("The heads do not divide the width.", "encoder.tiny.heads", "change one of the two"),
+        ("The hidden width is not a multiple of the number of heads.", "encoder.tiny.heads", "change one of the two"),
     ),
     Case(
         "collection name with a slash",
@@ -288,7 +288,7 @@ CONFIG = [
     Case(
         "broken YAML",
         all_of(changed(extends="base.yaml"), written("base.yaml", "seed: 3\nsystems:\n  star: {preset: star\n")),
-        ("A configuration file is not valid YAML.", "base.yaml, line 4", "mend that line"),
+        ("A configuration file is not valid YAML.", "base.yaml, line 4", "fix that line"),
     ),
     Case(
         "broken YAML that Snakemake reads first",
@@ -298,7 +298,7 @@ CONFIG = [
     Case(
         "configuration without keys",
         all_of(changed(extends="base.yaml"), written("base.yaml", "# nothing\n")),
-        ("A configuration file holds no mapping.", "base.yaml", "see config.yaml for an example"),
+        ("A configuration file is not a YAML mapping.", "base.yaml", "see config.yaml for an example"),
     ),
     Case(
         "configurations that extend each other",

@@ -91,8 +91,8 @@ def test_all_mistakes_are_told_at_once() -> None:
     [
         ({"a": {"preset": "star", "from": "b", "train": BUDGET}, "b": {"preset": "star", "from": "a", "train": BUDGET}},
          "a -> b -> a"),
-        ({"a": {"preset": "bm25neg", "train": {"steps": 1, "epochs": 1}}}, "steps or epochs"),
-        ({"a": {"preset": "bm25neg"}}, "steps or epochs"),
+        ({"a": {"preset": "bm25neg", "train": {"steps": 1, "epochs": 1}}}, "either steps or epochs"),
+        ({"a": {"preset": "bm25neg"}}, "either steps or epochs"),
         ({"a": {"preset": "adore", "train": BUDGET}}, "systems.a.from"),
         ({"a": {"preset": "adore", "from": "bm25", "train": BUDGET}}, "cannot start from BM25"),
         ({"a": {"preset": "adore", "from": "warm", "loss": {"cut": 0}, "train": BUDGET}}, "systems.a.loss.cut"),
@@ -142,8 +142,8 @@ def test_extends(tmp_path: Path) -> None:
         ("extends: study.yaml", "in a circle"),
         ("extends: nowhere.yaml", "does not exist"),
         ("seed: [1\n", "not valid YAML"),
-        ("- 1", "holds no mapping"),
-        ("", "holds no mapping"),
+        ("- 1", "not a YAML mapping"),
+        ("", "not a YAML mapping"),
     ],
 )
 def test_files_that_cannot_be_read(tmp_path: Path, text: str, said: str) -> None:
@@ -189,10 +189,10 @@ DOWNLOAD = {"url": "https://example.org/qrels.tsv"}
             {"collection": {"format": "pydocs", "windows": {"words": 20, "overlap": 20}}},
             ["collection.windows.overlap", "20 of 20 words"],
         ),
-        ({"collection": {"format": "files", "name": "x", "passages": "p.tsv"}}, ["given once", "none"]),
+        ({"collection": {"format": "files", "name": "x", "passages": "p.tsv"}}, ["exactly one of two ways", "none"]),
         (
             {"collection": {"format": "files", "name": "x", "passages": "p.tsv", "queries": "q.tsv"}},
-            ["given once", "queries"],
+            ["exactly one of two ways", "queries"],
         ),
         (
             {"collection": {"format": "beir", "name": "x", "path": "/data", "download": [DOWNLOAD]}},

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from hardneg.axes import QUESTIONS
-from hardneg.config import Config, load, presets, read_yaml, schema
+from hardneg.config import Config, load, presets, read_yaml
+from hardneg.config.schema import schema
 from hardneg.evaluation.expected import read_expected
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ def refused(content: dict[str, Any]) -> list[str]:
 
 def test_the_committed_schema_is_the_models() -> None:
     assert json.loads(COMMITTED.read_text(encoding="utf-8")) == schema(), (
-        "run: python -m hardneg.config > config.schema.json"
+        "run: python -m hardneg.config.schema > config.schema.json"
     )
 
 

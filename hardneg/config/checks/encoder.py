@@ -1,0 +1,66 @@
+"""Whether the settings of the encoder fit together, and lengths in training fit the stored tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hardneg.config.config import Config
+from hardneg.config.encoder import Encoder
+from hardneg.data.template import check_template
+from hardneg.errors import HardnegError
+
+
+def problems(config: Config) -> Iterator[HardnegError]:
+    """Problems of passage templates, the backbone, and the lengths in training."""
+    for template, where in (
+        (config.encoder.passage_template, "encoder.passage_template"),
+        (config.bm25.passage_template, "bm25.passage_template"),
+    ):
+        try:
+            check_template(template, where)
+        except HardnegError as fault:
+            yield fault
+    yield from _backbone(config.encoder)
+    yield from _lengths(config)
+
+
+def _backbone(encoder: Encoder) -> Iterator[HardnegError]:
+    built_in = encoder.backbone == "builtin:tiny"
+    for key, given in (("lower_case", encoder.lower_case), ("prefix_space", encoder.prefix_space)):
+        if built_in and given:
+            yield HardnegError(
+                "builtin:tiny does not use this setting.",
+                where=f"encoder.{key}",
+                found=str(given).lower(),
+                remedy="remove the key (use encoder.tiny.lower_case for lower case), or choose another backbone.",
+            )
+    if encoder.head_from and (built_in or encoder.projection is None):
+        yield HardnegError(
+            "Loading a head needs a checkpoint that contains it, and the head's width.",
+            where="encoder.head_from",
+            found=f"backbone {encoder.backbone}, projection {encoder.projection}",
+            remedy="set encoder.backbone to the checkpoint and encoder.projection to the head's width.",
+        )
+    tiny = encoder.tiny
+    if tiny.hidden % tiny.heads:
+        yield HardnegError(
+            "The hidden width is not a multiple of the number of heads.",
+            where="encoder.tiny.heads",
+            found=f"{tiny.heads} heads for a hidden width of {tiny.hidden}",
+            expected="a divisor of encoder.tiny.hidden",
+            remedy="change one of the two.",
+        )
+
+
+def _lengths(config: Config) -> Iterator[HardnegError]:
+    for name, system in config.systems.items():
+        for key in ("query_length", "passage_length"):
+            given, stored = getattr(system.train, key), getattr(config.encoder, key)
+            if given is not None and given > stored:
+                yield HardnegError(
+                    "Training cannot read more tokens than the encoder stores.",
+                    where=f"systems.{name}.train.{key}",
+                    found=str(given),
+                    expected=f"at most encoder.{key}, {stored}",
+                    remedy=f"lower it, or raise encoder.{key}.",
+                )

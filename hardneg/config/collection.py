@@ -1,0 +1,130 @@
+"""The collection: where passages, queries and judgements come from, one model a format, and what its splits are for."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from hardneg.config.base import FolderName, Model, Path
+from hardneg.config.tables import HubPassages, HubSplit, Passages, Qrels, Queries, SplitFiles
+
+
+class Windows(Model):
+    """Documents are cut into passages of at most `words` words. Neighbouring passages share `overlap` words."""
+
+    words: int = Field(ge=1)
+    overlap: int = Field(0, ge=0)
+
+
+class Download(Model):
+    """A file to download before the collection is read."""
+
+    url: str = Field(pattern=r"^https?://", description="http or https")
+    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    md5: str | None = Field(None, pattern=r"^[0-9a-f]{32}$")
+    size: int | None = Field(None, ge=0, description="bytes")
+    unpack: bool = Field(False, description="unpack the file, a zip, tar, tar.gz or tgz archive")
+
+
+class BaseCollection(Model):
+    """What every format has in common."""
+
+    name: FolderName
+    holdout: dict[str, float] = Field(
+        {},
+        description="splits held out of the training queries, with their shares: {dev: 0.1, test: 0.1}; "
+        "a hash of the query's id decides where it goes",
+    )
+    windows: Windows | None = Field(
+        None, description="cut documents into passages; the best passage of a document gives its score"
+    )
+
+
+class PyDocsCollection(BaseCollection):
+    """The embedded collection: docstrings of the pinned packages and the standard library."""
+
+    format: Literal["pydocs"]
+    name: FolderName = "pydocs"
+
+
+class FolderCollection(BaseCollection):
+    """A folder of files with known names. They are downloaded first if `download` is given."""
+
+    path: Path = Field(description="the folder; with `download`, relative to the folder of downloaded files")
+    download: tuple[Download, ...] = Field((), description="files to download")
+
+
+class BeirCollection(FolderCollection):
+    """A folder in BEIR layout: corpus.jsonl, queries.jsonl (plain or .gz), qrels/<split>.tsv."""
+
+    format: Literal["beir"]
+
+
+class MsMarcoPassageCollection(FolderCollection):
+    """MS MARCO passages under their official file names. Splits train, dev, dl2019, dl2020, if their files exist."""
+
+    format: Literal["msmarco-passage"]
+
+
+class MsMarcoDocumentCollection(FolderCollection):
+    """MS MARCO documents under their official file names. Splits train, dev, dl2019, dl2020, if their files exist."""
+
+    format: Literal["msmarco-document"]
+
+
+class SquadCollection(FolderCollection):
+    """SQuAD 1.1 or 2.0: paragraphs are passages, questions are queries."""
+
+    format: Literal["squad"]
+    splits: dict[str, str] = Field(min_length=1, description="the JSON file of each split, inside the folder")
+
+
+class FilesCollection(BaseCollection):
+    """Your own files: passages, and queries and judgements for each split.
+
+    If `queries` and `qrels` are given instead of `splits`, they form the split `train`; `holdout` makes the others.
+    """
+
+    format: Literal["files"]
+    passages: Passages
+    queries: Queries | None = None
+    qrels: Qrels | None = None
+    splits: dict[str, SplitFiles] = Field({})
+
+
+class IrDatasetsCollection(BaseCollection):
+    """A dataset of the package ir_datasets."""
+
+    format: Literal["ir_datasets"]
+    splits: dict[str, str] = Field(
+        min_length=1, description="the ir_datasets id of each split; all must share one set of documents"
+    )
+
+
+class HubCollection(BaseCollection):
+    """Datasets on the Hugging Face Hub."""
+
+    format: Literal["hf_datasets"]
+    passages: HubPassages
+    splits: dict[str, HubSplit] = Field(min_length=1)
+
+
+Collection = Annotated[
+    PyDocsCollection
+    | BeirCollection
+    | MsMarcoPassageCollection
+    | MsMarcoDocumentCollection
+    | SquadCollection
+    | FilesCollection
+    | IrDatasetsCollection
+    | HubCollection,
+    Field(discriminator="format"),
+]
+
+
+class Splits(Model):
+    """Which split is trained on, and which are searched and scored."""
+
+    train: str | None = Field("train", description="null: train nothing; all systems come from elsewhere")
+    evaluate: tuple[str, ...] = Field(("dev", "test"), min_length=1)

@@ -1,0 +1,47 @@
+"""The whole configuration."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from hardneg.config.analyses import Analyses
+from hardneg.config.base import Model, Path
+from hardneg.config.collection import Collection, Splits
+from hardneg.config.encoder import Encoder
+from hardneg.config.evaluation import Evaluation
+from hardneg.config.index import Bm25, Index
+from hardneg.config.runtime import Arithmetic, Runtime
+from hardneg.config.system import System
+
+
+class Config(Model):
+    """A whole configuration: everything that a run of the workflow needs."""
+
+    collection: Collection
+    studies: dict[str, Path] = Field({}, description="by name, other configurations whose systems this one uses")
+    splits: Splits = Field(default_factory=Splits)
+    seed: int = Field(13, ge=0, description="random seed of the training stages; no other stage uses it")
+    encoder: Encoder = Field(default_factory=Encoder)
+    bm25: Bm25 = Field(default_factory=Bm25)
+    index: Index = Field(default_factory=Index)
+    systems: dict[str, System] = Field(min_length=1)
+    evaluation: Evaluation = Field(default_factory=Evaluation)
+    analyses: Analyses = Field(default_factory=Analyses)
+    export: tuple[str, ...] = Field((), description="systems to export in the formats of other tools")
+    arithmetic: Arithmetic = Field(default_factory=Arithmetic)
+    runtime: Runtime = Field(default_factory=Runtime)
+
+    def indexes(self) -> dict[str, Index]:
+        """Every index that the configuration sets, by its key: `index`, `systems.<name>.index`."""
+        own = {f"systems.{name}.index": system.index for name, system in self.systems.items() if system.index}
+        return {"index": self.index, **own}
+
+    def index_of(self, system: str) -> Index:
+        """The index that serves a system: its own, or else the top-level one."""
+        return self.systems[system].index or self.index
+
+    @property
+    def analysed_split(self) -> str:
+        """The split that analyses look at: `analyses.split`, or else dev, or else the first that is evaluated."""
+        evaluated = self.splits.evaluate
+        return self.analyses.split or ("dev" if "dev" in evaluated else evaluated[0])

@@ -1,0 +1,153 @@
+"""From YAML files and command-line values to a validated `Config`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from hardneg.config.checks import contradictions
+from hardneg.config.config import Config
+from hardneg.config.explain import explain
+from hardneg.config.hints import did_you_mean
+from hardneg.config.index import Index
+from hardneg.config.tables import PassageFile, QrelsFile, QueryFile
+from hardneg.errors import HardnegError
+
+
+def load(raw: Mapping[str, Any]) -> Config:
+    """Fill in presets and validate a configuration.
+
+    A system that is null is left out; this is how a file removes a system of the file that it extends.
+
+    Raises:
+        HardnegError: the configuration is wrong. There is one paragraph for each key at fault.
+    """
+    filled = dict(raw)
+    known = presets()
+    systems = raw.get("systems")
+    if isinstance(systems, Mapping):
+        filled["systems"] = {name: _with_preset(name, own, known) for name, own in systems.items() if own is not None}
+    try:
+        config = Config.model_validate(filled)
+    except ValidationError as fault:
+        raise HardnegError("\n".join(str(explain(error)) for error in fault.errors())) from None
+    problems = list(contradictions(config))
+    if problems:
+        raise HardnegError("\n".join(str(problem) for problem in problems))
+    return config
+
+
+# --- presets --------------------------------------------------------------------------------------------------------
+
+
+def presets() -> dict[str, Any]:
+    """The published methods: the settings of a system, by the preset's name."""
+    text = resources.files("hardneg").joinpath("presets.yaml").read_text(encoding="utf-8")
+    loaded: dict[str, Any] = yaml.safe_load(text)
+    return loaded
+
+
+def _with_preset(name: str, own: Any, known: Mapping[str, Any]) -> Any:
+    """A system's settings on top of its preset's."""
+    if not isinstance(own, Mapping) or own.get("preset") is None:
+        return own
+    chosen = own["preset"]
+    if not isinstance(chosen, str) or chosen not in known:
+        raise HardnegError(
+            "Unknown preset.",
+            where=f"systems.{name}.preset",
+            found=str(chosen),
+            expected=", ".join(known),
+            remedy=did_you_mean(str(chosen), known, "choose one of these; `hardneg methods` describes them."),
+        )
+    return merge(known[chosen], own)
+
+
+# --- merging --------------------------------------------------------------------------------------------------------
+
+# A file may be written as its path alone and an index as its factory string. Any other text is the name of an answer.
+# The keys laid over such a text tell which of the three it is.
+BARE = {
+    "path": {"path", *PassageFile.model_fields, *QueryFile.model_fields, *QrelsFile.model_fields},
+    "factory": {*Index.model_fields},
+}
+
+
+def merge(base: Any, over: Any) -> Any:
+    """Lay `over` on `base`, key by key.
+
+    Settings of one method, collection or index mean nothing to another. So where `over` changes the `name` of an
+    answer, the `format` of a collection or the `factory` of an index, it replaces all that `base` has there.
+    """
+    if isinstance(base, str) and isinstance(over, Mapping):
+        base = {next((key for key, beside in BARE.items() if over.keys() & beside), "name"): base}
+    if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
+        return over
+    # A collection has a name too, but another name alone does not make it another collection.
+    kind = next((key for key in ("format", "factory") if key in base), "name")
+    if kind in base and over.get(kind, base[kind]) != base[kind]:
+        return over
+    return {**base, **{key: merge(base[key], value) if key in base else value for key, value in over.items()}}
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a configuration file, laid on the file that it `extends:` (a path relative to it), and so on.
+
+    Raises:
+        HardnegError: a file is missing, is not a YAML mapping, or extends itself.
+    """
+    layers: list[dict[str, Any]] = []
+    seen: list[Path] = []
+    following: Path | None = path
+    while following is not None:
+        if following.resolve() in seen:
+            raise HardnegError(
+                "Configuration files extend each other in a circle.",
+                where=str(following),
+                remedy="remove one `extends:`.",
+            )
+        content = _read_layer(following, str(seen[-1]) if seen else "--configfile")
+        seen.append(following.resolve())
+        base = content.pop("extends", None)
+        layers.append(content)
+        following = (following.parent / base) if base else None
+    merged: dict[str, Any] = {}
+    for layer in reversed(layers):
+        merged = merge(merged, layer)
+    return merged
+
+
+def _read_layer(path: Path, named_in: str) -> dict[str, Any]:
+    """One file by itself; `named_in` is the file or option that names it."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HardnegError(
+            "A configuration file does not exist.", where=named_in, found=str(path), remedy="correct the path."
+        ) from None
+    except yaml.YAMLError as fault:
+        mark = getattr(fault, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise HardnegError(
+            "A configuration file is not valid YAML.",
+            where=f"{path}{line}",
+            found=str(getattr(fault, "problem", fault)),
+            remedy="fix that line.",
+        ) from None
+    if not isinstance(content, dict):
+        raise HardnegError(
+            "A configuration file is not a YAML mapping.",
+            where=str(path),
+            found=type(content).__name__,
+            expected="key: value lines",
+            remedy="see config.yaml for an example.",
+        )
+    return content

@@ -1,0 +1,39 @@
+"""The JSON schema of configuration files, which editors read.
+
+`python -m hardneg.config.schema > config.schema.json` writes the file in the repository.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hardneg import axes
+from hardneg.config.config import Config
+from hardneg.config.load import presets
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a configuration file, as it is written, before presets are filled in.
+
+    It allows more than the models do. A file may lack keys that come from the file it `extends`, from a preset, or
+    from `--config`.
+    """
+    whole = Config.model_json_schema()
+    del whole["required"]
+    whole["properties"] = {
+        "extends": {"type": "string", "description": "the configuration file that this one changes, relative to it"},
+        **whole["properties"],
+    }
+    whole["$defs"]["System"]["type"] = ["object", "null"]  # null removes a system of the extended file
+    system = whole["$defs"]["System"]["properties"]
+    system["preset"] |= {"anyOf": [{"enum": list(presets())}, {"type": "null"}]}
+    for question, (asked, answers) in axes.QUESTIONS.items():
+        kinds = [{"$ref": f"#/$defs/{answer.__name__}"} for answer in answers]
+        names = [answer.model_fields["name"].default for answer in answers]
+        system[question] = {"description": asked, "anyOf": [{"enum": names}, *kinds]}
+    return whole
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))

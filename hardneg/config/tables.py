@@ -1,0 +1,110 @@
+"""Where passages, queries and judgements are found in tables: files on this machine, or datasets of the Hub."""
+
+from __future__ import annotations
+
+from pathlib import Path as AnyPath
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from hardneg.config.base import Model, Path
+
+Column = str | int
+"""The name of a column, or its number from 0 where there is no header."""
+
+
+class PassageColumns(Model):
+    """The columns of a passage's fields."""
+
+    id: Column | None = None
+    url: Column | None = None
+    title: Column | None = None
+    text: Column | None = None
+
+
+class QueryColumns(Model):
+    """The columns of a query's fields."""
+
+    id: Column | None = None
+    text: Column | None = None
+
+
+class QrelsColumns(Model):
+    """The columns of a judgement's fields."""
+
+    query: Column | None = None
+    passage: Column | None = None
+    grade: Column | None = None
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+class TableFile(Model):
+    """A JSONL, TSV, CSV or Parquet file, gzipped or not. Columns that are not given are looked up by common names."""
+
+    path: Path = Field(description="a file, a folder of parts, or a pattern with *")
+    header: bool | None = Field(None, description="whether the first line names the columns; null: detect it")
+
+
+class PassageFile(TableFile, PassageColumns):
+    """Columns are given by name, or by number from 0 where there is no header."""
+
+
+class QueryFile(TableFile, QueryColumns):
+    """Columns are given by name, or by number from 0 where there is no header. TREC topics are read too."""
+
+
+class QrelsFile(TableFile, QrelsColumns):
+    """Columns are given by name, or by number from 0 where there is no header.
+
+    TREC qrels with 2, 3 or 4 columns are read too.
+    """
+
+
+def _from_bare_path(value: object) -> object:
+    """Let users write a file as its path alone."""
+    return {"path": value} if isinstance(value, str | AnyPath) else value
+
+
+Passages = Annotated[PassageFile, BeforeValidator(_from_bare_path, json_schema_input_type=str | PassageFile)]
+Queries = Annotated[QueryFile, BeforeValidator(_from_bare_path, json_schema_input_type=str | QueryFile)]
+Qrels = Annotated[QrelsFile, BeforeValidator(_from_bare_path, json_schema_input_type=str | QrelsFile)]
+
+
+class SplitFiles(Model):
+    """The queries and judgements of one split."""
+
+    queries: Queries
+    qrels: Qrels
+
+
+# --- datasets of the Hugging Face Hub -------------------------------------------------------------------------------
+
+
+class HubRows(Model):
+    """Rows of a dataset on the Hugging Face Hub."""
+
+    dataset: str = Field(description="owner/name")
+    config: str | None = Field(None, description="the dataset's configuration (subset)")
+    split: str = "train"
+    revision: str | None = Field(None, description="the commit; null: the newest")
+
+
+class HubPassages(HubRows, PassageColumns):
+    """Columns that are not given are looked up by common names."""
+
+
+class HubQueries(HubRows, QueryColumns):
+    """Columns that are not given are looked up by common names."""
+
+
+class HubQrels(HubRows, QrelsColumns):
+    """Columns that are not given are looked up by common names."""
+
+
+class HubSplit(Model):
+    """The queries and judgements of one split."""
+
+    queries: HubQueries
+    qrels: HubQrels
