@@ -1,4 +1,4 @@
-"""What every collection format gives: passages, and for each split queries and judgements, as streams."""
+"""What every collection format provides: streams of passages and, for each split, of queries and judgements."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hardneg.errors import HardnegError
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A unit of retrieval; `title` and `url` may be empty.
+    """A unit of retrieval. `title` and `url` may be empty.
 
-    `where` is the file and line it comes from, for messages, if any.
+    `where` is its file and line, for error messages. It may be empty.
     """
 
     passage_id: str
@@ -26,7 +26,7 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question. `where` is the file and line it comes from, for messages, if any."""
+    """A query. `where` is its file and line, for error messages. It may be empty."""
 
     query_id: str
     text: str
@@ -35,13 +35,13 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How relevant a passage is to a query.
+    """The relevance of a passage to a query.
 
     Attributes:
         query_id: a query of the same split.
         passage_id: a passage of the collection.
-        grade: 0 or less is not relevant; the greater, the more relevant.
-        where: the file and line it comes from, for messages; empty where there is none.
+        grade: 0 or less means not relevant; higher is more relevant.
+        where: its file and line, for error messages; may be empty.
     """
 
     query_id: str
@@ -53,12 +53,12 @@ class Judgement:
 def judged_queries(
     queries: Iterable[Query], judgements: Callable[[], Iterable[Judgement]], source: Path | str
 ) -> Iterator[Query]:
-    """Those of `queries` that are judged; the ids of the judged ones are held in memory.
+    """The judged queries. Their ids are held in memory.
 
     Args:
-        queries: all there are.
-        judgements: gives those of the split, each time it is called.
-        source: where the queries come from, for the message.
+        queries: all queries.
+        judgements: returns the judgements of the split, each time anew.
+        source: the file of the queries, for the error message.
 
     Raises:
         HardnegError: a judged query is missing.
@@ -72,19 +72,19 @@ def judged_queries(
     if absent:
         first = next(judgement for judgement in judgements() if judgement.query_id in absent)
         raise HardnegError(
-            f"The qrels judge a query that {source.name if isinstance(source, Path) else source} lacks.",
+            f"The qrels judge a query that is not in {source.name if isinstance(source, Path) else source}.",
             where=first.where,
-            found=f"{first.query_id} ({len(absent):,} such in all)",
+            found=f"{first.query_id} ({len(absent):,} in all)",
             expected=f"an id of {source}",
             remedy="add the query or remove its judgements.",
         )
 
 
 class CollectionReader(Protocol):
-    """A collection as its format gives it, in an order that never changes.
+    """A collection in one of the formats, read in a fixed order.
 
-    Every method streams, so that a collection need not fit in memory, and each call starts from the beginning. Readers
-    refuse what breaks their format; whether ids repeat and judgements name known passages is for the caller to check.
+    Every method streams, so a collection need not fit in memory, and every call starts from the beginning. Readers
+    refuse malformed files. The caller checks for duplicate ids and for judgements of unknown passages.
     """
 
     def splits(self) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ class CollectionReader(Protocol):
         ...
 
     def files(self, splits: Iterable[str]) -> dict[str, Path]:
-        """The files that some splits are read from, by names that no machine's paths are in; none: not from files."""
+        """The files that these splits need, by a name without local paths. Empty if the collection is not in files."""
         ...
 
     def passages(self) -> Iterator[Passage]:
@@ -108,5 +108,5 @@ class CollectionReader(Protocol):
         ...
 
     def provenance(self) -> dict[str, Any]:
-        """What the collection was made from: versions, or files with their digests; no absolute paths or dates."""
+        """The origin of the collection: versions, or files with their digests. No absolute paths or dates."""
         ...

@@ -1,7 +1,7 @@
-"""Which column holds which field: by the names given, by well-known names, or by position.
+"""Which column holds which field.
 
-Columns are found by the names given for them. Otherwise they are found by well-known names in the header or among the
-keys, in any case, and in files without names by position:
+The configuration may name the columns. Otherwise well-known names are looked for in the header or among the keys,
+ignoring case. In files without a header the position decides:
 
 * passages: id, text | id, title, text | id, url, title, text;
 * queries: id, text;
@@ -23,15 +23,15 @@ NOT_GRADES = {"iteration", "iter", "q0", "split"}  # further columns that qrels 
 
 @dataclass(frozen=True)
 class Table:
-    """Where the records of one kind lie.
+    """A table of passages, queries or qrels.
 
     Attributes:
         path: a file, a folder of parts, or a pattern with `*`, `?` or `[...]`.
-        columns: for each field the name of its column or key, or in files without names its position from 0; fields
-            not mentioned are found as the module says.
-        header: whether the first line of a text or CSV file names the columns. None: it does when a column is given by
-            name, when all its cells are well-known names, or when those of all necessary fields are among them.
-        width: how many columns each line must have; None: as many as the first.
+        columns: for each field the name of its column or key, or its position from 0 in files without a header. Other
+            fields are found as the module describes.
+        header: whether a text or CSV file has a header. None means: it has one if `columns` gives a name, if all cells
+            of the first line are well-known names, or if the necessary fields are among them.
+        width: the number of columns of every line. None: as many as in the first line.
     """
 
     path: Path
@@ -42,13 +42,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Fields:
-    """What a kind of record consists of.
+    """The fields of a kind of record.
 
     Attributes:
         kind: "passages", "queries" or "qrels".
-        names: of each field the well-known names, in lower case, the best first.
-        necessary: fields that every record has.
-        layouts: for each number of columns the fields that a line without header holds.
+        names: the well-known column names of each field, in lower case, in order of preference.
+        necessary: the fields that every record must have.
+        layouts: the fields by position in a file without a header, by the number of columns.
     """
 
     kind: str
@@ -93,14 +93,16 @@ QRELS = Fields(
 def match_columns(
     names: Collection[str], table: Table, fields: Fields, where: str, *, all_given: bool = True
 ) -> dict[str, str]:
-    """The name of each field's column, where it has one.
+    """The name of each field's column, for the fields that have one.
 
-    A necessary field must be found, and with `all_given` every field that `columns` gives a name.
+    Raises:
+        HardnegError: a necessary field has no column, or, with `all_given`, a column that `table.columns` names is
+            missing. Also, a column might hold grades under an unknown name.
     """
     given = given_names(table)
     free = {name.strip().casefold(): name for name in reversed(list(names)) if name not in given.values()}
     found: dict[str, str] = {}
-    for name, known in sorted(fields.names.items(), key=lambda item: item[0] not in given):  # what the user named first
+    for name, known in sorted(fields.names.items(), key=lambda item: item[0] not in given):  # the user's names first
         if isinstance(table.columns.get(name), int):
             continue
         expected = [given[name]] if name in given else known
@@ -113,7 +115,7 @@ def match_columns(
         elif name in fields.necessary or (name in given and all_given):
             missing_column(name, expected, names, fields, where)
     if "grade" in fields.names and "grade" not in found and not isinstance(table.columns.get("grade"), int):
-        # Without grades every judgement counts as relevant, so that one under another name must not go unseen.
+        # Without grades every judgement counts as relevant, so grades under another name must not be missed.
         used = {*found.values(), *(column for column in table.columns.values() if isinstance(column, str))}
         left = [name for name in names if name not in used and name.strip().casefold() not in NOT_GRADES]
         if left:
@@ -122,7 +124,7 @@ def match_columns(
 
 
 def is_header(cells: Collection[str], table: Table, fields: Fields) -> bool:
-    """Whether the first line of a text or CSV file names its columns, as `Table.header` says."""
+    """Whether the first line of a text or CSV file is a header (see `Table.header`)."""
     if table.header is not None:
         return table.header
     if given_names(table):
@@ -163,9 +165,7 @@ def _given_positions(cells: list[str], table: Table, fields: Fields, where: str)
     given = {name: column for name, column in table.columns.items() if isinstance(column, int)}
     for name, index in given.items():
         if index >= len(cells):
-            wrong_count(
-                cells, f"at least {index + 1}, since {name} is said to be at {index}, counted from 0", fields, where
-            )
+            wrong_count(cells, f"at least {index + 1}, because `{name}` is at position {index} (from 0)", fields, where)
     return given
 
 
@@ -179,20 +179,20 @@ def missing_column(
 ) -> NoReturn:
     """Raise the error for a field whose column is not among `names`."""
     raise HardnegError(
-        f"The {fields.kind} have no column or key for the {name}.",
+        f"The {fields.kind} have no column or key for `{name}`.",
         where=where,
         found=", ".join(names) or "none",
         expected=" or ".join(expected),
-        remedy=f"name the one that holds it in the configuration (`{name}: ...`); without a header, give its position.",
+        remedy=f"name it in the configuration (`{name}: ...`), or give its position if there is no header.",
     )
 
 
 def wrong_count(cells: list[str], expected: str, fields: Fields, where: str) -> NoReturn:
     """Raise the error for a line with the wrong number of columns."""
     raise HardnegError(
-        f"A line of the {fields.kind} has a wrong number of columns.",
+        f"A line of the {fields.kind} has the wrong number of columns.",
         where=where,
         found=f"{len(cells)}: {'<tab>'.join(cells)[:80]!r}",
         expected=expected,
-        remedy="correct the line, or name the columns, or their positions, in the configuration.",
+        remedy="correct the line, or give the names or positions of the columns in the configuration.",
     )

@@ -1,4 +1,4 @@
-"""Documents that were cut into passages: which passage belongs to which, and what is judged of them."""
+"""Documents that were cut into passages: the document of each passage, and the judgements of documents."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hardneg.stages.artifacts import Artifact
 
 
 def read_documents(collection: Artifact) -> npt.NDArray[np.int32] | None:
-    """The document of each passage: positions int32 [passages]; None where passages were not cut from documents."""
+    """The document of each passage: positions, int32 [passages]. None if passages were not cut from documents."""
     if "documents" not in collection.facts:
         return None
     document: npt.NDArray[np.int32] = (
@@ -21,14 +21,14 @@ def read_documents(collection: Artifact) -> npt.NDArray[np.int32] | None:
 
 
 def judged_documents(qrels: pa.Table, document: npt.NDArray[np.int32]) -> pa.Table:
-    """The judgements of documents, of which every passage carries its document's grade.
+    """The judgements of documents, recovered from those of their passages.
 
     Args:
-        qrels: query, passage (positions) and grade of passages.
-        document: as `read_documents` gives it.
+        qrels: query, passage (positions) and grade, a row per judged passage.
+        document: the document of each passage, from `read_documents`.
 
     Returns:
-        query, passage (now the document's position) and grade, each document once for a query.
+        query, passage (here the document's position) and grade, one row per query and document.
     """
     owner = pa.array(document[qrels["passage"].to_numpy()])
     whole = pa.table({"query": qrels["query"], "passage": owner, "grade": qrels["grade"]})

@@ -1,4 +1,4 @@
-"""Splits made by putting aside some of a split's queries."""
+"""Splits held out from another split's queries."""
 
 from __future__ import annotations
 
@@ -12,37 +12,37 @@ from hardneg.errors import HardnegError
 
 
 class HeldOut:
-    """A collection with further splits, taken from one that it has; a `CollectionReader`.
+    """A collection with further splits, held out from an existing one; a `CollectionReader`.
 
-    Which split a query goes to is decided by a hash of its id alone: adding queries moves no other query.
+    A hash of its id decides the split of a query, so adding queries moves no other query.
 
     Args:
         reader: the collection.
-        source: the split that gives queries away.
-        shares: for each new split the share of the source's queries that it takes, between 0 and 1.
+        source: the split that queries are taken from.
+        shares: for each new split its share of the source's queries, between 0 and 1.
 
     Raises:
-        HardnegError: the collection has such a split already, or lacks the source.
+        HardnegError: a new split already exists in the collection, or the source does not.
     """
 
     def __init__(self, reader: CollectionReader, source: str, shares: Mapping[str, float]) -> None:
         self._reader, self._source, self._shares = reader, source, dict(shares)
-        there = reader.splits()
+        existing = reader.splits()
         for split in self._shares:
-            if split in there:
+            if split in existing:
                 raise HardnegError(
-                    "A split to hold out is in the collection already.",
+                    "A split to hold out already exists in the collection.",
                     where=f"collection.holdout.{split}",
                     found=split,
-                    expected=f"a name other than {', '.join(there)}",
+                    expected=f"a name other than {', '.join(existing)}",
                     remedy="use the collection's own split, or hold out under another name.",
                 )
-        if source not in there:
+        if source not in existing:
             raise HardnegError(
-                "The split to hold out from is not in the collection.",
+                "The collection lacks the split to hold out from.",
                 where="splits.train",
                 found=source,
-                expected=", ".join(there),
+                expected=", ".join(existing),
                 remedy="name one of these under splits.train, or remove collection.holdout.",
             )
 
@@ -59,7 +59,7 @@ class HeldOut:
         return (*self._reader.splits(), *self._shares)
 
     def files(self, splits: Iterable[str]) -> dict[str, Path]:
-        """The files that some splits are read from, by name."""
+        """The files that these splits need, by name."""
         return self._reader.files(dict.fromkeys(self._origin(split) for split in splits))
 
     def _origin(self, split: str) -> str:

@@ -1,4 +1,4 @@
-"""Which position an id has, for millions of ids."""
+"""The positions of ids, for millions of ids."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ import pyarrow.parquet as pq
 
 ROWS_AT_ONCE = 100_000
 WHITE_SPACE = r"[\pZ\p{Cc}]"
-"""What an id cannot hold, as RE2 writes it."""
+"""Characters that ids must not contain, as an RE2 pattern."""
 
 
 class Ids:
-    """A column of ids, looked up by their text.
+    """A column of ids with fast look-up.
 
-    Besides the ids themselves it holds 16 bytes an id: their 64-bit hashes in ascending order, and the position that
-    each belongs to. A hash only says where to look; the ids are compared, so that the answer is exact.
+    Besides the ids, it holds 16 bytes per id: the sorted 64-bit hashes and their positions. A hash only narrows the
+    search; the ids themselves are compared, so the result is exact.
 
     Args:
         path: a Parquet file.
-        column: its column of ids; a row's number is the id's position.
+        column: its column of ids. An id's position is its row number.
     """
 
     def __init__(self, path: Path, column: str) -> None:
         batches = pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE, columns=[column])
-        # 64-bit offsets, since the ids of a large collection may pass 2 GiB.
+        # 64-bit offsets: the ids of a large collection may exceed 2 GiB.
         chunks = [batch.column(0).cast(pa.large_string()) for batch in batches]
         self.texts = pa.chunked_array(chunks, pa.large_string()).combine_chunks()
         hashes = np.concatenate([np.zeros(0, np.uint64), *map(_hashes, chunks)])
@@ -41,13 +41,13 @@ class Ids:
         return len(self.texts)
 
     def positions(self, wanted: Sequence[str]) -> npt.NDArray[np.int64]:
-        """The position of each id: int64 [n], -1 for one that the column lacks; the ids must be unique."""
+        """The position of each id: int64 [n], -1 if the column lacks it. The column's ids must be unique."""
         texts = pa.array(wanted, pa.large_string())
         hashes = _hashes(texts)
         found = np.full(len(texts), -1, np.int64)
-        left = np.arange(len(texts))  # those still looked for
+        left = np.arange(len(texts))  # not yet found
         at = np.searchsorted(self._hashes, hashes)
-        while True:  # one turn, but for ids that share a hash
+        while True:  # one pass, except for ids that share a hash
             left = left[at[left] < len(self._hashes)]
             left = left[self._hashes[at[left]] == hashes[left]]
             if not len(left):
@@ -59,7 +59,7 @@ class Ids:
             at[left] += 1
 
     def repeated(self) -> pa.StructArray:
-        """The ids that occur more than once, with how often: `values` and `counts`, by first position."""
+        """The duplicate ids and how often they occur: `values` and `counts`, by first position."""
         alike = self._hashes[1:] == self._hashes[:-1]
         suspects = np.union1d(self._order[1:][alike], self._order[:-1][alike])
         counts = pc.value_counts(self.texts.take(pa.array(suspects)))

@@ -1,4 +1,4 @@
-"""Judged passages of a split, ready for masks and labels."""
+"""The judged passages of a split, for masks and labels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 
 
 class Judgements:
-    """Positive judgements (grade above 0) as sorted keys and as lists a query.
+    """Positive judgements (grade above 0), as sorted keys and as a list per query.
 
     Args:
         query: int64 [m], query positions.
         passage: int64 [m], passage positions.
-        grade: int64 [m]; entries of grade 0 or less are left out.
+        grade: int64 [m]; entries of grade 0 or less are ignored.
         queries: number of queries of the split.
         passages: number of passages of the collection.
     """
@@ -36,7 +36,7 @@ class Judgements:
         return cls(query, passage, grade, queries, passages)
 
     def contains(self, query: np.ndarray, passage: np.ndarray) -> np.ndarray:
-        """Which (query, passage) pairs are judged relevant: bool, of the shape both arguments broadcast to."""
+        """Whether each (query, passage) pair is judged relevant: bool, in the broadcast shape of both arguments."""
         wanted = query.astype(np.int64) * self.passages + passage
         if not len(self.keys):
             return np.zeros(wanted.shape, dtype=bool)
@@ -44,7 +44,7 @@ class Judgements:
         return np.asarray(self.keys[found] == wanted)
 
     def grades_of(self, query: np.ndarray, passage: np.ndarray) -> np.ndarray:
-        """Judged grades of (query, passage) pairs: int64, of the shape both broadcast to; 0 where not judged relevant."""
+        """Grades of (query, passage) pairs: int64, in the broadcast shape; 0 if not judged relevant."""
         wanted = query.astype(np.int64) * self.passages + passage
         if not len(self.keys):
             return np.zeros(wanted.shape, np.int64)

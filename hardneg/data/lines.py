@@ -1,7 +1,7 @@
-"""Text files line by line, each line with its place: what every format made of lines reads through.
+"""Text files, line by line, each line with its file and number. All line-based formats are read through this module.
 
-Files are UTF-8, packed with gzip where their name ends in `.gz`, and streamed: one line is held at a time, however long
-it is. A byte order mark and CRLF are tolerated; bytes that are not UTF-8 and files cut short are refused.
+Files are UTF-8, gzip-compressed if the name ends in `.gz`, and streamed one line at a time. A byte order mark and CRLF
+are tolerated. Invalid UTF-8 and truncated files are refused.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ GRADE = re.compile(r"[+-]?[0-9]{1,9}")  # fits 32 bits
 
 
 def raw_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Each line of a UTF-8 file with its ending, after its number from 1.
+    """Yield the number, from 1, and the text of each line. The text keeps its line ending.
 
     Raises:
-        HardnegError: the file cannot be read, is cut short, or a line is not UTF-8.
+        HardnegError: the file cannot be read or is truncated, or a line is not UTF-8.
     """
     number = 0
     try:
@@ -42,15 +42,15 @@ def raw_lines(path: Path) -> Iterator[tuple[int, str]]:
             "A file of the collection cannot be read.",
             where=f"{path}, after line {number}",
             found=str(fault),
-            remedy="check its permissions, or get the file again if it is damaged or cut short.",
+            remedy="check its permissions, or get the file again if it is damaged or truncated.",
         ) from None
 
 
 def lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Each line that is not empty, without its ending, after its place `file:line`.
+    """Yield the place (`file:line`) and the text of each line that is not blank, without its line ending.
 
     Raises:
-        HardnegError: as `raw_lines`.
+        HardnegError: as for `raw_lines`.
     """
     for number, line in raw_lines(path):
         text = line.rstrip("\r\n")
@@ -59,10 +59,10 @@ def lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The object on each line of a JSON Lines file, after its place.
+    """Yield the place and the object of each line of a JSON Lines file.
 
     Raises:
-        HardnegError: as `lines`, or a line holds no JSON object.
+        HardnegError: as for `lines`, or a line is not a JSON object.
     """
     for where, line in lines(path):
         try:
@@ -72,16 +72,16 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 "A line is not valid JSON.",
                 where=where,
                 found=str(fault),
-                expected="one JSON object a line",
-                remedy="mend or remove that line.",
+                expected="one JSON object per line",
+                remedy="fix or remove that line.",
             ) from None
         if not isinstance(value, dict):
             raise HardnegError(
-                "A line holds no JSON object.",
+                "A line is not a JSON object.",
                 where=where,
                 found=line[:80],
                 expected='{"_id": ..., "text": ...}',
-                remedy="mend or remove that line.",
+                remedy="fix or remove that line.",
             )
         yield where, value
 
@@ -90,11 +90,11 @@ def text_of(record: dict[str, Any], key: str, where: str) -> str:
     """The text under a key.
 
     Raises:
-        HardnegError: the key is missing, its value is no text, or it holds half of a surrogate pair.
+        HardnegError: the key is missing, or its value is not a string or not valid Unicode.
     """
     if key not in record:
         raise HardnegError(
-            f"A record lacks the key `{key}`.",
+            f"A record has no key `{key}`.",
             where=where,
             found=", ".join(record) or "no keys",
             expected=key,
@@ -102,9 +102,9 @@ def text_of(record: dict[str, Any], key: str, where: str) -> str:
         )
     value = record[key]
     if not isinstance(value, str) or (key == "_id" and not value):
-        found, expected = json.dumps(value)[:80], "an identifier in quotes" if key == "_id" else "text in quotes"
+        found, expected = json.dumps(value)[:80], "a quoted id" if key == "_id" else "a quoted string"
         raise HardnegError(
-            f"The value of `{key}` cannot be used.",
+            f"The value of `{key}` is invalid.",
             where=where,
             found=found,
             expected=expected,
@@ -114,54 +114,54 @@ def text_of(record: dict[str, Any], key: str, where: str) -> str:
 
 
 def valid_text(value: str, key: str, where: str) -> str:
-    """The value of a key, which JSON's escapes may have made no text at all.
+    """The value itself, if it is valid Unicode. JSON escapes can produce strings that are not.
 
     Raises:
-        HardnegError: it holds half of a surrogate pair.
+        HardnegError: it contains an unpaired surrogate.
     """
     try:
         value.encode()
     except UnicodeEncodeError as fault:
         raise HardnegError(
-            f"The value of `{key}` is no valid Unicode text.",
+            f"The value of `{key}` is not valid Unicode.",
             where=where,
-            found=f"half of a surrogate pair, \\u{ord(value[fault.start]):04x}",
-            remedy="remove it or write the whole character.",
+            found=f"an unpaired surrogate, \\u{ord(value[fault.start]):04x}",
+            remedy="remove it, or write the whole character.",
         ) from None
     return value
 
 
 def id_of(value: Any, what: str, where: str) -> str:
-    """An id, given as text or as a whole number; white space around it is dropped.
+    """An id, given as a string or an integer. Surrounding white space is removed.
 
     Raises:
-        HardnegError: it is missing, empty, of another type, or holds half of a surrogate pair.
+        HardnegError: it is missing, empty, of another type, or not valid Unicode.
     """
     if type(value) is int:
         return str(value)
     if isinstance(value, str) and value.strip():
         return valid_text(value.strip(), what, where)
     raise HardnegError(
-        f"A record has no usable {what}.",
+        f"A record has no valid {what}.",
         where=where,
         found="nothing" if value is None or value == "" else repr(value)[:80],
-        expected="text, or a whole number",
+        expected="a string or an integer",
         remedy="give it an id, or remove the record.",
     )
 
 
 def grade_of(value: str, where: str) -> int:
-    """A grade written as a whole number.
+    """A grade written as an integer.
 
     Raises:
-        HardnegError: it is written otherwise, or has more than nine digits.
+        HardnegError: it is not an integer, or has more than nine digits.
     """
     if not GRADE.fullmatch(value):
         raise HardnegError(
-            "A grade is no integer.",
+            "A grade is not an integer.",
             where=where,
             found=repr(value),
-            expected="a whole number such as 0, 1, 2",
-            remedy="correct the grade; if this line names the columns, say in the configuration which is which.",
+            expected="an integer such as 0, 1, 2",
+            remedy="correct the grade. If this line is a header, name the columns in the configuration.",
         )
     return int(value)

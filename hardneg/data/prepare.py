@@ -1,4 +1,4 @@
-"""Any collection into the Parquet files that every later stage reads, checked on the way."""
+"""Convert a collection to the Parquet files that all later stages read, and check it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import atomic_path
 from hardneg.stages.progress import Progress
 
-# What is held at once: rows, and fewer where their texts are long.
+# How much is held in memory at once: fewer rows if their texts are long.
 ROWS_AT_ONCE = 20_000
 CHARACTERS_AT_ONCE = 32_000_000
 T = TypeVar("T")
@@ -54,83 +54,90 @@ def prepare(
 ) -> tuple[list[str], dict[str, Any]]:
     """Write `passages.parquet`, and `queries.<split>.parquet` and `qrels.<split>.parquet` for each split.
 
-    A row's number is the passage's, or the query's, position from here on. Text is streamed; what stays in memory is
-    the ids, 16 bytes more for each of them, and some 50 bytes a judgement of one split.
+    A row's number is the position of the passage or query in all later stages. Texts are streamed. Memory holds the
+    ids, 16 bytes more for each id, and about 50 bytes for each judgement of one split.
 
-    With `windows` the reader gives documents, and a passage is a window of words over one: `<id>#0`, `<id>#1` and so
-    on, each with the document's title and url. `passages.parquet` then says in its column `document` (int32) which
-    row of `documents.parquet` each was cut from, and the qrels judge every passage of a judged document, by its grade.
+    With `windows` the reader gives documents. A passage is then a window of words over a document, named `<id>#0`,
+    `<id>#1` and so on, and keeps the document's title and url. The column `document` (int32) of `passages.parquet` is
+    the row of its document in `documents.parquet`. Every passage of a judged document gets the document's grade.
 
     Args:
         reader: the collection.
         folder: where the files go.
-        splits: the splits wanted.
-        train: the one that trains, if any.
-        progress: where progress lines go.
-        windows: words a window, and words that a window shares with the one before it; None leaves texts whole.
+        splits: the splits to write.
+        train: the training split, if any.
+        progress: the file for progress lines.
+        windows: the window size and the overlap of neighbouring windows, both in words. None keeps texts whole.
 
     Returns:
-        The names of the files, and facts: counts of passages (and documents), queries, judgements (of what the
-        collection judges, documents for one) and positives among them, and of what `repairs` tells.
+        The file names, and facts: counts of passages (and documents), queries, judgements (of documents if these are
+        judged), positives, and of what `repairs` reports.
 
     Raises:
-        HardnegError: an empty collection, duplicate or empty ids, judgements of unknown queries or passages, two
-            grades for one query and passage, a split that the collection lacks, no positive judgement in a split.
-        ValueError: the windows overlap by their whole width.
+        HardnegError: the collection is empty, ids repeat or are empty, a judgement names an unknown query or passage,
+            a pair has two grades, the collection lacks a split, or a split has no positive judgement.
+        ValueError: the overlap is as large as the window.
     """
-    lacking = [split for split in splits if split not in reader.splits()]
-    if lacking:
+    missing = [split for split in splits if split not in reader.splits()]
+    if missing:
         raise HardnegError(
             "The collection has no such split.",
             where="splits",
-            found=", ".join(lacking),
+            found=", ".join(missing),
             expected=", ".join(reader.splits()),
-            remedy="name its splits under `splits` in the configuration.",
+            remedy="correct the names under `splits` in the configuration.",
         )
     judged, facts = _passages(reader, folder, windows, progress)
     facts |= {"splits": {}, "provenance": reader.provenance()}
     names = [path.name for path in judged.files]
     for split in splits:
-        queries, qrels = folder / f"queries.{split}.parquet", folder / f"qrels.{split}.parquet"
-        rows = ((query.query_id, query.text) for query in reader.queries(split))
-        with Progress(f"prepare {split} queries", None, "queries", progress) as bar:
-            asked, empty = _write_texts(queries, rows, QUERIES, ("text",), bar)
-        if asked == 0:
-            raise HardnegError(
-                "A split has no queries.",
-                where=f"split {split}",
-                found="0 queries",
-                remedy="check its queries and judgements; of a split that is held out, raise the share.",
-            )
-        query_ids = _unique_ids(queries, "query_id", f"{split} queries", partial(_places, reader, split))
-        judgements = _judgements(reader, split, query_ids, judged)
-        positive = judgements.grade > 0
-        if not positive.any():
-            raise HardnegError(
-                "A split has no positive judgement.",
-                where=f"split {split}, {judgements.where or 'its judgements'} and on",
-                found=f"{len(positive)} judgements, none above grade 0",
-                remedy="training and measuring both need relevant passages: check the qrels, or leave the split out."
-                if split != train
-                else "training needs relevant passages: check the qrels of the training split.",
-            )
-        _write_qrels(qrels, judgements, query_ids, judged)
-        facts["splits"][split] = {
-            "queries": asked,
-            "empty_queries": empty,
-            "judgements": len(positive),
-            "repeated_judgements": judgements.repeated,
-            "positives": int(positive.sum()),
-            "queries_without_positives": asked - len(np.unique(judgements.query[positive])),
-        }
-        names += [queries.name, qrels.name]
+        written, facts["splits"][split] = _split(reader, folder, split, judged, split == train, progress)
+        names += written
     return names, facts
 
 
+def _split(
+    reader: CollectionReader, folder: Path, split: str, judged: _Judged, trains: bool, progress: Path | None
+) -> tuple[list[str], dict[str, int]]:
+    """Write the queries and qrels of a split. Returns the file names and the counts."""
+    queries, qrels = folder / f"queries.{split}.parquet", folder / f"qrels.{split}.parquet"
+    rows = ((query.query_id, query.text) for query in reader.queries(split))
+    with Progress(f"prepare {split} queries", None, "queries", progress) as bar:
+        count, empty = _write_texts(queries, rows, QUERIES, ("text",), bar)
+    if count == 0:
+        raise HardnegError(
+            "A split has no queries.",
+            where=f"split {split}",
+            found="0 queries",
+            remedy="check its queries and judgements. If the split is held out, raise its share.",
+        )
+    query_ids = _unique_ids(queries, "query_id", f"{split} queries", partial(_places, reader, split))
+    judgements = _judgements(reader, split, query_ids, judged)
+    positive = judgements.grade > 0
+    if not positive.any():
+        raise HardnegError(
+            "A split has no positive judgement.",
+            where=f"split {split}, from {judgements.where or 'its first judgement'}",
+            found=f"{len(positive)} judgements, none above grade 0",
+            remedy="training needs relevant passages: check the qrels of the training split."
+            if trains
+            else "training and evaluation need relevant passages: check the qrels, or leave the split out.",
+        )
+    _write_qrels(qrels, judgements, query_ids, judged)
+    return [queries.name, qrels.name], {
+        "queries": count,
+        "empty_queries": empty,
+        "judgements": len(positive),
+        "repeated_judgements": judgements.repeated,
+        "positives": int(positive.sum()),
+        "queries_without_positives": count - len(np.unique(judgements.query[positive])),
+    }
+
+
 def repairs(facts: Mapping[str, Any]) -> Iterator[str]:
-    """What was found amiss in a collection and kept or mended, one line each: told once, to whoever prepared it."""
+    """Irregularities that were tolerated in a collection, one line each, to be reported once."""
     if count := facts["empty_passages"]:
-        yield f"passages without title and text: {count:,} (kept; they are hardly ever found)"
+        yield f"passages without title and text: {count:,} (kept, but hardly ever retrieved)"
     for split, counts in facts["splits"].items():
         if count := counts["empty_queries"]:
             yield f"{split} queries without text: {count:,} (kept)"
@@ -141,13 +148,13 @@ def repairs(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 class _Judged(NamedTuple):
-    """What judgements name: passages, or the documents they were cut from.
+    """The judged units: passages, or the documents they were cut from.
 
     Attributes:
         kind: passage or document.
-        ids: of all of them.
+        ids: their ids, by position.
         firsts: int64 [documents + 1], the first passage of each document; None where passages are judged.
-        files: what was written of them.
+        files: the files written.
     """
 
     kind: str
@@ -157,14 +164,14 @@ class _Judged(NamedTuple):
 
 
 class _Judgements(NamedTuple):
-    """The judgements of a split, each pair once, by query and then by what is judged.
+    """The judgements of a split, each pair once, sorted by query and then by passage (or document).
 
     Attributes:
         query: int32 [m], query positions.
         judged: int32 [m], passage (or document) positions.
         grade: int32 [m].
-        repeated: how many were left out, since an earlier one says the same.
-        where: the place of the first.
+        repeated: how many duplicates were dropped.
+        where: the file and line of the first judgement.
     """
 
     query: npt.NDArray[np.int32]
@@ -177,7 +184,7 @@ class _Judgements(NamedTuple):
 def _passages(
     reader: CollectionReader, folder: Path, windows: tuple[int, int] | None, progress: Path | None
 ) -> tuple[_Judged, dict[str, Any]]:
-    """Write the passages, and the documents they were cut from; what judgements name, and the counts."""
+    """Write the passages, and the documents if they are cut into windows. Returns the judged units and the counts."""
     passages, documents = folder / "passages.parquet", folder / "documents.parquet"
 
     def places(wanted: str) -> Iterator[str]:
@@ -207,12 +214,12 @@ def _passages(
 
 
 def _in_windows(documents: Iterable[Passage], size: int, overlap: int) -> Iterator[tuple[str, str, str, str, int]]:
-    """Rows of `WINDOWS`. White space inside a window stays as it is."""
+    """Rows of `WINDOWS`. White space inside a window is kept."""
     if not 0 <= overlap < size:
         raise ValueError(f"windows of {size} words cannot overlap by {overlap}")
     for number, document in enumerate(documents):
         words = [word.span() for word in _WORD.finditer(document.text)]
-        # A window begins where the one before it has not yet reached the end.
+        # Another window starts only if the previous one did not reach the end.
         starts = range(0, max(len(words) - overlap, 1), size - overlap)
         for window, start in enumerate(starts):
             text = document.text
@@ -222,7 +229,7 @@ def _in_windows(documents: Iterable[Passage], size: int, overlap: int) -> Iterat
 
 
 def _write_documents(passages: Path, path: Path) -> npt.NDArray[np.int64]:
-    """Write `documents.parquet`; the position of each document's first passage, and the number of passages."""
+    """Write `documents.parquet`. Returns the first passage of each document and, last, the number of passages."""
     firsts, seen = [np.zeros(0, np.int64)], 0
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, DOCUMENTS, compression="zstd") as writer:
         for batch in pq.ParquetFile(passages).iter_batches(ROWS_AT_ONCE, columns=["passage_id"]):
@@ -237,7 +244,7 @@ def _write_documents(passages: Path, path: Path) -> npt.NDArray[np.int64]:
 def _write_texts(
     path: Path, rows: Iterable[tuple[Any, ...]], schema: pa.Schema, texts: Sequence[str], bar: Progress
 ) -> tuple[int, int]:
-    """Stream rows into Parquet; the number of rows, and of those without a word in any of the columns `texts`."""
+    """Stream rows into Parquet. Returns the number of rows, and of rows whose columns `texts` are all blank."""
     count = empty = 0
     places = [schema.get_field_index(name) for name in texts]
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
@@ -253,7 +260,7 @@ def _write_texts(
 def in_groups(
     rows: Iterable[T], size: int, weight: Callable[[T], int] = lambda row: 0, heaviest: int = 0
 ) -> Iterator[tuple[T, ...]]:
-    """Consecutive groups of at most `size` rows that weigh at most `heaviest` (a single row may weigh more)."""
+    """Consecutive groups of at most `size` rows and a total weight of at most `heaviest`. One row may weigh more."""
     group: list[T] = []
     total = 0
     for row in rows:
@@ -267,21 +274,21 @@ def in_groups(
 
 
 def _places(reader: CollectionReader, split: str, query_id: str) -> Iterator[str]:
-    """Where the records of a query come from."""
+    """The files and lines of a query's records."""
     return (query.where for query in reader.queries(split) if query.query_id == query_id)
 
 
 def _unique_ids(path: Path, column: str, what: str, places: Callable[[str], Iterable[str]]) -> Ids:
-    """The ids in a file; `places` finds where the records of an id come from, for the message about a repeated one."""
+    """The ids in a file, checked. `places` finds the files and lines of an id, for the error messages."""
     ids = Ids(path, column)
     if len(repeated := ids.repeated()):
         examples = [value.as_py() for value in repeated.field("values")[:3]]
         first_two = [place for place in islice(places(examples[0]), 2) if place]
         raise HardnegError(
-            f"Ids are not unique among the {what}.",
+            f"The {what} have duplicate ids.",
             where=" and ".join(first_two) or what,
-            found=f"more than once: {', '.join(map(repr, examples))} ({len(repeated):,} such ids)",
-            expected="each id once",
+            found=f"{', '.join(map(repr, examples))} ({len(repeated):,} in all)",
+            expected="unique ids",
             remedy="remove or rename the duplicates.",
         )
     if (row := int(ids.positions([""])[0])) >= 0:
@@ -290,19 +297,19 @@ def _unique_ids(path: Path, column: str, what: str, places: Callable[[str], Iter
     if count := pc.sum(spaced).as_py():
         example = ids.texts[pc.index(spaced, True).as_py()].as_py()
         raise HardnegError(
-            f"Ids hold white space among the {what}, which separates the columns of TREC runs.",
+            f"The {what} have ids with white space, which TREC runs do not allow.",
             where=next((place for place in places(example) if place), what),
-            found=f"{example!r} ({count:,} such ids)",
+            found=f"{example!r} ({count:,} in all)",
             expected="ids without white space",
-            remedy="put another sign in its place, such as _, here and in the judgements.",
+            remedy="replace it, for instance by _, here and in the judgements.",
         )
     return ids
 
 
 def _judgements(reader: CollectionReader, split: str, query_ids: Ids, judged: _Judged) -> _Judgements:
-    """Stream the judgements of a split into positions, and check them."""
+    """Read the judgements of a split as positions, and check them."""
     parts = [np.zeros((3, 0), np.int32)]
-    unknown: dict[str, tuple[str, str, int]] = {}  # the first that names something unknown: place, id; how many do
+    unknown: dict[str, tuple[str, str, int]] = {}  # by kind: where the first unknown id is, that id, how many
     where, seen = "", 0
     for group in in_groups(reader.judgements(split), ROWS_AT_ONCE):
         wanted = {"query": [j.query_id for j in group], judged.kind: [j.passage_id for j in group]}
@@ -324,40 +331,40 @@ def _judgements(reader: CollectionReader, split: str, query_ids: Ids, judged: _J
                 where=place,
                 found=f"{kind} {name!r} ({count:,} such judgements)",
                 expected=f"an id of the {kind} file",
-                remedy=f"add that {kind} or remove the judgement.",
+                remedy=f"add the {kind} or remove the judgement.",
             )
     query, position, grade = np.concatenate(parts, axis=1)
     order = np.lexsort((position, query))
     query, position, grade = query[order], position[order], grade[order]
     again = (np.diff(query, prepend=-1) == 0) & (np.diff(position, prepend=-1) == 0)
-    contrary = np.flatnonzero(again & (np.diff(grade, prepend=0) != 0))
-    if len(contrary):
-        row = int(contrary[0])
+    conflicts = np.flatnonzero(again & (np.diff(grade, prepend=0) != 0))
+    if len(conflicts):
+        row = int(conflicts[0])
         pair = query_ids.texts[int(query[row])].as_py(), judged.ids.texts[int(position[row])].as_py()
-        raise _two_grades(reader, split, judged.kind, pair, len(contrary))
+        raise _two_grades(reader, split, judged.kind, pair, len(conflicts))
     return _Judgements(query[~again], position[~again], grade[~again], int(again.sum()), where)
 
 
 def _two_grades(
     reader: CollectionReader, split: str, kind: str, pair: tuple[str, str], judgements: int
 ) -> HardnegError:
-    """The places of the first two grades of a query and passage (or document) whose judgements disagree."""
+    """The error for a pair with two grades. It names where the first two of them are."""
     first: dict[int, str] = {}
     for judgement in reader.judgements(split):
         if (judgement.query_id, judgement.passage_id) == pair:
             first.setdefault(judgement.grade, judgement.where)
     one, other = islice(first.items(), 2)
     return HardnegError(
-        f"A query and a {kind} are judged twice, with different grades.",
+        f"A query and a {kind} are judged with different grades.",
         where=" and ".join(filter(None, (one[1], other[1]))) or f"qrels of split {split}",
         found=f"query {pair[0]!r}, {kind} {pair[1]!r}: grades {one[0]} and {other[0]} ({judgements:,} such judgements)",
-        expected="one grade for each pair",
-        remedy="keep the judgement that is right and remove the other.",
+        expected="one grade per pair",
+        remedy="keep the correct judgement and remove the other.",
     )
 
 
 def _write_qrels(path: Path, judgements: _Judgements, query_ids: Ids, judged: _Judged) -> None:
-    """Write the judgements by query and passage; that of a document becomes one for each of its passages."""
+    """Write the judgements by query and passage. A judged document gives one row for each of its passages."""
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, QRELS, compression="zstd") as writer:
         for start in range(0, len(judgements.query), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)

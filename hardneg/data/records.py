@@ -32,15 +32,15 @@ KINDS = {
     ".csv": "csv",
     ".parquet": "parquet",
 }
-LONGEST_CELL = 1 << 24  # characters; a quote never closed would otherwise swallow the rest of a CSV file
+LONGEST_CELL = 1 << 24  # characters; an unclosed quote would otherwise swallow the rest of a CSV file
 ROWS_AT_ONCE = 1_000  # of a Parquet file
 
 
 def parts(path: Path) -> dict[str, Path]:
-    """The files of a table, sorted, by their names in the folder or below the part of a pattern that is fixed.
+    """The files of a table, sorted, by their path below the folder or below the fixed part of the pattern.
 
     Raises:
-        HardnegError: there is none.
+        HardnegError: there is no file.
     """
     if path.is_file():
         return {path.name: path}
@@ -52,61 +52,61 @@ def parts(path: Path) -> dict[str, Path]:
         found = [] if base == path else [part for part in base.glob(str(path.relative_to(base))) if part.is_file()]
     if not found:
         folder = next((above for above in (path, *path.parents) if above.is_dir()), Path())
-        there = sorted(item.name for item in folder.iterdir())
-        guess = nearest(path.name, there)
+        present = sorted(item.name for item in folder.iterdir())
+        guess = nearest(path.name, present)
         raise HardnegError(
             "A file of the collection is missing.",
             where=str(path),
-            found=f"in {folder}: {', '.join(there[:20]) or 'nothing'}{', ...' if len(there) > 20 else ''}",
-            expected="a file, a folder with files, or a pattern that some file matches",
+            found=f"in {folder}: {', '.join(present[:20]) or 'nothing'}{', ...' if len(present) > 20 else ''}",
+            expected="a file, a folder with files, or a pattern that matches a file",
             remedy=f"put it there, or correct the path{f': {guess}?' if guess else ' in the configuration.'}",
         )
     return {part.relative_to(base).as_posix(): part for part in sorted(found)}
 
 
 def kind_of(table: Table, fields: Fields) -> str:
-    """How the files of a table are read, by the ending of their names: "json", "tabs", "csv" or "parquet".
+    """The kind of a table's files, by their extension: "json", "tabs", "csv" or "parquet".
 
     Raises:
-        HardnegError: an unknown ending of a file of passages, a packed Parquet file, or parts of several kinds.
+        HardnegError: passages have an unknown extension, a Parquet file ends in .gz, or the parts differ in kind.
     """
     kinds: dict[str, Path] = {}
     for path in parts(table.path).values():
         ending = Path(path.name.removesuffix(".gz")).suffix.lower()
-        # TREC's queries and qrels have all kinds of names, such as qrels.robust04.
+        # TREC queries and qrels have arbitrary names, such as qrels.robust04.
         kind = KINDS.get(ending, None if fields is PASSAGES else "tabs")
         if kind is None or (kind == "parquet" and path.suffix == ".gz"):
             raise HardnegError(
-                "The name of a file does not say how to read it.",
+                "A file has an unknown extension.",
                 where=str(path),
                 found=path.name,
-                expected=f"{', '.join(KINDS)}; all but .parquet also with .gz",
-                remedy="convert, unpack or rename the file, or name the parts with a pattern such as parts/*.jsonl.",
+                expected=f"{', '.join(KINDS)}; all but .parquet also as .gz",
+                remedy="convert or rename the file, or select the parts with a pattern such as parts/*.jsonl.",
             )
         kinds[kind] = path
     if len(kinds) > 1:
         raise HardnegError(
-            "The parts of a table are of several kinds.",
+            "The parts of a table have different formats.",
             where=str(table.path),
             found=", ".join(path.name for path in kinds.values()),
-            expected="parts of one kind",
-            remedy="name the parts with a pattern such as parts/*.jsonl.",
+            expected="parts in one format",
+            remedy="select the parts with a pattern such as parts/*.jsonl.",
         )
     return next(iter(kinds))
 
 
 def check(table: Table, fields: Fields) -> None:
-    """Refuse what is wrong with a table before its records are read.
+    """Check a table before its records are read.
 
     Raises:
-        HardnegError: no file is there, its kind is unknown, or `columns` cannot be what is meant.
+        HardnegError: no file exists, its kind is unknown, or `columns` cannot be right.
     """
     kind, where = kind_of(table, fields), f"{fields.kind}, {table.path}"
     for name, column in table.columns.items():
         if name not in fields.names:
             guess = nearest(name, fields.names)
             raise HardnegError(
-                f"There is no such field of {fields.kind}.",
+                f"{fields.kind.capitalize()} have no such field.",
                 where=where,
                 found=name,
                 expected=", ".join(fields.names),
@@ -116,13 +116,13 @@ def check(table: Table, fields: Fields) -> None:
         if kind in ("json", "parquet"):
             usable, expected = by_name, "a name"
         elif by_name:
-            usable, expected = table.header is not False, "a position from 0, since the file has no header"
+            usable, expected = table.header is not False, "a position from 0, because the file has no header"
         else:
             usable, expected = int(column) >= 0, "a name, or a position from 0"
         if usable:
             continue
         raise HardnegError(
-            f"A column of the {fields.kind} cannot be found like this.",
+            f"A column of the {fields.kind} is given in an invalid way.",
             where=where,
             found=f"{name}: {column}",
             expected=expected,
@@ -131,10 +131,10 @@ def check(table: Table, fields: Fields) -> None:
 
 
 def records(table: Table, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The values of each record by field, as the file has them, after its place; absent fields are left out.
+    """Yield the place of each record and its raw values by field. Fields without a column are left out.
 
     Raises:
-        HardnegError: a file or line that cannot be read, a missing column, or a wrong number of columns.
+        HardnegError: a file or line cannot be read, a column is missing, or a line has the wrong number of columns.
     """
     kind, paths = kind_of(table, fields), parts(table.path).values()
     if kind == "json":
@@ -155,7 +155,7 @@ def _json_records(paths: Iterable[Path], table: Table, fields: Fields) -> Iterat
     where, found = "", {}
     for path in paths:
         for where, record in json_lines(path):
-            if keys != (present := tuple(record)):  # nearly always those of the record before
+            if keys != (present := tuple(record)):  # usually the same as before
                 keys, found = present, match_columns(present, table, fields, where, all_given=False)
                 unseen.difference_update(present)
             yield where, {name: record[key] for name, key in found.items()}
@@ -165,7 +165,7 @@ def _json_records(paths: Iterable[Path], table: Table, fields: Fields) -> Iterat
 
 
 def _parquet_records(path: Path, table: Table, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
-    import pyarrow as pa  # here, so that a plan that only names files starts without it
+    import pyarrow as pa  # imported here so that planning starts without it
     import pyarrow.parquet as pq
 
     number = 0
@@ -182,7 +182,7 @@ def _parquet_records(path: Path, table: Table, fields: Fields) -> Iterator[tuple
             "A Parquet file cannot be read.",
             where=f"{path}, after row {number}",
             found=str(fault),
-            remedy="check its permissions, or get the file again if it is damaged or cut short.",
+            remedy="check its permissions, or get the file again if it is damaged or truncated.",
         ) from None
 
 
@@ -203,8 +203,8 @@ def _csv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
                 "A record is not valid CSV.",
                 where=where,
                 found=str(fault),
-                expected=f"quotes that are closed, doubled inside, and at most {LONGEST_CELL:,} characters a cell",
-                remedy="mend the record that starts there.",
+                expected=f"closed quotes, doubled inside a cell, and at most {LONGEST_CELL:,} characters per cell",
+                remedy="fix the record that starts there.",
             ) from None
         if cells is None:
             return
@@ -231,7 +231,7 @@ def _cell_records(
 
 
 def as_trec(table: Table, fields: Fields) -> bool:
-    """Whether a table is text without header whose columns nobody named: what TREC's files are."""
+    """Whether a table is text without a header and without named columns, as TREC files are."""
     if kind_of(table, fields) != "tabs" or table.columns or table.header or table.width:
         return False
     rows = _tab_rows(next(iter(parts(table.path).values())), fields)

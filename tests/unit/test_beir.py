@@ -100,18 +100,18 @@ HEADER = b"query-id\tcorpus-id\tscore\n"
     [
         ("corpus.jsonl", CORPUS + b'{"_id": "p4", "text": \n', read_passages, ":4", "not valid JSON"),
         ("corpus.jsonl", b"\n" + b"[" * 100_000, read_passages, ":2", "not valid JSON"),
-        ("corpus.jsonl", CORPUS + b'["p4", "text"]\n', read_passages, ":4", "no JSON object"),
+        ("corpus.jsonl", CORPUS + b'["p4", "text"]\n', read_passages, ":4", "not a JSON object"),
         ("corpus.jsonl", b'{"_id": "p1", "text": "caf\xe9"}\n', read_passages, ":1", "byte 0xe9 at position 27"),
-        ("corpus.jsonl", CORPUS + b'{"id": "p4", "text": ""}\n', read_passages, ":4", "lacks the key `_id`"),
-        ("corpus.jsonl", CORPUS + b'{"_id": "p4", "body": ""}\n', read_passages, ":4", "lacks the key `text`"),
-        ("corpus.jsonl", b'{"_id": 7, "text": "x"}\n', read_passages, ":1", "identifier in quotes"),
-        ("corpus.jsonl", b'{"_id": "", "text": "x"}\n', read_passages, ":1", "identifier in quotes"),
-        ("corpus.jsonl", b'{"_id": "p1", "text": null}\n', read_passages, ":1", "text in quotes"),
+        ("corpus.jsonl", CORPUS + b'{"id": "p4", "text": ""}\n', read_passages, ":4", "has no key `_id`"),
+        ("corpus.jsonl", CORPUS + b'{"_id": "p4", "body": ""}\n', read_passages, ":4", "has no key `text`"),
+        ("corpus.jsonl", b'{"_id": 7, "text": "x"}\n', read_passages, ":1", "a quoted id"),
+        ("corpus.jsonl", b'{"_id": "", "text": "x"}\n', read_passages, ":1", "a quoted id"),
+        ("corpus.jsonl", b'{"_id": "p1", "text": null}\n', read_passages, ":1", "a quoted string"),
         ("corpus.jsonl", b'{"_id": "p1", "title": 1, "text": ""}\n', read_passages, ":1", "value of `title`"),
         ("corpus.jsonl", b'{"_id": "p1", "text": "a\\ud83d"}\n', read_passages, ":1", "\\ud83d"),
         ("queries.jsonl", QUERIES + b"{'_id': 'q4'}\n", read_queries, ":4", "not valid JSON"),
-        ("queries.jsonl", b'{"_id": "q1", "query": "x"}\n', read_queries, ":1", "lacks the key `text`"),
-        (QRELS, TEST + b"q9\tp1\t1\nq8\tp1\t1\n", read_queries, ":5", "q9 (2 such in all)"),
+        ("queries.jsonl", b'{"_id": "q1", "query": "x"}\n', read_queries, ":1", "has no key `text`"),
+        (QRELS, TEST + b"q9\tp1\t1\nq8\tp1\t1\n", read_queries, ":5", "q9 (2 in all)"),
         (QRELS, TEST + b"q1\tp1\n", read_judgements, ":5", "found:    2: 'q1\\tp1'"),
         (QRELS, TEST + b"q1\t0\tp1\t1\n", read_judgements, ":5", "found:    4: "),
         (QRELS, TEST + b"q1\t\t1\n", read_judgements, ":5", "found:    2: "),
@@ -137,7 +137,7 @@ def test_gzip_cut_short(folder: Path) -> None:
     many = "".join(f'{{"_id": "{number}", "text": "{text}"}}\n' for number, text in enumerate(texts)).encode()
     (folder / "corpus.jsonl").unlink()
     (folder / "corpus.jsonl.gz").write_bytes(gzip.compress(many)[:-2000])
-    with pytest.raises(HardnegError, match=r"corpus\.jsonl\.gz, after line \d{3}\n(.|\n)*cut short"):
+    with pytest.raises(HardnegError, match=r"corpus\.jsonl\.gz, after line \d{3}\n(.|\n)*truncated"):
         read_passages(Beir(folder))
 
 
@@ -157,7 +157,7 @@ def test_missing_qrels_split_and_folder(folder: Path) -> None:
         path.unlink()
     with pytest.raises(HardnegError, match=r"expected: qrels/<split>\.tsv"):
         Beir(folder)
-    with pytest.raises(HardnegError, match=r"found: +nothing there"):
+    with pytest.raises(HardnegError, match=r"found: +nothing"):
         Beir(folder / "nowhere")
     with pytest.raises(HardnegError, match=r"found: +a file"):
         Beir(folder / "corpus.jsonl")

@@ -112,7 +112,7 @@ def test_missing_column_lists_those_there(folder: Path, columns: dict[str, str],
         ({"_id": ["a", None], "text": ["", ""]}, r"row 2\n +found: +nothing"),
         ({"_id": ["a", " "], "text": ["", ""]}, r"row 2\n +found: +' '"),
         ({"_id": [0.5], "text": [""]}, r"row 1\n +found: +0\.5"),
-        ({"_id": ["a"], "text": [7]}, r"row 1\n +found: +7\n +expected: text"),
+        ({"_id": ["a"], "text": [7]}, r"row 1\n +found: +7\n +expected: a string"),
     ],
 )
 def test_values_that_are_no_id_or_text(folder: Path, columns: dict[str, list[Any]], words: str) -> None:
@@ -139,17 +139,17 @@ def test_files_that_differ_or_are_damaged(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(hub, "ROWS_AT_ONCE", 3)
     other = folder / "queries" / "more.jsonl"
     other.write_text('{"name": "q4", "question": "fourth?", "lang": "en"}\n')
-    with pytest.raises(HardnegError, match=r"to its end\.\n.*split train, after row 3\n.*\n.*the same columns"):
+    with pytest.raises(HardnegError, match=r"read completely\.\n.*split train, after row 3\n.*\n.*the same columns"):
         list(opened(folder).queries("train"))
     part = folder / "corpus" / "part-0.parquet"
     part.write_bytes(part.read_bytes()[:-20])
-    with pytest.raises(HardnegError, match=r"cannot be opened\.\n.*corpus, split train\n.*\n.*get damaged files again"):
+    with pytest.raises(HardnegError, match=r"cannot be opened\.\n.*corpus, split train\n.*\n.*Get damaged files again"):
         list(opened(folder).passages())
 
 
 def test_neither_folder_nor_id(folder: Path) -> None:
-    for name, found in [("nowhere/at/all", "nothing"), (str(folder / "corpus" / "part-0.parquet"), "a file")]:
-        with pytest.raises(HardnegError, match=rf"{name}, where there is {found}\n"):
+    for name, found in [("nowhere/at/all", "not a local path"), (str(folder / "corpus" / "part-0.parquet"), "a file")]:
+        with pytest.raises(HardnegError, match=rf"{name} \({found}\)\n"):
             opened(folder, corpus=HubTable(name))
 
 
@@ -163,7 +163,7 @@ def test_no_network(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         list(reader.passages())
     assert f"{ID} (corpus), split corpus\n  found:    ConnectionError: Couldn't reach" in str(fault.value)
     assert "HF_HUB_OFFLINE" in str(fault.value)
-    assert "copy the dataset's files there" in str(fault.value)
+    assert "copy the dataset's files to this machine" in str(fault.value)
 
 
 def test_one_commit_is_read_and_recorded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

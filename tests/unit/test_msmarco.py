@@ -120,7 +120,7 @@ def test_missing_files(tmp_path: Path) -> None:
     [
         ("collection.tsv", "0\ta\n1\tb\tc\n", 2, "found:    3: '1<tab>b<tab>c'\n  expected: 2\n"),
         ("collection.tsv", "0\ta\tb\n", 1, "found:    3: "),
-        ("collection.tsv", "0\ta\n\tb\n", 2, "no usable passage id"),
+        ("collection.tsv", "0\ta\n\tb\n", 2, "no valid passage id"),
         ("queries.train.tsv", "121352\ta\n634306\n", 2, "found:    1: '634306'"),
     ],
 )
@@ -136,7 +136,7 @@ def test_refused(tmp_path: Path, name: str, text: str, line: int, words: str) ->
 def test_query_of_the_qrels_that_is_absent(tmp_path: Path) -> None:
     reader = MsMarcoPassage(fill(tmp_path, PASSAGE | {"qrels.train.tsv": "1\t0\t0\t1\n5\t0\t1\t1\n2\t0\t0\t1\n"}))
     with pytest.raises(
-        HardnegError, match=r"queries\.train\.tsv lacks(.|\n)*qrels\.train\.tsv:1\n +found: +1 \(2 such"
+        HardnegError, match=r"not in queries\.train\.tsv(.|\n)*qrels\.train\.tsv:1\n +found: +1 \(2 in all"
     ):
         list(reader.queries("train"))
 

@@ -125,7 +125,7 @@ def test_repeated_judgements_are_merged_and_counted(tmp_path: Path) -> None:
     split = facts["splits"]["train"]
     assert (split["judgements"], split["repeated_judgements"], split["positives"]) == (5, 3, 3)
     assert list(repairs(facts)) == [
-        "passages without title and text: 1 (kept; they are hardly ever found)",
+        "passages without title and text: 1 (kept, but hardly ever retrieved)",
         "train queries without text: 1 (kept)",
         "train judgements that repeat an earlier one: 3 (counted once)",
         "train queries without a relevant passage: 2 (kept)",
@@ -161,7 +161,7 @@ def test_nothing_to_repair_is_nothing_to_tell(tmp_path: Path) -> None:
         (
             {"qrels": [*QRELS, ("q1", "p2", 2), ("q1", "p2", 0)]},
             [
-                "A query and a passage are judged twice, with different grades.",
+                "A query and a passage are judged with different grades.",
                 "where:    qrels:1 and qrels:7\n",
                 "query 'q1', passage 'p2': grades 2 and 0 (1 such judgements)",
                 "remove the other",
@@ -173,20 +173,20 @@ def test_nothing_to_repair_is_nothing_to_tell(tmp_path: Path) -> None:
         ),
         (
             {"rows": [*PASSAGES, *PASSAGES[1:3], PASSAGES[2]]},
-            ["not unique among the passages.", "corpus:2 and corpus:5\n", "more than once: 'p1', 'p2' (2 such ids)"],
+            ["The passages have duplicate ids.", "corpus:2 and corpus:5\n", "'p1', 'p2' (2 in all)"],
         ),
         (
             {"asked": [*QUERIES, QUERIES[3]]},
-            ["not unique among the train queries.", "queries:4 and queries:5\n", "'q0' (1 such ids)"],
+            ["The train queries have duplicate ids.", "queries:4 and queries:5\n", "'q0' (1 in all)"],
         ),
         ({"rows": [*PASSAGES, ("", "", "x", "")]}, ["An id is empty.", "passages, number 5\n"]),
         ({"rows": []}, ["The collection has no passages."]),
         ({"asked": []}, ["A split has no queries.", "split train"]),
         (
             {"qrels": [("q9", "p1", 0), ("q1", "p1", -1)]},
-            ["A split has no positive judgement.", "split train, qrels:1 and on\n", "2 judgements, none above grade 0"],
+            ["A split has no positive judgement.", "split train, from qrels:1\n", "2 judgements, none above grade 0"],
         ),
-        ({"qrels": []}, ["A split has no positive judgement.", "split train, its judgements and on\n"]),
+        ({"qrels": []}, ["A split has no positive judgement.", "split train, from its first judgement\n"]),
     ],
 )
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, changed: dict[str, Any], told: list[str]) -> None:
@@ -263,9 +263,9 @@ def test_every_passage_of_a_judged_document_is_judged(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"rows": [*PASSAGES, PASSAGES[0]]}, "among the documents.*corpus:1 and corpus:5.*'p3'"),
+        ({"rows": [*PASSAGES, PASSAGES[0]]}, "The documents have duplicate ids.*corpus:1 and corpus:5.*'p3'"),
         ({"qrels": [("q1", "p3#0", 1)]}, "names a document that does not exist.*qrels:1.*'p3#0'.*document file"),
-        ({"qrels": [*QRELS, ("q1", "p2", 1)]}, "a document are judged twice.*qrels:1 and qrels:6.*document 'p2'"),
+        ({"qrels": [*QRELS, ("q1", "p2", 1)]}, "a document are judged with different grades.*qrels:1 and qrels:6.*document 'p2'"),
     ],
 )
 def test_faults_of_documents_are_told_by_document(tmp_path: Path, changed: dict[str, Any], told: str) -> None:

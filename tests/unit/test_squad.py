@@ -110,7 +110,7 @@ def test_missing_file(tmp_path: Path) -> None:
         (b"[]", "found:    list"),
         (b'{"articles": []}', "found:    articles\n  expected: the key `data` with a list of objects"),
         (b'{"data": [{"title": "a"}]}', "data[0]\n  found:    title\n  expected: the key `paragraphs`"),
-        (b'{"data": [{"paragraphs": [{"context": "", "qas": []}]}]}', "lacks the key `title`"),
+        (b'{"data": [{"paragraphs": [{"context": "", "qas": []}]}]}', "has no key `title`"),
         (b'{"data": [{"title": "a", "paragraphs": [{"qas": []}]}]}', "data[0].paragraphs[0]\n  found:    qas\n"),
         (b'{"data": [{"title": "a", "paragraphs": [{"context": ""}]}]}', "the key `qas`"),
         (b'{"data": [{"title": "a", "paragraphs": [{"context": "", "qas": [{"question": ""}]}]}]}', "question id"),

@@ -148,7 +148,7 @@ def test_parts(tmp_path: Path) -> None:
     named = Files(Table(tmp_path / "*" / "part-*"), {}).files(())
     assert list(named) == ["passages/parts/part-0.tsv.gz", "passages/parts/part-1.tsv"]
     put(folder / "readme.csv", "")
-    with pytest.raises(HardnegError, match=r"of several kinds(.|\n)*readme\.csv"):
+    with pytest.raises(HardnegError, match=r"different formats(.|\n)*readme\.csv"):
         Files(Table(folder), {})
 
 
@@ -159,16 +159,16 @@ def test_parts(tmp_path: Path) -> None:
         ("a.tsv", "1\n", {}, ":1", "found:    1: '1'\n  expected: 2: id text or 3: id title text or 4: id url"),
         ("a.tsv", "1\ta\n2\tb\tc\n", {}, ":2", "found:    3: '2<tab>b<tab>c'\n  expected: 2, as in the first line"),
         ("a.tsv", "id\ttext\n2\n", {}, ":2", "found:    1: "),
-        ("a.tsv", "1\ta\n", {"columns": {"id": 0, "text": 2}}, ":1", "at least 3, since text is said to be at 2"),
-        ("a.tsv", "1\ta\n", {"columns": {"text": 1}}, ":1", "no column or key for the id"),
+        ("a.tsv", "1\ta\n", {"columns": {"id": 0, "text": 2}}, ":1", "at least 3, because `text` is at position 2"),
+        ("a.tsv", "1\ta\n", {"columns": {"text": 1}}, ":1", "no column or key for `id`"),
         ("a.tsv", "1\ta\n", {"columns": {"text": "body"}}, ":1", "expected: body"),
         ("a.tsv", "id\ttext\n1\ta\n", {"columns": {"title": "name"}}, ":1", "expected: name"),
         ("a.tsv", "title\ttext\n1\ta\n", {}, ":1", "expected: _id or id or docid"),
-        ("a.tsv", "1\ta\n \tb\n", {}, ":2", "no usable passage id"),
+        ("a.tsv", "1\ta\n \tb\n", {}, ":2", "no valid passage id"),
         ("a.csv", 'id,text\n\n1,"a\n2,b\n', {}, ":3", "unexpected end of data"),
         ("a.csv", 'id,text\n1,"a"b\n', {}, ":2", "not valid CSV"),
         ("a.csv", 'id,text\n1,"a\nb",c\n', {}, ":2", "found:    3: "),
-        ("a.jsonl", '{"id": "1", "text": "a"}\n{"text": "b"}\n', {}, ":2", "no column or key for the id"),
+        ("a.jsonl", '{"id": "1", "text": "a"}\n{"text": "b"}\n', {}, ":2", "no column or key for `id`"),
         ("a.jsonl", '{"id": "1", "title": "a"}\n', {}, ":1", "expected: text or body or contents"),
         ("a.jsonl", '{"id": null, "text": "a"}\n', {}, ":1", "found:    nothing"),
         ("a.jsonl", '{"id": "", "text": "a"}\n', {}, ":1", "found:    nothing"),
@@ -208,7 +208,7 @@ def test_gzip_cut_short(tmp_path: Path) -> None:
     text = "".join(f"{number}\t{hashlib.sha256(b'%d' % number).hexdigest()}\n" for number in range(999))
     path = tmp_path / "a.tsv.gz"
     path.write_bytes(gzip.compress(text.encode())[:-2000])
-    with pytest.raises(HardnegError, match=r"a\.tsv\.gz, after line \d{3}\n(.|\n)*cut short"):
+    with pytest.raises(HardnegError, match=r"a\.tsv\.gz, after line \d{3}\n(.|\n)*truncated"):
         passages_of(path)
 
 
@@ -231,13 +231,13 @@ def test_parquet_refused(tmp_path: Path) -> None:
     ("name", "settings", "words"),
     [
         ("a.json", {}, "found:    a.json\n  expected: .jsonl, .ndjson, .tsv"),
-        ("a.parquet.gz", {}, "all but .parquet also with .gz"),
+        ("a.parquet.gz", {}, "all but .parquet also as .gz"),
         (
             "a.tsv",
             {"columns": {"test": "b"}},
             "found:    test\n  expected: id, title, url, text\n  remedy:   write text.",
         ),
-        ("a.tsv", {"columns": {"id": "b"}, "header": False}, "found:    id: b\n  expected: a position from 0, since"),
+        ("a.tsv", {"columns": {"id": "b"}, "header": False}, "found:    id: b\n  expected: a position from 0, because"),
         ("a.tsv", {"columns": {"id": -1}}, "found:    id: -1\n"),
         ("a.jsonl", {"columns": {"id": 0}}, "found:    id: 0\n  expected: a name\n"),
         ("a.parquet", {"columns": {"id": 0}}, "found:    id: 0\n  expected: a name\n"),
@@ -254,7 +254,7 @@ def test_missing_file(tmp_path: Path) -> None:
     put(tmp_path / "corpus.tsv", "")
     with pytest.raises(HardnegError, match=r"found: +in .*: corpus\.tsv\n(.|\n)*correct the path: corpus\.tsv\?"):
         Files(Table(tmp_path / "corpsu.tsv"), {})
-    with pytest.raises(HardnegError, match="a pattern that some file matches"):
+    with pytest.raises(HardnegError, match="a pattern that matches a file"):
         Files(Table(tmp_path / "part-*"), {})
     (tmp_path / "empty").mkdir()
     with pytest.raises(HardnegError, match=r"in .*empty: nothing\n"):
@@ -360,12 +360,12 @@ def test_parquet_qrels(tmp_path: Path) -> None:
     ("name", "text", "place", "words"),
     [
         ("r.tsv", "query-id\tcorpus-id\tscore\nq1\tp1\n", ":2", "found:    2: 'q1<tab>p1'\n  expected: 3, as in"),
-        ("r.tsv", "query-id\tcorpus-id\tscore\nq1\t\t1\n", ":2", "no usable passage id"),
-        ("r.tsv", "query-id\tcorpus-id\tscore\n\tp1\t1\n", ":2", "no usable query id"),
+        ("r.tsv", "query-id\tcorpus-id\tscore\nq1\t\t1\n", ":2", "no valid passage id"),
+        ("r.tsv", "query-id\tcorpus-id\tscore\n\tp1\t1\n", ":2", "no valid query id"),
         ("r.tsv", "query-id\tcorpus-id\tscore\nq1\tp1\thigh\n", ":2", "found:    'high'"),
         ("r.jsonl", '{"qid": "q1", "pid": "p1", "label": null}\n', ":1", "found:    'None'"),
         ("r.jsonl", '{"qid": "q1", "pid": "p1", "label": true}\n', ":1", "found:    'True'"),
-        ("r.jsonl", '{"qid": "q1", "label": 1}\n', ":1", "no column or key for the passage"),
+        ("r.jsonl", '{"qid": "q1", "label": 1}\n', ":1", "no column or key for `passage`"),
         ("r.csv", "q1\n", ":1", "2: query passage or 3: query passage grade or 4: query iteration"),
         ("r.txt", "q1 0 p1\n", ":1", "found:    'p1'"),
     ],
@@ -384,8 +384,8 @@ def test_judged_query_that_is_absent(tmp_path: Path) -> None:
     reader = reader_of(tmp_path, qrels=Table(path))
     with pytest.raises(HardnegError) as fault:
         list(reader.queries("test"))
-    assert "The qrels judge a query that q.tsv lacks." in str(fault.value)
-    assert f"where:    {path}:2\n  found:    q9 (2 such in all)\n" in str(fault.value)
+    assert "The qrels judge a query that is not in q.tsv." in str(fault.value)
+    assert f"where:    {path}:2\n  found:    q9 (2 in all)\n" in str(fault.value)
 
 
 def test_no_such_split(tmp_path: Path) -> None:

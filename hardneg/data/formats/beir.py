@@ -1,8 +1,8 @@
 """A folder in BEIR layout: `corpus.jsonl`, `queries.jsonl` (each plain or `.gz`) and `qrels/<split>.tsv` with a header.
 
-A line of the first two is a JSON object with the keys `_id`, `text` and, for passages, perhaps `title`; a line of a
-qrels file has a query's id, a passage's id and an integer grade, separated by tabs. A byte order mark, CRLF and empty
-lines are tolerated.
+Each line of the first two files is a JSON object with the keys `_id`, `text` and, for passages, optionally `title`.
+Each line of a qrels file has a query id, a passage id and an integer grade, separated by tabs. A byte order mark, CRLF
+and blank lines are tolerated.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ USUAL_ORDER = ("train", "dev", "test")
 
 
 def qrels_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """The three columns of each line of a qrels file, after its place.
+    """Yield the place and the three columns of each line of a qrels file.
 
     Raises:
-        HardnegError: as `lines`, or a line has not three columns with something in each.
+        HardnegError: as for `lines`, or a line does not have three non-empty columns.
     """
     for where, line in lines(path):
         columns = [column.strip() for column in line.split("\t")]
         if len(columns) != 3 or not all(columns):
             raise HardnegError(
-                "A line of the qrels has not three columns.",
+                "A line of the qrels does not have three columns.",
                 where=where,
                 found=f"{sum(map(bool, columns))}: {line[:80]!r}",
                 expected=f"3: {HEADER}",
@@ -43,7 +43,7 @@ def qrels_lines(path: Path) -> Iterator[tuple[str, list[str]]]:
 class Beir:
     """Reads a BEIR folder; a `CollectionReader`.
 
-    The queries of a split are those its qrels judge, in the order of `queries.jsonl`; their ids are held in memory.
+    The queries of a split are those its qrels judge, in the order of `queries.jsonl`. Their ids are held in memory.
 
     Args:
         folder: where the files are.
@@ -58,7 +58,7 @@ class Beir:
             raise HardnegError(
                 "The folder of the collection is missing.",
                 where=str(self.folder),
-                found="a file" if self.folder.exists() else "nothing there",
+                found="a file" if self.folder.exists() else "nothing",
                 expected="a folder with corpus.jsonl, queries.jsonl and qrels/",
                 remedy="correct `collection.path`.",
             )
@@ -86,11 +86,11 @@ class Beir:
         raise self._missing(f"{name} or {name}.gz")
 
     def splits(self) -> tuple[str, ...]:
-        """The names of the files in qrels/: train, dev, test first, then others alphabetically."""
+        """The names of the files in qrels/: train, dev and test first, then the others alphabetically."""
         return tuple(self._qrels)
 
     def files(self, splits: Iterable[str]) -> dict[str, Path]:
-        """The files that some splits are read from, by name relative to the folder.
+        """The files that these splits need, by their path in the folder.
 
         Raises:
             HardnegError: a split has no qrels.
@@ -102,7 +102,7 @@ class Beir:
                     where="splits",
                     found=split,
                     expected=", ".join(self._qrels),
-                    remedy=f"add {self.folder}/qrels/{split}.tsv, or name other splits under `splits`.",
+                    remedy=f"add {self.folder}/qrels/{split}.tsv, or choose other splits under `splits`.",
                 )
         paths = [self._corpus, self._queries, *(self._qrels[split] for split in splits)]
         return {path.relative_to(self.folder).as_posix(): path for path in paths}
@@ -111,7 +111,7 @@ class Beir:
         """Every passage, in the order of the corpus.
 
         Raises:
-            HardnegError: a line is broken or lacks `_id` or `text`, or there is no passage at all.
+            HardnegError: a line is malformed or lacks `_id` or `text`, or there is no passage.
         """
         where = ""
         for where, record in json_lines(self._corpus):
@@ -121,7 +121,7 @@ class Beir:
             raise HardnegError(
                 "The collection has no passages.",
                 where=str(self._corpus),
-                found="no line with a passage",
+                found="no line",
                 expected='{"_id": ..., "text": ...} on each line',
                 remedy="put the passages there, or correct `collection.path`.",
             )
@@ -130,7 +130,7 @@ class Beir:
         """The judged queries of a split, in the order of `queries.jsonl`.
 
         Raises:
-            HardnegError: a line is broken or lacks `_id` or `text`, or a judged query is missing.
+            HardnegError: a line is malformed or lacks `_id` or `text`, or a judged query is missing.
         """
         asked = (
             Query(text_of(record, "_id", where), text_of(record, "text", where), where)
@@ -142,7 +142,7 @@ class Beir:
         """The judgements of a split, in the order of its qrels.
 
         Raises:
-            HardnegError: the split or the header is missing, or a line has not three columns, the last an integer.
+            HardnegError: the split or the header is missing, or a line does not have two ids and an integer grade.
         """
         if split not in self._qrels:
             raise self._missing(f"qrels/{split}.tsv")
@@ -154,13 +154,13 @@ class Beir:
                 where=where,
                 found="<tab>".join(header),
                 expected=HEADER,
-                remedy="put the header before the first judgement.",
+                remedy="add the header as the first line.",
             )
         for where, (query_id, passage_id, grade) in records:
             yield Judgement(query_id, passage_id, grade_of(grade, where), where)
 
     def provenance(self) -> dict[str, Any]:
-        """Size and SHA-256 of each file, by its name in the folder."""
+        """The size and SHA-256 of each file, by its path in the folder."""
         return {
             "files": {
                 path.relative_to(self.folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_digest(path)}

@@ -1,10 +1,10 @@
-"""Datasets of the Hugging Face Hub, read by the names of their columns.
+"""Datasets of the Hugging Face Hub, read by column name.
 
-Folders of files as they lie there can be read too; a configuration reads its own files with `format: files`, which
-notices when they change.
+Local folders in the layout of the Hub can be read too. For your own files, prefer `format: files`, which notices when
+they change.
 
-Rows are streamed; only what cannot be streamed, such as some archives, is copied to the library's cache first and read
-from there. Datasets made by a script are not read: no code from the Hub ever runs.
+Rows are streamed. Datasets that cannot be streamed, such as some archives, are copied to the library's cache first.
+Datasets with a loading script are refused, so no code from the Hub ever runs.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ BYTES_AT_ONCE = 1 << 23  # of a Parquet column
 
 @dataclass(frozen=True)
 class HubTable:
-    """Where the records of one kind lie.
+    """A dataset with passages, queries or qrels.
 
     Attributes:
-        dataset: an id of the Hub, such as `BeIR/nfcorpus`, or a local folder of Parquet, JSONL, CSV, ... files.
-        config: the dataset's configuration (subset); None where it has one only.
-        split: the dataset's split as the library names it: a folder's files `dev*` and `val*` are `validation`.
-        revision: the branch, tag or, to read the same rows forever, the commit; of a local folder there is none.
-        columns: for each field the name of its column; fields not mentioned are found by well-known names.
+        dataset: a Hub id such as `BeIR/nfcorpus`, or a local folder of Parquet, JSONL, CSV, ... files.
+        config: the dataset's configuration (subset). None if there is only one.
+        split: the dataset's split, as the library names it. In a folder, files `dev*` and `val*` are `validation`.
+        revision: the branch, tag or commit. Only a commit fixes the rows. None for a local folder.
+        columns: the column name of each field. Other fields are found by well-known names.
     """
 
     dataset: str
@@ -47,7 +47,7 @@ class HubTable:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is a folder on this machine."""
+        """Whether it is a local folder."""
         return Path(self.dataset).is_dir()
 
     def __str__(self) -> str:
@@ -55,18 +55,18 @@ class HubTable:
 
 
 class HubDatasets:
-    """Reads passages, queries and qrels from datasets by their columns; a `CollectionReader`.
+    """Reads passages, queries and qrels from datasets; a `CollectionReader`.
 
-    The queries of a split are those its qrels judge, in the order of their dataset; the ids of the judged queries are
-    held in memory. Nothing is imported and no network asked before the first record is read.
+    The queries of a split are those its qrels judge, in dataset order. The ids of the judged queries are held in
+    memory. The library is imported and the network used only when the first record is read.
 
     Args:
-        passages: fields id and text, perhaps title and url.
-        splits: for each split its queries (fields id and text) and its qrels (fields query and passage, perhaps grade,
-            which is 1 where there is none).
+        passages: fields id and text, optionally title and url.
+        splits: for each split its queries (fields id and text) and its qrels (fields query and passage, optionally
+            grade, which defaults to 1).
 
     Raises:
-        HardnegError: a dataset is neither a folder nor an id of the Hub.
+        HardnegError: a dataset is neither a folder nor a Hub id.
     """
 
     def __init__(self, passages: HubTable, splits: Mapping[str, tuple[HubTable, HubTable]]) -> None:
@@ -74,34 +74,35 @@ class HubDatasets:
         for table in (passages, *(table for pair in self._splits.values() for table in pair)):
             if not (table.is_local or HUB_ID.fullmatch(table.dataset)):
                 raise HardnegError(
-                    "A dataset is neither a folder nor an id of the Hugging Face Hub.",
+                    "A dataset is neither a folder nor a Hugging Face Hub id.",
                     where="collection",
-                    found=f"{table.dataset}, where there is {'a file' if Path(table.dataset).exists() else 'nothing'}",
+                    found=f"{table.dataset} ({'a file' if Path(table.dataset).exists() else 'not a local path'})",
                     expected="the path of a folder, or an id such as owner/name",
                     remedy="correct it.",
                 )
-        self._builder = cache(_builder)  # so that one commit is read throughout, even while the dataset changes
+        self._builder = cache(_builder)  # one commit is read throughout, even if the dataset changes meanwhile
 
     def _open(self, table: HubTable) -> Any:
-        """The dataset's rows, streamed if that is possible."""
+        """The dataset's rows, streamed if possible."""
         try:
             builder = self._builder(table.dataset, table.config, table.revision)
             try:
                 return builder.as_streaming_dataset(split=table.split)
-            except NotImplementedError:  # the library's word for what cannot be streamed
+            except NotImplementedError:  # raised if it cannot be streamed
                 builder.download_and_prepare()
                 return builder.as_dataset(split=table.split)
-        except Exception as fault:  # the library raises what formats, file systems and the network raise
+        except Exception as fault:  # the library passes on errors of any type
             raise _fault(
                 "A dataset cannot be opened.",
                 str(table),
                 fault,
-                "correct the dataset, its configuration, split or revision; get damaged files again; log in to private "
-                "and gated datasets (`hf auth login`); for one made by a script try the revision refs/convert/parquet.",
+                "check the dataset's name, configuration, split and revision. Get damaged files again. Private and "
+                "gated datasets need `hf auth login`. For a dataset with a script, try the revision "
+                "refs/convert/parquet.",
             ) from fault
 
     def _records(self, table: HubTable, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The values of each row by field, after its place; a field that is not there is left out."""
+        """Yield the place of each row and its values by field. Fields without a column are left out."""
         named = Table(Path(table.dataset), table.columns)
         for number, batch in self._batches(table):
             found = match_columns(batch.column_names, named, fields, str(table))
@@ -110,7 +111,7 @@ class HubDatasets:
                 yield f"{table}, row {row}", dict(zip(found, values, strict=True))
 
     def _batches(self, table: HubTable) -> Iterator[tuple[int, Any]]:
-        """Arrow tables of at most `ROWS_AT_ONCE` rows, each after the number of rows before it."""
+        """Yield Arrow tables of at most `ROWS_AT_ONCE` rows, each with the number of rows before it."""
         rows, number = self._open(table), 0
         try:
             for batch in rows.with_format("arrow").iter(batch_size=ROWS_AT_ONCE):
@@ -118,10 +119,10 @@ class HubDatasets:
                 number += len(batch)
         except Exception as fault:  # as above
             raise _fault(
-                "A dataset cannot be read to its end.",
+                "A dataset cannot be read completely.",
                 f"{table}, after row {number}",
                 fault,
-                "all files must be whole and have the same columns of the same types: get or write them again.",
+                "all files must be complete and have the same columns and types: get or write them again.",
             ) from fault
 
     def splits(self) -> tuple[str, ...]:
@@ -129,39 +130,39 @@ class HubDatasets:
         return tuple(self._splits)
 
     def files(self, splits: Iterable[str]) -> dict[str, Path]:
-        """None: a dataset is known by its id and revision. A local folder should not change while it is used."""
+        """Empty: a dataset is identified by its id and revision. Do not change a local folder while it is used."""
         return {}
 
     def passages(self) -> Iterator[Passage]:
-        """Every passage, in the order of the dataset.
+        """Every passage, in dataset order.
 
         Raises:
-            HardnegError: the dataset cannot be read, lacks a column, or a value is no id or no text.
+            HardnegError: the dataset cannot be read or lacks a column, or an id or text is invalid.
         """
         for where, record in self._records(self._passages, PASSAGES):
             yield passage_of(record, where)
 
     def queries(self, split: str) -> Iterator[Query]:
-        """The judged queries of a split, in the order of their dataset.
+        """The judged queries of a split, in dataset order.
 
         Raises:
-            HardnegError: a dataset cannot be read, lacks a column, or a value is no id or no text.
+            HardnegError: a dataset cannot be read or lacks a column, or an id or text is invalid.
         """
         table, _ = self._splits[split]
         asked = (query_of(record, where) for where, record in self._records(table, QUERIES))
         return judged_queries(asked, partial(self.judgements, split), str(table))
 
     def judgements(self, split: str) -> Iterator[Judgement]:
-        """The judgements of a split, in the order of their dataset.
+        """The judgements of a split, in dataset order.
 
         Raises:
-            HardnegError: the dataset cannot be read, lacks a column, or a value is no id or no whole number.
+            HardnegError: the dataset cannot be read or lacks a column, or an id or grade is invalid.
         """
         for where, record in self._records(self._splits[split][1], QRELS):
             yield judgement_of(record, where)
 
     def provenance(self) -> dict[str, Any]:
-        """The library's version, and of each dataset what was asked for and the commit that was read."""
+        """The library's version, and for each dataset the request and the commit that was read."""
         return {
             "datasets": version("datasets"),
             "passages": self._facts(self._passages),
@@ -183,11 +184,11 @@ class HubDatasets:
 
 
 def _builder(dataset: str, config: str | None, revision: str | None) -> Any:
-    import datasets  # here, since a plan that only names datasets starts faster without
+    import datasets  # imported here so that planning starts without it
     from pyarrow.dataset import ParquetFragmentScanOptions
 
     builder = datasets.load_dataset_builder(dataset, config, revision=revision)
-    if hasattr(builder.config, "fragment_scan_options"):  # Parquet, of which it would else keep what a file has given
+    if hasattr(builder.config, "fragment_scan_options"):  # Parquet; by default it would keep whole files in memory
         builder.config.batch_size = ROWS_AT_ONCE
         builder.config.fragment_scan_options = ParquetFragmentScanOptions(
             pre_buffer=False, use_buffered_stream=True, buffer_size=BYTES_AT_ONCE
@@ -198,8 +199,8 @@ def _builder(dataset: str, config: str | None, revision: str | None) -> Any:
 def _fault(what: str, where: str, fault: Exception, remedy: str) -> HardnegError:
     if isinstance(fault, ConnectionError):
         remedy = (
-            "check the network and HF_HUB_OFFLINE; where there is no network, copy the dataset's files there and read "
-            "them with `format: files`."
+            "check the network and HF_HUB_OFFLINE. Without a network, copy the dataset's files to this machine and "
+            "read them with `format: files`."
         )
     found = " ".join(f"{type(fault).__name__}: {fault}".split())
     return HardnegError(what, where=where, found=found[:500], remedy=remedy)

@@ -1,8 +1,8 @@
-"""Collections of the catalogue `ir_datasets`, which downloads and checks them itself.
+"""Collections of `ir_datasets`, which downloads and verifies them itself.
 
-Each split is an id of the catalogue, such as `msmarco-passage/dev/small`, and all splits judge the same documents. The
-package is optional and imported when a collection is opened. Some of its texts are repaired and so differ from the
-original files (the passages of MS MARCO among them): its version belongs to the data, and is part of the provenance.
+Each split is an id of its catalogue, such as `msmarco-passage/dev/small`, and all splits share the same documents. The
+package is optional and imported when a collection is opened. It repairs some texts, for instance MS MARCO passages, so
+they differ from the original files. Its version is therefore part of the provenance.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hardneg.errors import HardnegError
 PINNED = "ir_datasets==0.6.3"
 KINDS = ("docs", "queries", "qrels")
 
-# Names of fields in the order of preference; only fields that hold text count.
+# Field names in order of preference. Only fields of type str count.
 BODIES = ("text", "body", "contents")
 TITLES = ("title", "document_title", "page_title", "headline")
 URLS = ("url", "document_url")
@@ -29,13 +29,13 @@ QUESTIONS = ("text", "query", "title")
 
 
 def field_of(record_type: type, names: Iterable[str]) -> str | None:
-    """The first of some names under which records of a type hold text, or None."""
+    """The first of `names` that is a field of type str, or None."""
     types = get_type_hints(record_type)
     return next((name for name in names if types.get(name) is str), None)
 
 
 def text_getter(record_type: type, names: Iterable[str], dataset_id: str) -> Callable[[Any], str]:
-    """What gets the text of a record: one of its fields, else its `default_text()`, as the catalogue defines it.
+    """A function that returns a record's text: one of the fields `names`, or else its `default_text()`.
 
     Raises:
         HardnegError: the type has neither.
@@ -46,26 +46,26 @@ def text_getter(record_type: type, names: Iterable[str], dataset_id: str) -> Cal
     if hasattr(record_type, "default_text"):
         return lambda record: record.default_text() or ""
     raise HardnegError(
-        "Records of ir_datasets hold no text that is known as such.",
+        "Records of ir_datasets have no known text field.",
         where=dataset_id,
         found=", ".join(get_type_hints(record_type)),
         expected=f"{', '.join(names)}, or the method default_text()",
-        remedy="write the collection to JSONL files with a text for each record, and read those.",
+        remedy="write the collection to JSONL files with a text per record, and read those.",
     )
 
 
 class IrDatasets:
     """Reads a collection of ir_datasets; a `CollectionReader`.
 
-    A passage's text is the first field of `BODIES` that its document has, beside its title and URL; where there is
-    none, the document's `default_text()`, which has the title in it. The judged queries' ids are held in memory.
+    A passage has the document's title and URL, and as text the first field of `BODIES`. If there is none, the text is
+    the document's `default_text()`, which includes the title. The ids of the judged queries are held in memory.
 
     Args:
-        splits: ids of the catalogue, by the names that the splits are to have.
+        splits: catalogue ids, by split name.
 
     Raises:
-        HardnegError: the package is not installed, or an id is unknown, has no documents, queries or judgements, or has
-            other documents than the first.
+        HardnegError: the package is not installed, or an id is unknown, lacks documents, queries or judgements, or does
+            not share the documents of the first.
     """
 
     def __init__(self, splits: Mapping[str, str]) -> None:
@@ -73,7 +73,7 @@ class IrDatasets:
             import ir_datasets
         except ImportError as fault:
             raise HardnegError(
-                "Collections of ir_datasets need a package that is not installed.",
+                "The package ir_datasets is not installed.",
                 where="collection.format: ir_datasets",
                 found=str(fault),
                 expected=PINNED,
@@ -81,7 +81,7 @@ class IrDatasets:
             ) from None
         if (found := metadata.version("ir_datasets")) != PINNED.partition("==")[2]:
             raise HardnegError(
-                "Another version of ir_datasets is installed, which may give other texts.",
+                "The installed version of ir_datasets may give different texts.",
                 where="collection.format: ir_datasets",
                 found=f"ir_datasets=={found}",
                 expected=PINNED,
@@ -99,7 +99,7 @@ class IrDatasets:
                     where=f"collection.splits.{split}",
                     found=f"{dataset_id}: the documents of {ir_datasets.docs_parent_id(dataset_id)}",
                     expected=f"those of {ir_datasets.docs_parent_id(self._ids[self._first])}, as `{self._first}` has",
-                    remedy="name ids under one collection, or make two collections.",
+                    remedy="use ids of one collection, or make two collections.",
                 )
 
     def _open(self, split: str) -> Any:
@@ -121,48 +121,48 @@ class IrDatasets:
             below = [known for known in registry if known.startswith(f"{dataset_id}/")]
             below = [known for known in below if all(map(registry[known].has, KINDS))]
             raise HardnegError(
-                "An id of ir_datasets does not have all that a split needs.",
+                "An id of ir_datasets is not complete enough for a split.",
                 where=f"collection.splits.{split}",
                 found=f"{dataset_id} without {', '.join(lacking)}",
                 expected=", ".join(KINDS),
-                remedy=f"name one below it: {', '.join(below[:8])}." if below else "name another id.",
+                remedy=f"use one below it: {', '.join(below[:8])}." if below else "use another id.",
             )
         return dataset
 
     def _records(self, split: str, kind: str) -> Iterator[tuple[str, Any]]:
-        """The records of a kind (docs, queries, qrels), each after its place; downloads what is not there yet."""
+        """Yield the place and the record, for each record of a kind (docs, queries, qrels). Downloads missing files."""
         dataset_id = self._ids[split]
         number = 0
         try:
             for number, record in enumerate(getattr(self._datasets[split], f"{kind}_iter")(), start=1):
                 yield f"{dataset_id}, number {number} of its {kind}", record
-        except Exception as fault:  # the package raises what its formats, its archives and the network raise
+        except Exception as fault:  # the package passes on errors of any type
             page = f"https://ir-datasets.com/{dataset_id.partition('/')[0]}.html"
             raise HardnegError(
                 "ir_datasets cannot get or read a dataset.",
                 where=f"{dataset_id}, its {kind}" + (f" after number {number}" if number else ""),
                 found=f"{type(fault).__name__}: {fault}"[:500],
-                remedy="without network, run `ir_datasets export` where there is one, copy the folder it fills and set "
-                f"IR_DATASETS_HOME to it; {page} says what has to be fetched by hand.",
+                remedy="without a network, run `ir_datasets export` on a machine that has one, copy its output here "
+                f"and set IR_DATASETS_HOME to it. {page} says which files must be downloaded by hand.",
             ) from fault
 
     def splits(self) -> tuple[str, ...]:
-        """The names given to the ids, in that order."""
+        """The names of the splits, in the order given."""
         return tuple(self._ids)
 
     def files(self, splits: Iterable[str]) -> dict[str, Path]:
-        """None: the package keeps its files itself, checks their digests, and the ids say which they are."""
+        """Empty: the package keeps its own files, checks their digests, and the ids identify them."""
         return {}
 
     def passages(self) -> Iterator[Passage]:
-        """Every document, in the order of the catalogue's files.
+        """Every document, in the catalogue's order.
 
         Raises:
-            HardnegError: the documents cannot be downloaded or read, or hold no text that is known as such.
+            HardnegError: the documents cannot be downloaded or read, or have no known text field.
         """
         kind = self._datasets[self._first].docs_cls()
         text = text_getter(kind, BODIES, self._ids[self._first])
-        title = field_of(kind, TITLES) if field_of(kind, BODIES) else None  # default_text() holds the title already
+        title = field_of(kind, TITLES) if field_of(kind, BODIES) else None  # default_text() includes the title
         url = field_of(kind, URLS)
         for where, record in self._records(self._first, "docs"):
             yield Passage(
@@ -174,10 +174,10 @@ class IrDatasets:
             )
 
     def queries(self, split: str) -> Iterator[Query]:
-        """The judged queries of a split, in the order of the catalogue's files.
+        """The judged queries of a split, in the catalogue's order.
 
         Raises:
-            HardnegError: the queries cannot be downloaded or read, or hold no text that is known as such.
+            HardnegError: the queries cannot be downloaded or read, or have no known text field.
         """
         text = text_getter(self._datasets[split].queries_cls(), QUESTIONS, self._ids[split])
         asked = (
@@ -187,17 +187,17 @@ class IrDatasets:
         return judged_queries(asked, partial(self.judgements, split), self._ids[split])
 
     def judgements(self, split: str) -> Iterator[Judgement]:
-        """The judgements of a split, in the order of the catalogue's files.
+        """The judgements of a split, in the catalogue's order.
 
         Raises:
-            HardnegError: the judgements cannot be downloaded or read, or a grade is no whole number.
+            HardnegError: the judgements cannot be downloaded or read, or a grade is not an integer.
         """
         for where, record in self._records(split, "qrels"):
             grade = grade_of(str(record.relevance), where)
             yield Judgement(record.query_id, record.doc_id, grade, where)
 
     def provenance(self) -> dict[str, Any]:
-        """The package's version, the ids, and the counts that the catalogue states, where it does."""
+        """The package's version, the ids, and the counts that the catalogue states, if any."""
         stated = {split: dataset.metadata() for split, dataset in self._datasets.items()}
         return {
             "ir_datasets": self._package.__version__,

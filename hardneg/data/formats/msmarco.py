@@ -1,8 +1,8 @@
-"""MS MARCO (version 1) as it is given out: passage ranking and document ranking, with TREC DL 2019 and 2020.
+"""MS MARCO version 1, passage and document ranking, with TREC DL 2019 and 2020.
 
-Each file has its official name, plain or with `.gz`, all in one folder. The training and development queries without
-judgements, and the evaluation queries, of which none is judged in public, are left out. Some passages hold characters
-that were encoded twice before they were published; they are read as they are.
+All files are in one folder under their official names, plain or `.gz`. Unjudged training and development queries are
+left out, and so are the evaluation queries, which have no public judgements. Some published passages contain doubly
+encoded characters; they are kept as they are.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from hardneg.errors import HardnegError
 
 @dataclass(frozen=True)
 class Layout:
-    """Official names.
+    """The official file names of a task.
 
     Attributes:
         collection: the file of passages or documents.
-        width: its columns.
-        splits: for each split its queries and qrels; of several pairs the first that is there counts.
+        width: its number of columns.
+        splits: the queries and qrels of each split. The first pair that exists is used.
     """
 
     collection: str
@@ -58,14 +58,14 @@ DOCUMENT = Layout(
 class MsMarco(Files):
     """One of the two tasks in its official layout; a `CollectionReader`.
 
-    A split is there when both its files are.
+    A split exists if both its files do.
 
     Args:
         folder: where the files are.
         layout: their names.
 
     Raises:
-        HardnegError: the collection's file, or both files of every split, are missing.
+        HardnegError: the collection file is missing, or no split is complete.
     """
 
     def __init__(self, folder: Path | str, layout: Layout) -> None:
@@ -86,13 +86,13 @@ class MsMarco(Files):
         return next((path for path in (self.folder / name, self.folder / f"{name}.gz") if path.is_file()), None)
 
     def _missing(self, expected: str) -> HardnegError:
-        there = sorted(path.name for path in self.folder.glob("*"))
+        present = sorted(path.name for path in self.folder.glob("*"))
         nothing = "an empty folder" if self.folder.is_dir() else "no such folder"
         return HardnegError(
             "A file of MS MARCO is missing.",
             where=str(self.folder),
-            found=", ".join(there) or nothing,
-            expected=f"{expected}; each plain or with .gz",
+            found=", ".join(present) or nothing,
+            expected=f"{expected}; each plain or .gz",
             remedy="put it there under its official name, or correct the path.",
         )
 
@@ -106,13 +106,13 @@ def _expected(pairs: tuple[tuple[str, str], ...]) -> str:
 
 
 class MsMarcoPassage(MsMarco):
-    """Passage ranking: 8.8 million passages; splits train, dev (the small one where it is there), dl2019, dl2020.
+    """Passage ranking: 8.8 million passages; splits train, dev (the small set if present), dl2019, dl2020.
 
     Args:
         folder: where the files are.
 
     Raises:
-        HardnegError: as `MsMarco`.
+        HardnegError: as for `MsMarco`.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -126,7 +126,7 @@ class MsMarcoDocument(MsMarco):
         folder: where the files are.
 
     Raises:
-        HardnegError: as `MsMarco`.
+        HardnegError: as for `MsMarco`.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -134,19 +134,19 @@ class MsMarcoDocument(MsMarco):
 
 
 def top1000_rows(path: Path) -> Iterator[tuple[str, str, int]]:
-    """The candidates of a `top1000.<split>` file as (query id, passage id, rank from 1).
+    """Yield the candidates of a `top1000.<split>` file as (query id, passage id, rank from 1).
 
-    A line holds query id, passage id, query and passage, and no score: the rank is its place among those of its query.
+    A line has query id, passage id, query and passage, but no score. The rank is its order among the query's lines.
 
     Raises:
-        HardnegError: a line has not four columns.
+        HardnegError: a line does not have four columns.
     """
     ranks: Counter[str] = Counter()
     for where, line in lines(path):
         columns = line.split("\t")
         if len(columns) != 4:
             raise HardnegError(
-                "A line of candidates has not four columns.",
+                "A line of candidates does not have four columns.",
                 where=where,
                 found=f"{len(columns)}: {line[:80]!r}",
                 expected="4: query id<tab>passage id<tab>query<tab>passage",

@@ -1,7 +1,7 @@
-"""SQuAD's JSON files, version 1.1 or 2.0, as passage retrieval.
+"""SQuAD 1.1 and 2.0 JSON files, as passage retrieval.
 
-Each paragraph is a passage under its article's title; each question that its paragraph answers is a query, with that
-paragraph as its one relevant passage. Questions that cannot be answered (version 2.0) are left out and counted.
+Each paragraph is a passage with its article's title. Each answerable question is a query, and its paragraph is the only
+relevant passage. Unanswerable questions (version 2.0) are left out and counted.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from hardneg.stages.artifacts import file_digest
 class Squad:
     """Reads SQuAD files; a `CollectionReader`.
 
-    The passages are the paragraphs of all files, the training file first; paragraphs with the same text are one
-    passage. The n-th new paragraph of an article has the id `<title>#<n>`, with `_` for white space. One file, and a
-    digest of each paragraph, are held in memory.
+    The passages are the paragraphs of all files, the training file first. Paragraphs with the same text are one
+    passage. The n-th new paragraph of an article has the id `<title>#<n>`, with `_` for white space. One file at a
+    time, and a digest of each paragraph, are held in memory.
 
     Args:
-        files: a JSON file, plain or `.gz`, for each split.
+        files: the JSON file of each split, plain or `.gz`.
 
     Raises:
         HardnegError: a file is missing.
@@ -41,21 +41,21 @@ class Squad:
         }
         for split, path in self._files.items():
             if not path.is_file():
-                there = sorted(item.name for item in path.parent.glob("*"))
+                present = sorted(item.name for item in path.parent.glob("*"))
                 raise HardnegError(
                     "A file of the collection is missing.",
                     where=str(path),
-                    found=f"in {path.parent}: {', '.join(there[:20]) or 'nothing'}",
+                    found=f"in {path.parent}: {', '.join(present[:20]) or 'nothing'}",
                     expected=f"the SQuAD file of the split {split}, such as train-v1.1.json",
                     remedy="put it there, or correct the path.",
                 )
 
     def splits(self) -> tuple[str, ...]:
-        """The names of the splits: train, dev, test first, then others alphabetically."""
+        """The names of the splits: train, dev and test first, then the others alphabetically."""
         return tuple(self._files)
 
     def files(self, splits: Iterable[str]) -> dict[str, Path]:
-        """All files, by `<split>/<name>`: the passages are those of every file, whichever splits are wanted.
+        """All files, as `<split>/<name>`. The passages come from every file, whichever splits are used.
 
         Raises:
             HardnegError: there is no such split.
@@ -71,7 +71,7 @@ class Squad:
                 where="splits",
                 found=split,
                 expected=", ".join(self._files),
-                remedy="give its file, or name other splits under `splits`.",
+                remedy="give its file, or choose other splits under `splits`.",
             )
         return self._files[split]
 
@@ -90,10 +90,10 @@ class Squad:
         return ids
 
     def passages(self) -> Iterator[Passage]:
-        """Every paragraph once; `_` in the article's title stands for a space.
+        """Every paragraph once. `_` in an article's title becomes a space.
 
         Raises:
-            HardnegError: a file is not SQuAD's.
+            HardnegError: a file is not in SQuAD format.
         """
         remaining = dict(self._ids)
         for path in self._files.values():
@@ -103,17 +103,17 @@ class Squad:
                     yield Passage(passage_id, article["title"].replace("_", " "), text, where)
 
     def _questions(self, split: str) -> Iterator[tuple[str, dict[str, Any], str]]:
-        """Where each question is, the question, and the id of its paragraph."""
+        """Yield the place of each question, the question, and the id of its paragraph."""
         for where, _, paragraph in paragraphs(self._file(split)):
             passage_id = self._ids[_digest(paragraph["context"])]
             for number, question in enumerate(_list(paragraph, "qas", where)):
                 yield f"{where}.qas[{number}]", question, passage_id
 
     def queries(self, split: str) -> Iterator[Query]:
-        """The questions of a split that have an answer, in the order of its file.
+        """The answerable questions of a split, in file order.
 
         Raises:
-            HardnegError: there is no such split, or a file is not SQuAD's.
+            HardnegError: there is no such split, or a file is not in SQuAD format.
         """
         for where, question, _ in self._questions(split):
             if not question.get("is_impossible", False):
@@ -122,17 +122,17 @@ class Squad:
                 )
 
     def judgements(self, split: str) -> Iterator[Judgement]:
-        """One judgement for each query, of grade 1, in the order of the file.
+        """One judgement of grade 1 for each query, in file order.
 
         Raises:
-            HardnegError: there is no such split, or a file is not SQuAD's.
+            HardnegError: there is no such split, or a file is not in SQuAD format.
         """
         for where, question, passage_id in self._questions(split):
             if not question.get("is_impossible", False):
                 yield Judgement(id_of(question.get("id"), "question id", where), passage_id, 1, where)
 
     def provenance(self) -> dict[str, Any]:
-        """Size and SHA-256 of each file, and for each split how many questions were left out as impossible."""
+        """The size and SHA-256 of each file, and the number of unanswerable questions of each split."""
         impossible = {
             split: sum(bool(question.get("is_impossible", False)) for _, question, _ in self._questions(split))
             for split in self._files
@@ -144,10 +144,10 @@ class Squad:
 
 
 def paragraphs(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Each paragraph of a file, after its place and its article.
+    """Yield the place, the article and the paragraph, for each paragraph of a file.
 
     Raises:
-        HardnegError: the file cannot be read, is no JSON, or has another structure.
+        HardnegError: the file cannot be read, is not JSON, or does not have the structure of SQuAD.
     """
     try:
         content = json.loads("".join(line for _, line in raw_lines(path)))
@@ -158,7 +158,7 @@ def paragraphs(path: Path) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]
             where=f"{path}{line}",
             found=str(fault),
             expected='{"data": [...], "version": ...}',
-            remedy="get the file again; it may be cut short.",
+            remedy="get the file again; it may be truncated.",
         ) from None
     if not isinstance(content, dict):
         raise _structure(str(path), type(content).__name__, "an object with the key `data`")
@@ -177,11 +177,11 @@ def _list(record: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
 
 def _structure(where: str, found: str, expected: str) -> HardnegError:
     return HardnegError(
-        "A file has not the structure of SQuAD's.",
+        "A file does not have the structure of SQuAD.",
         where=where,
         found=found,
         expected=expected,
-        remedy="give a file in SQuAD's format, version 1.1 or 2.0.",
+        remedy="give a file in SQuAD format, version 1.1 or 2.0.",
     )
 
 

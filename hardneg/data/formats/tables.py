@@ -1,15 +1,11 @@
-"""Plain files with columns: JSON Lines, tab-separated text, CSV, Parquet, in whatever columns they come.
+"""Plain files with columns: JSON Lines, tab-separated text, CSV or Parquet.
 
-A name ending in .jsonl or .ndjson holds a JSON object a line, .tsv or .txt columns between tabs (quotes mean nothing
-there), .csv columns as RFC 4180 says, .parquet a table; all but the last may be packed as `.gz`. Queries and qrels
-under other names are read as text. Columns are found by the names given for them, else by well-known names in the
-header or among the keys, whatever their case, else by position:
+The extension decides how a file is read. .jsonl and .ndjson files have a JSON object per line. .tsv and .txt files have
+tab-separated columns, and quotes have no meaning there. .csv files follow RFC 4180. All but .parquet may be compressed
+as `.gz`. Queries and qrels with other extensions are read as text; they may be TREC topics, and qrels separated by any
+white space. `hardneg.data.columns` says how columns are found.
 
-* passages: id, text | id, title, text | id, url, title, text;
-* queries: id, text, or TREC topics;
-* qrels: query, passage | query, passage, grade | query, iteration, passage, grade (any white space in text files).
-
-A table may lie in several files: a folder of parts or a pattern such as `parts/*.parquet`, read in sorted order.
+A table may consist of several files: a folder of parts, or a pattern such as `parts/*.parquet`, read in sorted order.
 """
 
 from __future__ import annotations
@@ -31,16 +27,16 @@ from hardneg.stages.artifacts import file_digest
 class Files:
     """Reads passages, queries and qrels from tables; a `CollectionReader`.
 
-    The queries of a split are those its qrels judge, in the order of their file, so that one file can serve several
-    splits; the ids of the judged queries are held in memory.
+    The queries of a split are those its qrels judge, in file order, so several splits can share a file of queries. The
+    ids of the judged queries are held in memory.
 
     Args:
-        passages: fields id and text, perhaps title and url.
-        splits: for each split its queries (fields id and text) and its qrels (fields query and passage, perhaps grade,
-            which is 1 where there is none).
+        passages: fields id and text, optionally title and url.
+        splits: for each split its queries (fields id and text) and its qrels (fields query and passage, optionally
+            grade, which defaults to 1).
 
     Raises:
-        HardnegError: a file is missing or of no known kind, or `columns` names what cannot be.
+        HardnegError: a file is missing or of unknown kind, or `columns` cannot be right.
     """
 
     def __init__(self, passages: Table, splits: Mapping[str, tuple[Table, Table]]) -> None:
@@ -55,10 +51,10 @@ class Files:
         return tuple(self._splits)
 
     def files(self, splits: Iterable[str]) -> dict[str, Path]:
-        """The files that some splits are read from: `passages/...`, `queries.<split>/...` and `qrels.<split>/...`.
+        """The files that these splits need, as `passages/...`, `queries.<split>/...` and `qrels.<split>/...`.
 
         Raises:
-            HardnegError: there is no such split, or a file has gone.
+            HardnegError: there is no such split, or a file is missing.
         """
         tables = {"passages": self._passages}
         for split in splits:
@@ -76,14 +72,14 @@ class Files:
             where="splits",
             found=split,
             expected=", ".join(self._splits) or "none: the collection has no splits",
-            remedy="give its queries and qrels, or name other splits under `splits`.",
+            remedy="give its queries and qrels, or choose other splits under `splits`.",
         )
 
     def passages(self) -> Iterator[Passage]:
         """Every passage, in the order of the files.
 
         Raises:
-            HardnegError: as `records`, an id is missing or empty, a value is no text, or there is no passage at all.
+            HardnegError: as for `records`, an id is missing or empty, a value is not a string, or there is no passage.
         """
         where = ""
         for where, record in records(self._passages, PASSAGES):
@@ -92,15 +88,16 @@ class Files:
             raise HardnegError(
                 "The collection has no passages.",
                 where=str(self._passages.path),
-                found="no record of a passage",
+                found="no record",
                 remedy="put the passages there, or correct the path.",
             )
 
     def queries(self, split: str) -> Iterator[Query]:
-        """The judged queries of a split, in the order of their file.
+        """The judged queries of a split, in file order.
 
         Raises:
-            HardnegError: as `records`, an id is missing or empty, a value is no text, or a judged query is missing.
+            HardnegError: as for `records`, an id is missing or empty, a value is not a string, or a judged query is
+                missing.
         """
         file = self._split(split)[0].path
         return judged_queries(self._all_queries(split), partial(self.judgements, split), file)
@@ -118,7 +115,7 @@ class Files:
         """The judgements of a split, in the order of its qrels.
 
         Raises:
-            HardnegError: as `records`, an id is missing or empty, or a grade is no whole number.
+            HardnegError: as for `records`, an id is missing or empty, or a grade is not an integer.
         """
         _, table = self._split(split)
         if as_trec(table, QRELS):
@@ -129,11 +126,11 @@ class Files:
                 yield judgement_of(record, where)
 
     def provenance(self) -> dict[str, Any]:
-        """Size and SHA-256 of each file, and for each split how many queries were left out because none judges them."""
+        """The size and SHA-256 of each file, and for each split the number of queries left out as unjudged."""
         facts: dict[Path, dict[str, Any]] = {}
         files = self.files(self._splits)
         for path in files.values():
-            if path not in facts:  # one file of queries may serve several splits
+            if path not in facts:  # splits may share a file of queries
                 facts[path] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
         return {
             "files": {name: facts[path] for name, path in files.items()},

@@ -1,6 +1,6 @@
-"""TREC's text files: topics and judgements (qrels).
+"""TREC text files: topics and qrels.
 
-A file of topics is either the old form, marked up but no XML,
+A file of topics either has the old markup, which is not XML,
 
     <top>
     <num> Number: 301
@@ -8,9 +8,9 @@ A file of topics is either the old form, marked up but no XML,
     <desc> Description: ...
     </top>
 
-of which the title is the query (closing tags within are tolerated), or lines `query id<tab>text`. A line of qrels has
-two columns (query, passage: grade 1), three (query, passage, grade) or four (query, iteration, passage, grade),
-separated by any white space; grades may be of any height, 0 and below mean not relevant.
+where the title is the query (inner closing tags are tolerated), or lines `query id<tab>text`. A line of qrels has two
+columns (query, passage; grade 1), three (query, passage, grade) or four (query, iteration, passage, grade), separated
+by white space. Any integer is a grade; 0 and below mean not relevant.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ LABEL = {"num": re.compile(r"\s*Number\s*:", re.IGNORECASE), "title": re.compile
 
 
 def topics(path: Path) -> Iterator[Query]:
-    """The queries of a file of topics, in its order.
+    """Yield the queries of a file of topics, in file order.
 
     Raises:
-        HardnegError: a topic is not closed or lacks its number or title, or a line has not two columns.
+        HardnegError: a topic is not closed or lacks its number or title, or a line does not have two columns.
     """
     first = next(lines(path), None)
     if first is not None and first[1].lstrip().lower().startswith("<top>"):
@@ -43,7 +43,7 @@ def topics(path: Path) -> Iterator[Query]:
         columns = line.split("\t")
         if len(columns) != 2 or not columns[0].strip():
             raise HardnegError(
-                "A line of the queries has not two columns.",
+                "A line of the queries does not have two columns.",
                 where=where,
                 found=f"{len(columns)}: {line[:80]!r}",
                 expected="2: query id<tab>text",
@@ -53,7 +53,7 @@ def topics(path: Path) -> Iterator[Query]:
 
 
 def _blocks(path: Path) -> Iterator[tuple[str, str]]:
-    """The text between `<top>` and `</top>`, after the place of `<top>`."""
+    """Yield the place of each `<top>` and the text up to `</top>`."""
     start, block = "", ""
     for where, line in lines(path):
         for piece in re.split(r"(</?top>)", line, flags=re.IGNORECASE):
@@ -65,11 +65,11 @@ def _blocks(path: Path) -> Iterator[tuple[str, str]]:
                 start = ""
             elif mark in ("<top>", "</top>"):
                 raise HardnegError(
-                    "A topic is not closed." if start else "A topic is not opened.",
+                    "A topic is not closed." if start else "A topic has no opening tag.",
                     where=where,
                     found=f"{mark} {f'after the <top> of {start}' if start else 'without <top>'}",
                     expected="<top> ... </top>",
-                    remedy="mend the topic.",
+                    remedy="fix the topic.",
                 )
             elif start:
                 block += piece
@@ -80,7 +80,7 @@ def _blocks(path: Path) -> Iterator[tuple[str, str]]:
             where=start,
             found="the end of the file",
             expected="</top>",
-            remedy="get the file again if it is cut short.",
+            remedy="get the file again if it is truncated.",
         )
 
 
@@ -103,10 +103,10 @@ def _topic(where: str, block: str) -> Query:
 
 
 def qrels(path: Path) -> Iterator[Judgement]:
-    """The judgements of a file without header, in its order; all lines have as many columns as the first.
+    """Yield the judgements of a file without a header, in file order. All lines have the same number of columns.
 
     Raises:
-        HardnegError: a line has a wrong number of columns, or its grade is no whole number.
+        HardnegError: a line has the wrong number of columns, or its grade is not an integer.
     """
     count = None
     for where, line in lines(path):
@@ -116,11 +116,11 @@ def qrels(path: Path) -> Iterator[Judgement]:
         if len(columns) != count:
             layouts = " or ".join(f"{n}: {' '.join(names)}" for n, names in QRELS.layouts.items() if count in (None, n))
             raise HardnegError(
-                "A line of the qrels has a wrong number of columns.",
+                "A line of the qrels has the wrong number of columns.",
                 where=where,
                 found=f"{len(columns)}: {line[:80]!r}",
                 expected=layouts if count is None else f"{layouts}, as in the first line",
-                remedy="correct the line; ids cannot hold white space here.",
+                remedy="correct the line. Ids must not contain white space here.",
             )
         values = dict(zip(QRELS.layouts[len(columns)], columns, strict=True))
         yield Judgement(values["query"], values["passage"], grade_of(values.get("grade", "1"), where), where)
