@@ -195,21 +195,23 @@ def _prune(given: argparse.Namespace) -> None:
 
 
 def _estimate(given: argparse.Namespace) -> None:
-    from hardneg.estimate import estimate
+    from hardneg.estimate import text
+    from hardneg.estimate.counts import Given, count, plan_of
+    from hardneg.estimate.estimate import on_this_machine
     from hardneg.stages.devices import lease
 
-    said = estimate.Given(
+    said = Given(
         given.passages, given.queries_train, given.queries_eval, given.passage_characters, given.query_characters
     )
     for config in _configs(given):
-        plan = estimate.plan_of(config, said)
-        counts = estimate.count(plan, said)
+        plan = plan_of(config, said)
+        counts = count(plan, said)
         with lease(1, "cpu" if config.runtime.device == "cpu" else "auto") as granted:
             print("measuring this machine", file=sys.stderr, flush=True)
-            made = estimate.on_this_machine(
+            made = on_this_machine(
                 plan, counts, granted.devices[0], given.gpus or 1, quick=given.quick, all_to_do=said.any
             )
-        print(json.dumps(estimate.as_json(made), indent=2) if given.json else estimate.text(made, given.gpus))
+        print(json.dumps(text.as_json(made), indent=2) if given.json else text.table(made, given.gpus))
 
 
 def _expect(given: argparse.Namespace) -> None:

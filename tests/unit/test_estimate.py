@@ -16,19 +16,17 @@ import torch
 from hardneg.cli import main as cli
 from hardneg.config import load
 from hardneg.errors import HardnegError
-from hardneg.estimate.estimate import (
-    Counts,
-    Estimate,
-    Given,
-    Machine,
-    Need,
-    estimate,
-    index_bytes,
-    plan_of,
-    probes,
-    rows_of_file,
-)
-from hardneg.estimate.probes import Bm25, Compressed, Lengths, Measured, Neural, TextCost
+from hardneg.estimate import sampling, text
+from hardneg.estimate.counts import Counts, Given, Lengths, count, plan_of
+from hardneg.estimate.estimate import Estimate, estimate
+from hardneg.estimate.laws.index import index_bytes
+from hardneg.estimate.laws.sizes import EncoderSize, Sizes
+from hardneg.estimate.laws.table import memory_mb
+from hardneg.estimate.machine import Machine
+from hardneg.estimate.needs import Need
+from hardneg.estimate.probes import bm25
+from hardneg.estimate.probes.encoder import encoder_of
+from hardneg.estimate.probes.measured import Bm25, Compressed, Measured, Neural, TextCost
 from hardneg.planning.graph import Plan
 from hardneg.stages.artifacts import write_json
 
@@ -83,7 +81,7 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def estimated(
     measured: Measured = MEASURED, machine: Machine = MACHINE, counts: Counts = COUNTS, **changes: Any
 ) -> Estimate:
-    return estimate.estimate(Plan(load(config(**changes))), counts, measured, machine)
+    return estimate(Plan(load(config(**changes))), counts, measured, machine)
 
 
 def needs(made: Estimate) -> dict[tuple[str, str], list[Need]]:
@@ -162,6 +160,17 @@ def test_every_law_against_values_worked_by_hand() -> None:
     assert rows["collection", "made"][0].seconds == pytest.approx((400e6 + 11_024 * 40) / 10e6)
 
 
+def test_memory_needs_no_measurement() -> None:
+    plan = Plan(load(config()))
+    kept = {key: cost.bytes for key, cost in NEURAL.train.items()}
+    sizes = Sizes(plan.config, COUNTS, MACHINE, 300 << 20, EncoderSize(NEURAL.parameters, NEURAL.dim, kept))
+    predicted = {id(row.stage): row.need.memory for row in estimate(plan, COUNTS, MEASURED, MACHINE).rows}
+    for stage in plan.stages:
+        memory = predicted[id(stage)]
+        assert memory is not None
+        assert memory_mb(stage, sizes) == -(-memory // 1_000_000)
+
+
 def test_a_query_encoder_on_static_lists_searches_nothing() -> None:
     train = {"steps": 30, "batch_size": 64}
     static = {"preset": "static", "from": "star", "source": "self", "refresh": "rounds", "train": train}
@@ -198,10 +207,10 @@ def test_what_was_not_measured_is_said_and_left_out_of_the_total() -> None:
     rows = needs(made)
     assert rows["bm25_run", "bm25"][0].seconds is None
     assert rows["index", "star"][0] == Need(None, None, None)
-    text = estimate.text(made, None)
-    assert "without 4 not measured" in text
-    assert "not measured: BM25: no Java" in text
-    assert "not computed" in text
+    said = text.table(made, None)
+    assert "without the 4 that were not measured" in said
+    assert "not measured: BM25: no Java" in said
+    assert "not computed" in said
 
 
 def test_a_compressed_index_is_trained_filled_and_searched_at_its_own_rates() -> None:
@@ -219,10 +228,14 @@ def test_too_small_a_machine_is_told_with_what_to_change() -> None:
     small = replace(MACHINE, memory=600 << 20, disk=GIB)
     warnings = estimated(machine=small).warnings
     said = "\n".join(warnings)
-    assert "index star will not fit in memory: it needs 788.3 MiB, 600.0 MiB are free. Set index.factory: PQ16" in said
-    assert "Run 1 at once: runtime.shards: 1." in said
+    assert "Not enough disk: the stages add " in said
+    assert (
+        "index star will not fit in memory: it needs 788.3 MiB, but only 600.0 MiB is free. Set index.factory: PQ16"
+        in said
+    )
+    assert "Set runtime.shards to 1, so that only 1 runs at a time." in said
     assert "Lower runtime.java_heap_mib (2048)." in said
-    assert "arithmetic.vectors: float16 spares 244.1 MiB" in said
+    assert "arithmetic.vectors: float16 saves 244.1 MiB" in said
     # 594.7 MB are needed, 587.2 are free, and each of the 32 rows keeps 7 MB
     tight = estimated(machine=replace(MACHINE, memory=560 << 20)).warnings
     assert any("train star" in w and "train.batch_size from 32 to 30" in w for w in tight)
@@ -232,16 +245,19 @@ def test_too_small_a_machine_is_told_with_what_to_change() -> None:
 def test_a_gpu_that_is_too_small_or_idle_is_told() -> None:
     gpu = replace(MACHINE, gpus=4, gpu_memory=200 << 20)
     said = "\n".join(estimated(machine=gpu).warnings)
-    assert "train star will not fit on the GPU: it needs 228.9 MiB, 200.0 MiB are free." in said
+    assert "train star will not fit on the GPU: it needs 228.9 MiB, but only 200.0 MiB is free." in said
     assert "Only 2 of 4 GPUs will encode passages: set runtime.shards to a multiple of 4." in said
-    assert "adore adore: 488.3 MiB of vectors for each searching GPU is more than half of its memory" in said
+    assert (
+        "adore adore: each searching GPU needs 488.3 MiB for its share of the vectors, more than half of its memory"
+        in said
+    )
 
 
-def test_a_machine_without_a_gpu_says_that_gpus_count_for_nothing() -> None:
+def test_a_machine_without_a_gpu_says_that_gpus_are_ignored() -> None:
     made = estimated()
-    assert "there is no GPU here, so --gpus 4 counts for nothing: all times are for this CPU" in estimate.text(made, 4)
-    assert "all times are for this CPU" in estimate.text(made, None)
-    content = json.loads(json.dumps(estimate.as_json(made)))
+    assert "there is no GPU here, so --gpus 4 is ignored and all times are for this CPU" in text.table(made, 4)
+    assert "all times are for this CPU" in text.table(made, None)
+    content = json.loads(json.dumps(text.as_json(made)))
     assert content["total"]["seconds"] == pytest.approx(sum(stage["seconds"] for stage in content["stages"]))
     assert content["measured"]["neural"]["search"]["512 1000"] == 1e6
     assert {stage["predicted"] for stage in content["stages"]} == {True}
@@ -256,16 +272,16 @@ def test_a_finished_stage_is_shown_with_what_it_took() -> None:
     for number, seconds in enumerate((20.0, 30.0)):
         cost = {"seconds": seconds, "peak_memory_mib": 100 + number}
         write_json(stage.folder / f"shard-000{number}-of-0002.cost.json", cost)
-    made = estimate.estimate(plan, COUNTS, MEASURED, MACHINE)
+    made = estimate(plan, COUNTS, MEASURED, MACHINE)
     (row,) = (row for row in made.rows if not row.predicted)
     assert (row.kind, row.need.seconds, row.need.disk, row.need.memory) == ("passages", 31.5, 1024, 101 << 20)
     assert made.seconds == pytest.approx(sum(r.need.seconds or 0 for r in made.rows) - 31.5)
-    assert "passages    star    done" in estimate.text(made, None)
-    assert all(row.predicted for row in estimate.estimate(plan, COUNTS, MEASURED, MACHINE, all_to_do=True).rows)
+    assert "passages    star    done" in text.table(made, None)
+    assert all(row.predicted for row in estimate(plan, COUNTS, MEASURED, MACHINE, all_to_do=True).rows)
 
 
 def test_lines_are_counted_from_the_size_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(estimate, "SAMPLED_BYTES", 1 << 20)
+    monkeypatch.setattr(sampling, "SAMPLED_BYTES", 1 << 20)
     plain, packed, few = (tmp_path / name for name in ("collection.tsv", "corpus.jsonl.gz", "few.tsv"))
     rng = random.Random(0)
     lines = [f"{number}\t{rng.randbytes(40 + number % 50).hex()}\n" for number in range(50_000)]
@@ -273,13 +289,13 @@ def test_lines_are_counted_from_the_size_of_the_file(tmp_path: Path, monkeypatch
     with gzip.open(packed, "wt", encoding="utf-8") as stream:
         stream.writelines(lines)
     few.write_text("".join(lines[:10]), encoding="utf-8")
-    assert rows_of_file(plain) == pytest.approx(50_000, rel=0.05)
-    assert rows_of_file(packed) == pytest.approx(50_000, rel=0.15)
-    assert rows_of_file(few) == 10
+    assert sampling.rows_of_file(plain) == pytest.approx(50_000, rel=0.05)
+    assert sampling.rows_of_file(packed) == pytest.approx(50_000, rel=0.15)
+    assert sampling.rows_of_file(few) == 10
 
 
 def test_windows_over_a_document() -> None:
-    assert [estimate._windows(words, 100, 20) for words in (1, 100, 101, 180, 181)] == [1, 1, 2, 2, 3]
+    assert [sampling.windows(words, 100, 20) for words in (1, 100, 101, 180, 181)] == [1, 1, 2, 2, 3]
 
 
 def write_beir(folder: Path, passages: int) -> None:
@@ -302,14 +318,14 @@ def beir(**changes: Any) -> dict[str, Any]:
 def test_counts_come_from_the_files_and_what_is_given_wins(tmp_path: Path) -> None:
     write_beir(tmp_path / "data", 4_000)
     plan = plan_of(load(beir()), Given())
-    counts = estimate.count(plan, Given())
+    counts = count(plan, Given())
     assert counts.passages == pytest.approx(4_000, rel=0.01)
     assert counts.queries == {"train": 5, "test": 2}
     assert counts.source == "about, from corpus.jsonl"
     assert counts.lengths.passage_characters == 89  # the title, a space, 22 words; the last space goes
     assert counts.lengths.passage_tokens == pytest.approx(89 / 4.5 + 2)
     given = Given(passages=8_841_823, evaluate=9)
-    counts = estimate.count(plan, given)
+    counts = count(plan, given)
     assert (counts.passages, counts.queries) == (8_841_823, {"train": 5, "test": 9})
     assert counts.source.startswith("given; the rest: ")
 
@@ -319,11 +335,11 @@ def test_without_files_everything_must_be_given() -> None:
         plan_of(load(beir()), Given(passages=10, train=10))
     given = Given(passages=10, train=20, evaluate=30)
     plan = plan_of(load(beir()), given)
-    counts = estimate.count(plan, given)
+    counts = count(plan, given)
     assert (counts.passages, counts.queries, counts.source) == (10, {"train": 20, "test": 30}, "given")
     assert counts.lengths.passage_tokens == 120  # no sample: as long as is allowed
     with pytest.raises(HardnegError, match="--queries-train"):
-        estimate.count(Plan(load(config())), Given())
+        count(Plan(load(config())), Given())
 
 
 @pytest.fixture
@@ -341,7 +357,7 @@ def test_a_tiny_real_round_of_probes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Java is tried in the tests of BM25; another JVM option here would be a third of this test's time.
-    monkeypatch.setattr(probes, "_bm25", lambda *_: MEASURED.bm25)
+    monkeypatch.setattr(bm25, "bm25", lambda *_: MEASURED.bm25)
     small = config(
         encoder={"tiny": {"vocabulary": 300, "hidden": 16, "layers": 1, "feed_forward": 16}, "passage_length": 32},
         evaluation={"depth": 20},
@@ -365,4 +381,4 @@ def test_a_tiny_real_round_of_probes(
 
 def made_encoder(raw: dict[str, Any]) -> torch.nn.Module:
     made = load(raw)
-    return probes.encoder_of(made.encoder, made.encoder.model_dump())[0]
+    return encoder_of(made.encoder, made.encoder.model_dump())[0]

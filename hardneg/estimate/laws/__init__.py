@@ -1,0 +1,1 @@
+"""What each kind of stage needs: one file a family, all listed in `table`."""

@@ -1,0 +1,29 @@
+"""Mined candidates."""
+
+from __future__ import annotations
+
+from hardneg.estimate.laws.base import Law, over
+from hardneg.estimate.laws.sizes import POSITION_BYTES, RUN_ROW_BYTES, Sizes
+from hardneg.estimate.probes.measured import Measured
+from hardneg.planning.graph import Stage
+
+
+class Mine(Law):
+    """Taking candidates from a run of the training queries."""
+
+    def memory(self, stage: Stage, sizes: Sizes) -> int:
+        """The judgements of the training split."""
+        return sizes.base_bytes + 2 * POSITION_BYTES * sizes.training_queries
+
+    def disk(self, stage: Stage, sizes: Sizes) -> int:
+        """At most as much as the run."""
+        return mined_rows(stage, sizes) * RUN_ROW_BYTES
+
+    def seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float | None:
+        """Rows of the run / rate."""
+        return over(mined_rows(stage, sizes), measured.run_rows)
+
+
+def mined_rows(stage: Stage, sizes: Sizes) -> int:
+    """Rows of the run that a stage mines."""
+    return sizes.run_rows(stage.parents["run"])

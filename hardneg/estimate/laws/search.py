@@ -1,0 +1,101 @@
+"""Searching vectors, and runs made elsewhere."""
+
+from __future__ import annotations
+
+import math
+
+from hardneg.estimate.laws.base import Law, neural_of, over
+from hardneg.estimate.laws.index import is_compressed
+from hardneg.estimate.laws.sizes import RUN_ROW_BYTES, Sizes
+from hardneg.estimate.probes.measured import Measured
+from hardneg.planning.graph import Stage
+
+HIT_BYTES = 28
+
+
+class Run(Law):
+    """Ranking the queries of some splits."""
+
+    def memory(self, stage: Stage, sizes: Sizes) -> int:
+        """The hits held at once, 28 bytes each, and what the search keeps on the host."""
+        from hardneg.retrieval.search.exact import QUERY_BATCH
+        from hardneg.retrieval.search.retrieve import HITS_AT_ONCE
+
+        kept = min(stage.settings["depth"], sizes.counts.passages)
+        hits = min(sizes.run_rows(stage), max(HITS_AT_ONCE, QUERY_BATCH * kept))
+        searching, host = search_bytes(stage.parents.get("index"), QUERY_BATCH, sizes)
+        return sizes.base_bytes + host + hits * HIT_BYTES + (0 if sizes.machine.gpus else searching)
+
+    def gpu_memory(self, stage: Stage, sizes: Sizes) -> int:
+        """The searching device's share of the vectors."""
+        from hardneg.retrieval.search.exact import QUERY_BATCH
+
+        return sizes.on_gpu(search_bytes(stage.parents.get("index"), QUERY_BATCH, sizes)[0])
+
+    def disk(self, stage: Stage, sizes: Sizes) -> int:
+        """At most 16 bytes a row."""
+        return sizes.run_rows(stage) * RUN_ROW_BYTES
+
+    def seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float:
+        """Batches of queries x passages / rate / devices."""
+        from hardneg.retrieval.search.exact import QUERY_BATCH
+
+        batches = math.ceil(sizes.queries_of(stage.settings) / QUERY_BATCH)
+        pair = (QUERY_BATCH, stage.settings["depth"])
+        return batches * search_seconds(stage.parents.get("index"), pair, sizes, measured)
+
+
+class GivenRun(Law):
+    """Reading a run that was made elsewhere."""
+
+    def memory(self, stage: Stage, sizes: Sizes) -> int:
+        """The libraries alone."""
+        return sizes.base_bytes
+
+    def disk(self, stage: Stage, sizes: Sizes) -> int:
+        """At most queries x depth x 16 bytes."""
+        return self._rows(stage, sizes) * RUN_ROW_BYTES
+
+    def seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float | None:
+        """Rows / rate, without parsing."""
+        return over(self._rows(stage, sizes), measured.run_rows)
+
+    def _rows(self, stage: Stage, sizes: Sizes) -> int:
+        depth: int = stage.settings["depth"]
+        return sizes.queries_of(stage.settings) * depth
+
+
+def search_seconds(index: Stage | None, pair: tuple[int, int], sizes: Sizes, measured: Measured) -> float:
+    """Seconds to search all passages with one batch of queries.
+
+    Args:
+        index: the index stage; None for the vectors themselves.
+        pair: (queries in the batch, passages retrieved for each).
+        sizes: of the collection and the machine.
+        measured: the speeds.
+    """
+    rates = neural_of(measured).search
+    devices = max(1, min(sizes.machine.gpus, sizes.config.runtime.gpus_per_search))
+    if index is not None and (compressed := measured.compressed.get(index.settings["factory"])) is not None:
+        rates, devices = compressed.search, 1
+    return sizes.counts.passages / rates[pair] / devices
+
+
+def search_bytes(index: Stage | None, batch: int, sizes: Sizes) -> tuple[int, int]:
+    """Bytes on the searching device, and further bytes on the host.
+
+    On a CPU, indexes and float32 vectors are memory-mapped, so the system can reclaim their pages. Vectors in float16
+    are copied to float32 only if the copy is small.
+    """
+    from hardneg.retrieval.search.exact import BLOCK, HOST_RESIDENT_BYTES
+
+    config, machine, dim = sizes.config, sizes.machine, sizes.dense.dim
+    if is_compressed(index):
+        return 0, 0
+    working = 2 * BLOCK * dim * 4 + batch * BLOCK * 4
+    resident = sizes.vectors("float32")
+    if machine.gpus:
+        share = resident // min(machine.gpus, config.runtime.gpus_per_search)
+        return working + (share if share <= machine.gpu_memory // 2 else 0), BLOCK * dim * 4
+    copied = config.arithmetic.vectors != "float32" and resident <= HOST_RESIDENT_BYTES
+    return working + (resident if copied else 0), 0

@@ -1,0 +1,48 @@
+"""The tokenizer and the token ids."""
+
+from __future__ import annotations
+
+from hardneg.estimate.laws.base import Law, over
+from hardneg.estimate.laws.sizes import POSITION_BYTES, Sizes
+from hardneg.estimate.probes.measured import Measured
+from hardneg.planning.graph import Stage
+
+TOKENIZER_BYTES = 4 << 20
+
+
+class Tokenizer(Law):
+    """Training the built-in tokenizer, or copying a backbone's."""
+
+    def memory(self, stage: Stage, sizes: Sizes) -> int:
+        """The libraries alone."""
+        return sizes.base_bytes
+
+    def disk(self, stage: Stage, sizes: Sizes) -> int:
+        """A few megabytes."""
+        return TOKENIZER_BYTES
+
+    def seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float | None:
+        """Fixed seconds, and characters / rate, if it is trained here. Copying a backbone's is not measured."""
+        if "collection" not in stage.parents or measured.tokenizer is None:
+            return None
+        fixed, each = measured.tokenizer
+        return fixed + each * sizes.passage_characters
+
+
+class Tokens(Law):
+    """Token ids of all texts."""
+
+    def memory(self, stage: Stage, sizes: Sizes) -> int:
+        """The offset of each passage, twice."""
+        return sizes.base_bytes + 2 * POSITION_BYTES * sizes.counts.passages
+
+    def disk(self, stage: Stage, sizes: Sizes) -> int:
+        """2 bytes per token (4 if the vocabulary exceeds 65,536), and an offset of 8 bytes for each text."""
+        counts, encoder = sizes.counts, sizes.config.encoder
+        width = 2 if encoder.backbone != "builtin:tiny" or encoder.tiny.vocabulary <= 65536 else 4
+        tokens = counts.passages * counts.lengths.passage_tokens + sizes.queries * counts.lengths.query_tokens
+        return round(width * tokens) + POSITION_BYTES * (counts.passages + sizes.queries)
+
+    def seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float | None:
+        """Characters / rate."""
+        return over(sizes.characters, measured.tokenize)

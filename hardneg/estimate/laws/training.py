@@ -1,0 +1,163 @@
+"""Training: of both encoders (`train`), and of the query encoder alone (`adore`)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from hardneg.axes import answer_of, function_of
+from hardneg.estimate.laws.base import Law, neural_of
+from hardneg.estimate.laws.mining import mined_rows
+from hardneg.estimate.laws.search import search_bytes, search_seconds
+from hardneg.estimate.laws.sizes import POSITION_BYTES, Sizes
+from hardneg.estimate.probes.measured import Measured
+from hardneg.estimate.widths import training_widths
+from hardneg.planning.graph import Stage
+from hardneg.training.schedule import total_steps
+
+ADAM_BYTES = 16  # per parameter: weight, gradient and two moments
+CHECKPOINT_BYTES = 12  # per parameter: weight and two moments
+CHECKPOINTS = 3  # two kept, one being written
+
+
+class _Training(Law):
+    """What both trainings share."""
+
+    @abstractmethod
+    def device_bytes(self, stage: Stage, sizes: Sizes) -> int:
+        """Bytes on the device that trains."""
+
+    @abstractmethod
+    def host_bytes(self, stage: Stage, sizes: Sizes) -> int:
+        """Bytes of data on the host."""
+
+    @abstractmethod
+    def step_seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float:
+        """Seconds of one optimizer step."""
+
+    def memory(self, stage: Stage, sizes: Sizes) -> int:
+        """The data, and what the device holds; only the weights if the device is a GPU."""
+        on_host = 4 * sizes.dense.parameters if sizes.machine.gpus else self.device_bytes(stage, sizes)
+        return sizes.base_bytes + self.host_bytes(stage, sizes) + on_host
+
+    def gpu_memory(self, stage: Stage, sizes: Sizes) -> int:
+        """What the device holds."""
+        return sizes.on_gpu(self.device_bytes(stage, sizes))
+
+    def disk(self, stage: Stage, sizes: Sizes) -> int:
+        """The weights."""
+        return 4 * sizes.dense.parameters
+
+    def scratch(self, stage: Stage, sizes: Sizes) -> int:
+        """Checkpoints of weights and moments: two kept, and one being written."""
+        return CHECKPOINTS * CHECKPOINT_BYTES * sizes.dense.parameters
+
+    def seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float:
+        """Steps x the seconds of a step."""
+        return _steps(stage.settings, sizes) * self.step_seconds(stage, sizes, measured)
+
+
+class Train(_Training):
+    """Training both encoders on pairs, on one device.
+
+    A step takes B queries and B (1 + h) passages. B is train.batch_size, and h is the number of negatives drawn for
+    each query.
+    """
+
+    def device_bytes(self, stage: Stage, sizes: Sizes) -> int:
+        """Weights, gradients and Adam's moments, and the activations of all texts in a step."""
+        batch = stage.settings["train"]["batch_size"]
+        passage, query = kept_bytes(stage.settings, sizes)
+        rows = batch * (1 + negatives(stage.settings))
+        return ADAM_BYTES * sizes.dense.parameters + batch * query + rows * passage
+
+    def host_bytes(self, stage: Stage, sizes: Sizes) -> int:
+        """The offset of each text, and the mined lists."""
+        return POSITION_BYTES * (sizes.counts.passages + sizes.training_queries) + _mined_bytes(stage, sizes)
+
+    def step_seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float:
+        """Forward and backward of all texts, and the optimizer."""
+        neural, batch = neural_of(measured), stage.settings["train"]["batch_size"]
+        passage, query = training_widths(stage.settings["train"], sizes.counts.lengths)
+        rows = batch * (1 + negatives(stage.settings))
+        return batch * neural.train[query].seconds + rows * neural.train[passage].seconds + neural.optimizer
+
+
+class Adore(_Training):
+    """Training the query encoder on lists of passage vectors. Static lists need no search.
+
+    Where the index is searched at every step, the vectors are shared among the searching devices if each share fits in
+    half of a GPU's memory. Otherwise they are read at every step.
+    """
+
+    def device_bytes(self, stage: Stage, sizes: Sizes) -> int:
+        """As for `Train`, with queries only; the retrieved vectors [B, depth, dim]; and what the search holds."""
+        settings, dense = stage.settings, sizes.dense
+        batch = settings["train"]["batch_size"]
+        _, query = kept_bytes(settings, sizes)
+        listed = list_length(settings) * dense.dim * 4
+        return ADAM_BYTES * dense.parameters + batch * (query + listed) + self._search_bytes(stage, sizes)[0]
+
+    def host_bytes(self, stage: Stage, sizes: Sizes) -> int:
+        """The offset of each query, the mined lists, and what the search keeps on the host."""
+        searching = self._search_bytes(stage, sizes)[1]
+        return searching + POSITION_BYTES * sizes.training_queries + _mined_bytes(stage, sizes)
+
+    def step_seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float:
+        """Forward and backward of the queries, the search, and the optimizer."""
+        neural, settings = neural_of(measured), stage.settings
+        batch = settings["train"]["batch_size"]
+        _, query = training_widths(settings["train"], sizes.counts.lengths)
+        search = 0.0
+        if is_live(settings):
+            search = search_seconds(stage.parents["index"], (batch, list_length(settings)), sizes, measured)
+        return batch * neural.train[query].seconds + search + neural.optimizer
+
+    def _search_bytes(self, stage: Stage, sizes: Sizes) -> tuple[int, int]:
+        if not is_live(stage.settings):
+            return 0, 0
+        return search_bytes(stage.parents["index"], stage.settings["train"]["batch_size"], sizes)
+
+
+def kept_bytes(settings: Mapping[str, Any], sizes: Sizes) -> tuple[int, int]:
+    """Bytes of activations kept for a passage and for a query, for these settings."""
+    passage, query = training_widths(settings["train"], sizes.counts.lengths)
+    return sizes.dense.kept[passage], sizes.dense.kept[query]
+
+
+# What is asked of the chosen answers. Nothing else in this package knows them.
+
+
+def negatives(settings: Mapping[str, Any]) -> int:
+    """Negatives drawn for each query in a step."""
+    if settings["source"]["name"] == "none":
+        return 0
+    drawn: int = settings["sampler"].get("count", 1)
+    return drawn
+
+
+def list_length(settings: Mapping[str, Any]) -> int:
+    """Passages in a query's list, where only the query encoder is trained."""
+    length: int = settings["source"].get("depth") or settings["sampler"]["count"]
+    return length
+
+
+def is_live(settings: Mapping[str, Any]) -> bool:
+    """Whether the index is searched at every step."""
+    return answer_of("source", settings["source"]).live
+
+
+def _steps(settings: Mapping[str, Any], sizes: Sizes) -> int:
+    """Optimizer steps of one stage: the whole training, or one round of it."""
+    train = settings["train"]
+    total = total_steps(train["steps"], train["epochs"], sizes.training_queries, train["batch_size"])
+    first, end = function_of("refresh", settings["refresh"])(total, settings["round"])
+    steps: int = end - first
+    return steps
+
+
+def _mined_bytes(stage: Stage, sizes: Sizes) -> int:
+    """Bytes of the mined lists in memory."""
+    mined = stage.parents.get("negatives")
+    return 0 if mined is None else 2 * POSITION_BYTES * mined_rows(mined, sizes)
