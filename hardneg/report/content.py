@@ -1,4 +1,4 @@
-"""What a table or figure is made of before it has a name and a title."""
+"""The content of a table or figure, before it gets a name and a title."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TypedDict
 import pandas as pd
 from matplotlib.figure import Figure
 
-# A table's column of this name holds the marks of the column before it: letters of baselines.
+# A column whose name ends in this holds marks for the column before it: the letters of baselines.
 MARKS = ", differs from"
 LOWER = " ↓"
 
 
 class Content(TypedDict, total=False):
-    """What an `Item` says and shows, beside its name, title and category."""
+    """The fields of an `Item` other than its name, title and category."""
 
     caption: str
     paper: str

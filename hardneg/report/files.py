@@ -1,4 +1,4 @@
-"""What a paper needs of the report: each table as CSV and LaTeX, each figure as SVG and PNG, each caption as text."""
+"""Files for papers: each table as CSV and LaTeX, each figure as SVG and PNG, each caption as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hardneg.stages.artifacts import atomic_path
 
 DPI = 200
 
-# What varies from one run or release to another.
+# Metadata that varies between runs or releases.
 _NO_METADATA = {
     "svg": {"Date": None, "Creator": None, "Format": None, "Type": None},
     "png": {"Software": None},
@@ -52,11 +52,11 @@ _LATEX = str.maketrans(
 def write_files(items: Sequence[Item], folder: Path) -> None:
     """Write `tables/<name>.csv` and `.tex`, `figures/<name>.svg` and `.png`, `captions/<name>.rst`.
 
-    The same items give the same bytes. Files of these kinds that no item has any more are removed.
+    The same items give the same bytes. Files of items that no longer exist are removed.
 
     Args:
-        items: of the report.
-        folder: where those three folders lie.
+        items: the items of the report.
+        folder: the parent of the three folders.
 
     Raises:
         HardnegError: a file could not be written.
@@ -84,7 +84,7 @@ def write_files(items: Sequence[Item], folder: Path) -> None:
 
 
 def drawn(item: Item, form: str) -> bytes:
-    """An item's figure as `svg` or `png`, the same bytes for the same numbers."""
+    """An item's figure as `svg` or `png`. The same numbers give the same bytes."""
     assert item.figure is not None
     drawing = io.BytesIO()
     with matplotlib.rc_context(STYLE):
@@ -93,7 +93,7 @@ def drawn(item: Item, form: str) -> bytes:
 
 
 def latex(item: Item, table: pd.DataFrame) -> str:
-    """A LaTeX table in the style of booktabs: the best of each measure bold, marks raised."""
+    """A LaTeX table in booktabs style, with the best values in bold and marks as superscripts."""
     cells, best, places = pd.DataFrame(index=table.index), best_cells(table), ""
     for name, column in table.items():
         written = [_latex(cell_text(value, item.digits.get(str(name), 0))) for value in column]
@@ -114,17 +114,17 @@ def latex(item: Item, table: pd.DataFrame) -> str:
 
 
 def caption(item: Item) -> str:
-    """Title, caption, the paper's finding and this one as reStructuredText, a paragraph each."""
+    """The title, caption, paper's finding and own finding as reStructuredText, one paragraph each."""
     parts = [f"**{_plain(item.title)}**", _plain(item.caption)]
     parts += [f"*{label}:* {_plain(text)}" for label, text in (("The paper", item.paper), ("Here", item.here)) if text]
     return "\n\n".join(parts) + "\n"
 
 
 def _latex(text: str) -> str:
-    """Text for LaTeX: its own signs escaped, those that pdflatex does not know spelled out."""
+    """Text escaped for LaTeX, with symbols that pdflatex does not know replaced by commands."""
     return text.translate(_LATEX)
 
 
 def _plain(text: str) -> str:
-    """Text on one line that reStructuredText shows as it is."""
+    """Text on one line, escaped for reStructuredText."""
     return re.sub(r"""([!"#$&()*+\-.:<=>?@\[\\\]^_`{|}~])""", r"\\\1", " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""Finished stages, read into the report's material."""
+"""Read finished stages into the report's material."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from hardneg.report.material import Compression, Errors, Examples, Material, Mov
 from hardneg.stages.artifacts import Artifact, cost_of, library_versions
 
 COSTS = ["stage", "system", "version", "seconds", "devices", "device", "peak_memory_mib"]
-# What all systems share, whatever they are trained with.
+# Stages that all systems share.
 PREPARATION = ("download", "collection", "tokenizer", "tokens")
 
 
 def gather(summary: Mapping[str, Any], folder: Path) -> Material:
-    """Everything the report says.
+    """Read everything that the report shows.
 
     Args:
-        summary: what the plan says (`hardneg.planning.graph.Plan.summary`).
-        folder: where `hardneg.report.summary.summarise` wrote `measures.csv`, `significance.csv` and
-            `per_query.parquet`.
+        summary: the summary of the plan (`hardneg.report.brief.brief`).
+        folder: the folder with `measures.csv`, `significance.csv` and `per_query.parquet`, written by
+            `hardneg.report.summary.summarise`.
     """
     asked, measures = summary["analyses"], pd.read_csv(folder / "measures.csv")
     per_query = pq.read_table(folder / "per_query.parquet").to_pandas()
@@ -79,7 +79,7 @@ def _main_split(measures: pd.DataFrame) -> str:
 
 
 def _stage(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """A stage of the graph, with the costs of its jobs; a stage of another study may have been removed since."""
+    """A stage of the graph with the costs of its jobs. A stage of another study may be gone; it then has no costs."""
     manifest = Path(entry["manifest"])
     kind, (label, _, version) = manifest.parts[-3], manifest.parent.name.rpartition("-")
     costs = []
@@ -102,9 +102,9 @@ def _stage(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _training_costs(
     summary: Mapping[str, Any], stages: Sequence[Mapping[str, Any]], systems: pd.DataFrame
 ) -> pd.DataFrame:
-    """What training, mining and encoding took for each trained system, without and with what it builds on."""
+    """The time of training, mining and encoding for each trained system, alone and with all systems it builds on."""
     places = {entry["manifest"]: place for place, entry in enumerate(summary["stages"])}
-    below: list[set[int]] = []  # each stage with all that it is made from; parents come first
+    below: list[set[int]] = []  # each stage with all its ancestors; parents come first
     for place, stage in enumerate(stages):
         below.append({place}.union(*(below[parent] for parent in stage["parents"])))
     paid = {place for place, stage in enumerate(stages) if stage["kind"] not in PREPARATION}
@@ -113,7 +113,7 @@ def _training_costs(
         whole = below[places[manifest]] & paid
         base = summary["models"].get(starts[system])
         own = whole - below[places[base]] if base is not None else whole
-        if not own:  # it serves what another trained
+        if not own:  # it serves another system's model
             continue
         spent, all_spent = (_spent(stages, chosen) for chosen in (own, whole))
         rows.append((system, starts[system], *spent, all_spent[0], all_spent[2]))
@@ -122,18 +122,18 @@ def _training_costs(
 
 
 def _spent(stages: Sequence[Mapping[str, Any]], chosen: Iterable[int]) -> tuple[float, int, float]:
-    """Seconds of all jobs together, the most devices that one had, and device-hours."""
+    """The total seconds of all jobs, the largest number of devices of a job, and the device-hours."""
     costs = [cost for place in chosen for cost in stages[place]["costs"]]
     hours = sum(cost[3] * max(cost[4], 1) for cost in costs) / 3600
     return sum(cost[3] for cost in costs), max((cost[4] for cost in costs), default=0), hours
 
 
 def _targets(summary: Mapping[str, Any]) -> pd.DataFrame:
-    """How each number is made again."""
+    """The command that reproduces each number."""
     rows = [(f"scores of {system}", manifest) for system, manifest in summary["measures"]]
     rows += [(f"pairwise errors of {system}", manifest) for system, manifest in summary["errors"]]
     rows += [(f"negatives of {system}", manifest) for system, manifest in summary["diagnosis"]]
-    rows += [(f"training of {system}, followed", manifest) for system, manifest in summary["trajectory"]]
+    rows += [(f"training curve of {system}", manifest) for system, manifest in summary["trajectory"]]
     rows += [(f"{cell['system']} served on {cell['served_on']}", cell["measure"]) for cell in summary["compression"]]
     rows += [(f"{system} with seed {seed}", manifest) for system, seed, manifest in summary["seeds"]]
     rows += [(what, summary[what]) for what in ("agreement", "movement") if summary[what]]
@@ -146,7 +146,7 @@ def _table(manifest: str, name: str) -> pd.DataFrame:
 
 
 def _tables(listed: Sequence[Sequence[Any]], name: str, columns: Sequence[str]) -> pd.DataFrame | None:
-    """One table of several stages', each entry's first values in columns before the stage's own."""
+    """Concatenate a table of several stages, each prefixed with columns that identify the stage."""
     frames = []
     for *values, manifest in listed:
         frame = _table(manifest, name)

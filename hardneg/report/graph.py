@@ -1,4 +1,4 @@
-"""The graph of stages, laid out: a column a depth, stages of one kind together, lines from parents to children."""
+"""The layout of the stage graph: one column per depth, stages grouped by kind, lines from parents to children."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMN, _ROW, _GROUP, _HEADING, _MARGIN = BOX_WIDTH + 64, BOX_HEIGHT + 8, 14, 2
 
 @dataclass(frozen=True)
 class Box:
-    """A stage: its place in the list, its top left corner (pixels), its parents' places, its time as a share."""
+    """A stage: its index, its top left corner (pixels), its parents' indices, and its time relative to the longest."""
 
     stage: Mapping[str, Any]
     place: int
@@ -29,7 +29,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Line:
-    """From a parent to a child; `implied` where a longer way through other stages says the same."""
+    """A line from a parent to a child. `implied`: a path through other stages connects them too."""
 
     parent: int
     child: int
@@ -39,7 +39,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Heading:
-    """What stands above stages of one kind."""
+    """The heading above the stages of one kind."""
 
     text: str
     x: int
@@ -58,15 +58,15 @@ class Layout:
 
 
 def layout(stages: Sequence[Mapping[str, Any]]) -> Layout:
-    """Lay out stages from left to right by depth: the most stages on a way to one that has no parents.
+    """Lay out stages from left to right by depth, the longest path from a stage without parents.
 
-    In a column stages stand by kind, and both kinds and stages by where their parents stand, so that few lines cross.
+    A column is grouped by kind. Kinds and stages are sorted by the position of their parents, so that few lines cross.
 
     Args:
-        stages: kind, label, version, seconds, parents (places in this list).
+        stages: kind, label, version, seconds, parents (indices into this list).
 
     Raises:
-        networkx.NetworkXUnfeasible: a stage hangs below itself.
+        networkx.NetworkXUnfeasible: the graph has a cycle.
     """
     graph = nx.DiGraph()
     graph.add_nodes_from(range(len(stages)))
@@ -108,7 +108,7 @@ def _by_kind(
     needed: nx.DiGraph,
     corners: Mapping[int, tuple[int, int]],
 ) -> list[tuple[str, float, list[int]]]:
-    """A column's kinds from top to bottom: name, the middle of where its stages' parents stand, the stages."""
+    """The kinds of a column from top to bottom: name, mean height of the parents, and the stages."""
 
     def middle(place: int) -> float:
         return fmean([corners[parent][1] for parent in needed.predecessors(place)] or [0])

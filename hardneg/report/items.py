@@ -1,4 +1,4 @@
-"""Every table and figure of the report, in the order shown. Light: the workflow asks for their names at every start."""
+"""All tables and figures of the report, in order. Imports nothing heavy, because every start reads the names."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ Category = Literal["Effectiveness", "Why", "Compressed indexes", "Cost", "Negati
 
 
 class Entry(NamedTuple):
-    """A table or figure: what is known of it before there is material.
+    """A table or figure, as far as it is known before there are results.
 
     Attributes:
-        shows: whether it has a table, a figure, or both.
-        category: as of `Item`.
-        title: as of `Item`.
-        part: the optional field of `Material` that it is made from, or none.
-        module: below `hardneg.report`; its function of the item's name takes the material, and that part if any.
+        shows: whether it has a table, a figure or both.
+        category: the section of the report, as in `Item`.
+        title: the heading, as in `Item`.
+        part: the optional field of `Material` that it needs, or None.
+        module: a module below `hardneg.report`. Its function with the item's name takes the material and, if set, the
+            part.
     """
 
     shows: Shows
@@ -33,22 +34,22 @@ class Entry(NamedTuple):
 
 _ENTRIES: Mapping[str, Entry] = {
     "table2": Entry("table", "Effectiveness", "Table 2: Effectiveness", None, "tables.table2"),
-    "effectiveness": Entry("figure", "Effectiveness", "Effectiveness with intervals", None, "figures.effectiveness"),
-    "comparisons": Entry("table", "Effectiveness", "Differences and their tests", None, "tables.comparisons"),
-    "wins": Entry("table", "Effectiveness", "Queries won and lost", None, "tables.wins"),
+    "effectiveness": Entry(
+        "figure", "Effectiveness", "Effectiveness with confidence intervals", None, "figures.effectiveness"
+    ),
+    "comparisons": Entry("table", "Effectiveness", "Differences and significance tests", None, "tables.comparisons"),
+    "wins": Entry("table", "Effectiveness", "Wins and losses by query", None, "tables.wins"),
     "figure5": Entry("figure", "Effectiveness", "Figure 5: Ablation of ADORE", "ablation", "figures.figure5"),
-    "seeds": Entry("both", "Effectiveness", "Change with the seed", "seeds", "figures.seeds"),
+    "seeds": Entry("both", "Effectiveness", "Variation across seeds", "seeds", "figures.seeds"),
     "table1": Entry("table", "Why", "Table 1: Total and top-K pairwise errors", "errors", "tables.table1"),
     "figure3": Entry("both", "Why", "Figure 3: Distribution of pairwise errors", "errors", "figures.figure3"),
-    "figure4a": Entry(
-        "figure", "Why", "Figure 4a: Static against live hard negatives", "trajectory", "figures.figure4a"
-    ),
-    "figure4b": Entry("figure", "Why", "Figure 4b: Effectiveness over training", "trajectory", "figures.figure4b"),
-    "figure6": Entry("figure", "Why", "Figure 6: A query on its way", "movement", "figures.figure6"),
+    "figure4a": Entry("figure", "Why", "Figure 4a: Static and live hard negatives", "trajectory", "figures.figure4a"),
+    "figure4b": Entry("figure", "Why", "Figure 4b: Effectiveness during training", "trajectory", "figures.figure4b"),
+    "figure6": Entry("figure", "Why", "Figure 6: The path of one query", "movement", "figures.figure6"),
     "table3": Entry(
         "table",
         "Compressed indexes",
-        "Table 3: Index trained on and index served on",
+        "Table 3: Training index and serving index",
         "compression",
         "tables.compression",
     ),
@@ -67,7 +68,7 @@ _ENTRIES: Mapping[str, Entry] = {
     "negatives_by_rank": Entry(
         "figure", "Negatives", "Mined negatives by rank", "negatives", "figures.negatives_by_rank"
     ),
-    "agreement": Entry("table", "Negatives", "Unjudged passages at the top", "agreement", "tables.agreement"),
+    "agreement": Entry("table", "Negatives", "Unjudged passages at the top ranks", "agreement", "tables.agreement"),
 }
 
 
@@ -86,16 +87,16 @@ ITEMS: dict[str, Callable[[Material], Item]] = {name: _maker(name, entry) for na
 
 
 def items(material: Material) -> list[Item]:
-    """Those whose part of the material is there."""
+    """The items whose part of the material exists."""
     parts = {entry.part for entry in _ENTRIES.values() if entry.part and getattr(material, entry.part) is not None}
     return [ITEMS[name](material) for name, *_ in names(parts)]
 
 
 def names(parts: set[str]) -> list[tuple[str, Shows, Category, str]]:
-    """Name, what it shows, category and title of each item that `items` gives; the workflow declares files by it.
+    """Name, `shows`, category and title of each item of `items`. The workflow declares its output files from these.
 
     Args:
-        parts: the optional fields of `Material` that will be there.
+        parts: the optional fields of `Material` that will exist.
     """
     return [
         (name, entry.shows, entry.category, entry.title)

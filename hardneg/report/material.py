@@ -1,4 +1,4 @@
-"""What the report is made from, gathered from finished stages: tables of plain numbers, nothing drawn yet."""
+"""The data of the report, read from finished stages: plain tables, nothing drawn yet."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Errors:
-    """Pairwise errors (methods of Table 1 and Figure 3).
+    """Pairwise errors (Table 1 and Figure 3).
 
     Attributes:
-        k: errors of a positive are cut at this number in `top_k`.
-        hard: a query with more errors than this is called hard.
-        rows: system, query, passage, errors, top_k; a row a judged positive.
+        k: the cap on the errors of one positive in `top_k`.
+        hard: a query with more errors than this counts as hard.
+        rows: system, query, passage, errors, top_k; one row per judged positive.
     """
 
     k: int
@@ -33,9 +33,9 @@ class Compression:
     Attributes:
         base: the system whose vectors are indexed.
         cells: system, trained_on, served_on, split, measure, value; `trained_on` is empty for the base itself.
-        indexes: index, mib (of the files), bytes_a_vector, quality (the base on this index: main measure, analysis
-            split), system (the one trained on it), seconds (its training), value (that system on this index: main
-            measure, analysis split).
+        indexes: index, mib (file size), bytes_a_vector, quality (main measure of the base on this index, analysis
+            split), system (trained on this index), seconds (its training time), value (its main measure on this
+            index, analysis split).
     """
 
     base: str
@@ -48,10 +48,10 @@ class Movement:
     """A query and its passages, projected to two dimensions (Figure 6).
 
     Attributes:
-        system: whose training moved it.
-        text: of the query.
-        rank_before: of its first relevant passage, from 1.
-        rank_after: the same, after training.
+        system: the system in training.
+        text: the query's text.
+        rank_before: the rank of its first relevant passage before training, from 1.
+        rank_after: the same after training.
         rows: kind (query, relevant, near_before, near_after), step, x, y.
     """
 
@@ -64,12 +64,12 @@ class Movement:
 
 @dataclass(frozen=True)
 class Negatives:
-    """What was mined, and met in the batch.
+    """Mined and in-batch negatives.
 
     Attributes:
-        teacher: the system that judges likely false negatives, or none.
-        systems: system, mined (whose ranking), mined_hits, mined_judged_positives, candidates, likely_false_share,
-            in_batch_pairs, in_batch_judged; missing values where a system has no such negatives.
+        teacher: the system that judges likely false negatives, or None.
+        systems: system, mined (the system whose ranking is mined), mined_hits, mined_judged_positives, candidates,
+            likely_false_share, in_batch_pairs, in_batch_judged. Missing if a system has no such negatives.
         by_rank: system, first, last (ranks), candidates, judged_positives, score_q25, score_median, score_q75,
             margin_q25, margin_median, margin_q75, likely_false.
     """
@@ -85,8 +85,8 @@ class Examples:
 
     Attributes:
         chosen: the system.
-        baseline: what it is compared with.
-        content: as `hardneg.analysis.examples.examples` gives it.
+        baseline: the system it is compared with.
+        content: the result of `hardneg.analysis.examples.examples`.
     """
 
     chosen: str
@@ -96,31 +96,31 @@ class Examples:
 
 @dataclass(frozen=True)
 class Material:
-    """Everything the report says.
+    """Everything that the report shows.
 
     Attributes:
         dataset: the collection's name.
-        main_measure: by which systems are ranked.
-        split: on which they are.
-        analysis_split: on which errors, compression, trajectories and movement are measured.
-        collection: counts, by what is counted.
-        relevant_grade: the lowest grade that counts as relevant, by split.
-        systems: system, starts_from, trains, source, sampler, loss, batch, refresh, index; a row a system.
-        measures: system, split, measure, value; in the order to show, the main measure first.
+        main_measure: the measure that ranks the systems.
+        split: the split that ranks the systems.
+        analysis_split: the split for errors, compression, trajectories and movement.
+        collection: counts of passages, queries, judgements and so on.
+        relevant_grade: the lowest relevant grade, by split.
+        systems: system, starts_from, trains, source, sampler, loss, batch, refresh, index; one row per system.
+        measures: system, split, measure, value; in display order, the main measure first.
         per_query: system, split, query_id, measure, value.
         significance: the table of `hardneg.evaluation.measures.significance_table` for each system against its own
             baselines.
-        marks: the same, of every system against the named baselines, one Holm correction over all of them.
-        costs: stage, system, version, seconds, devices, device, peak_memory_mib; a row a stage or shard.
-        training_costs: system, starts_from, seconds, devices, device_hours: what training, mining and encoding for it
-            took by its own; whole_seconds, whole_device_hours: with all systems that it builds on.
-        speed_baseline: the system whose training the others' speed-up is against.
-        stages: kind, label, version, seconds (none where unknown), parents (places in this list); parents first.
-        configuration: the whole of it, as YAML.
-        targets: what, command: how each number is made again.
-        versions: of hardneg, Python and libraries.
-        errors, compression, trajectory, ablation, movement, negatives, agreement, seeds, examples: where they were
-            asked for. `trajectory`: system, step, name, value. `ablation`: base, variant, system. `agreement`: system,
+        marks: the same for every system against the named baselines, with one Holm correction over all pairs.
+        costs: stage, system, version, seconds, devices, device, peak_memory_mib; one row per stage or shard.
+        training_costs: system, starts_from, seconds, devices, device_hours: training, mining and encoding of the
+            system alone; whole_seconds, whole_device_hours: with all systems it builds on.
+        speed_baseline: the system that speed-ups are relative to, or None.
+        stages: kind, label, version, seconds (None if unknown), parents (indices into this list); parents first.
+        configuration: the complete configuration, as YAML.
+        targets: what, command; the command that reproduces each number.
+        versions: the versions of hardneg, Python and libraries.
+        errors, compression, trajectory, ablation, movement, negatives, agreement, seeds, examples: None unless
+            configured. `trajectory`: system, step, name, value. `ablation`: base, variant, system. `agreement`: system,
             queries, hits, relevant, judged_not_relevant, unjudged, agreed, hole, measured_false_negative_rate.
             `seeds`: system, seed, split, measure, value.
     """
@@ -156,18 +156,18 @@ class Material:
 
 @dataclass(frozen=True)
 class Item:
-    """A table or a figure of the report, with what is said about it.
+    """A table or figure of the report, with its texts.
 
     Attributes:
-        name: of its files and its anchor.
-        title: what it shows, in a few words; begins with the paper's number where it has one ("Table 1: ...").
-        category: the part of the report that it stands in.
+        name: the name of its files and its anchor.
+        title: a short title, beginning with the paper's number if there is one ("Table 1: ...").
+        category: the section of the report.
         caption: what is shown, on which data, in which units.
-        paper: what the paper found; empty for what the paper has not.
-        here: whether that shows here, in words made from these numbers.
-        table: shown as it is; numbers stay numbers.
-        digits: decimals of a column's numbers; others are shown whole.
-        figure: draws it.
+        paper: the paper's finding; empty if the paper has no such item.
+        here: the finding on these data, generated from the numbers.
+        table: the table, with numbers as numbers.
+        digits: the number of decimals by column; 0 for the others.
+        figure: a function that draws the figure.
     """
 
     name: str

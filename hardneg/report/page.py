@@ -1,4 +1,4 @@
-"""The report page: one HTML file that opens from disk, asks for nothing else, and reads without scripts."""
+"""The report page: a single HTML file that opens from disk, loads nothing else, and is readable without scripts."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _IDENTIFIER = re.compile(r'(\bid="|url\(#|href="#)')
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell: what is read, the number to sort by (none for text), whether it is the best, marks beside it."""
+    """A table cell: its text, the number to sort by (None for text), whether it is the best, and its marks."""
 
     text: str
     number: float | None
@@ -53,20 +53,20 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table to show: headings, each with whether its column is of numbers, and rows of cells."""
+    """A table: headings, each with whether its column is numeric, and rows of cells."""
 
     headings: Sequence[tuple[str, bool]]
     rows: Sequence[Sequence[Cell]]
 
 
 def write_report(material: Material, items: Sequence[Item], path: Path) -> None:
-    """Write the page: the same bytes for the same arguments.
+    """Write the page. The same arguments give the same bytes.
 
-    Links to the items' files go to `tables/` and `figures/` beside it (see `hardneg.report.files.write_files`).
+    The page links to `tables/` and `figures/` beside it (see `hardneg.report.files.write_files`).
 
     Args:
-        material: what the page says.
-        items: its tables and figures, those of a category one after another.
+        material: the results.
+        items: the tables and figures, grouped by category.
         path: the HTML file.
 
     Raises:
@@ -109,12 +109,12 @@ def write_report(material: Material, items: Sequence[Item], path: Path) -> None:
 
 
 def table(frame: pd.DataFrame, digits: Mapping[str, int] | None = None) -> Table:
-    """A data frame as it is shown; its index is not.
+    """A data frame as a table, without its index.
 
     Args:
-        frame: numbers and texts; missing values show as a dash. A column whose name ends with `MARKS` holds marks that
-            are raised beside the cells of the column before it.
-        digits: decimals of a column's numbers; others are shown whole.
+        frame: numbers and texts. Missing values become a dash. A column whose name ends with `MARKS` holds superscripts
+            for the column before it.
+        digits: the number of decimals by column; 0 for the others.
     """
     columns: list[list[Cell]] = []
     headings: list[tuple[str, bool]] = []
@@ -148,14 +148,14 @@ def _shown(item: Item) -> dict[str, Any]:
 
 
 def _inline(item: Item) -> Markup:
-    """An item's figure as an element of the page, its identifiers told apart from those of other figures."""
+    """An item's figure as inline SVG. Its ids get the item's name as a prefix, so figures do not clash."""
     text = drawn(item, "svg").decode()
     text = text[text.index("<svg") :].replace("<svg", f'<svg role="img" aria-label="{Markup.escape(item.title)}"', 1)
     return Markup(_TAG.sub(lambda tag: _IDENTIFIER.sub(rf"\g<1>{item.name}-", tag[0]), text))
 
 
 def _bars(material: Material) -> list[dict[str, Any]]:
-    """Systems with their main measure: text, length as a share of the longest, whether it is the best."""
+    """The main measure of each system: text, length relative to the longest bar, and whether it is the best."""
     values = by_system(material.measures, material.split)[material.main_measure]
     longest = values.max() or 1.0
     return [
@@ -165,9 +165,9 @@ def _bars(material: Material) -> list[dict[str, Any]]:
 
 
 def _steps(material: Material) -> list[dict[str, Any]]:
-    """Comparisons of the main measure, each with whether it is with what the system starts from (`step`).
+    """The comparisons of the main measure. `step`: the baseline is the system's starting point.
 
-    `low`, `middle` and `high` place the interval between 0 and 100, with no difference at 50.
+    `low`, `middle` and `high` are positions of the interval on a scale from 0 to 100, where 50 means no difference.
     """
     rows = main_comparisons(material)
     starts = dict(zip(material.systems["system"], material.systems["starts_from"], strict=True))
@@ -195,7 +195,7 @@ def _steps(material: Material) -> list[dict[str, Any]]:
 
 
 def _queries(material: Material) -> dict[str, Any]:
-    """What the drill-down shows, as JSON types: the main measure by system and query; examples where there are any."""
+    """The data of the query list, as JSON types: the main measure by system and query, and any examples."""
     rows = material.per_query
     rows = rows[(rows["split"] == material.split) & (rows["measure"] == material.main_measure)]
     values = rows.pivot(index="query_id", columns="system", values="value")
@@ -212,7 +212,7 @@ def _queries(material: Material) -> dict[str, Any]:
 
 
 def _costs(costs: pd.DataFrame) -> Table:
-    """Time, device time and memory by kind of stage, in the order of the flow."""
+    """Time, device-hours and peak memory by kind of stage, in workflow order."""
     kinds = costs.assign(device_seconds=costs["seconds"] * costs["devices"]).groupby("stage", sort=False)
     return table(
         pd.DataFrame(

@@ -1,4 +1,4 @@
-"""What people look at: one table of all systems' scores, their comparison, and links to the runs."""
+"""The results of a study: a table of all scores, significance tests, and links to the runs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def summarise(
     exports: Mapping[str, Path],
     output: Path,
 ) -> None:
-    """Write `measures.csv` (system, split, measure, value) and what goes beside it.
+    """Write `measures.csv` (system, split, measure, value) and the files beside it.
 
-    That is `per_query.parquet`, `significance.csv`, `measures.txt`, and links into the artifacts:
-    `runs/<system>.<split>.trec`, and `export/<system>` where it was exported.
+    These are `per_query.parquet`, `significance.csv`, `measures.txt`, and links into the artifacts:
+    `runs/<system>.<split>.trec`, and `export/<system>` for exported systems.
 
     Args:
-        systems: the manifest of each system's measure stage, in the order to show.
+        systems: the manifest of each system's measure stage, in display order.
         pairs: systems and the baselines they are compared with.
         main_measure: shown first.
         exports: the manifest of each exported system's export stage.
@@ -63,7 +63,7 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def _link(folder: Path, links: Mapping[str, Path]) -> None:
-    """Let a folder hold these links, by name, and nothing else; no folder where there is none."""
+    """Make a folder that contains exactly these links. Without links, no folder is created."""
     if links:
         folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir() if folder.is_dir() else ():

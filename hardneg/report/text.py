@@ -1,4 +1,4 @@
-"""What the report says in words and numbers: sentences, tables for a terminal, how a value is written."""
+"""Text of the report: the summary's sentences, a table for the terminal, and the format of values."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MISSING = "–"
 _MEASURE = re.compile(
     "|".join(rf"\b{name}@\d+" if known.needs_cut else rf"\b{name}\b" for name, known in KNOWN.items())
 )
-_SERVED = "served on "  # Table 3's columns
+_SERVED = "served on "  # the columns of Table 3
 
 
 def measures_text(measures: pd.DataFrame, split: str) -> str:
-    """Systems by measures on one split as aligned text for a terminal; the best of each measure has a star."""
+    """Scores on one split as an aligned text table. A star marks the best value of each measure."""
     table = by_system(measures, split)
     best = pd.DataFrame({name: table[name].eq(_best(table[name], lower_is_better(str(name)))) for name in table})
     text = table.map("{:.4f}".format).where(table.notna(), MISSING) + best.replace({True: "*", False: " "})
@@ -31,52 +31,52 @@ def measures_text(measures: pd.DataFrame, split: str) -> str:
 
 
 def by_system(measures: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Values on one split by system (rows) and measure (columns), both in the order given."""
+    """Values on one split, by system (rows) and measure (columns), in the order of `measures`."""
     chosen = measures[measures["split"] == split]
     table = chosen.pivot(index="system", columns="measure", values="value")
     return table.reindex(index=chosen["system"].unique(), columns=chosen["measure"].unique())
 
 
 def summary(material: Material) -> list[str]:
-    """Say in sentences which system is best, its lead over each of its baselines, and its cost."""
+    """Sentences about the best system, its lead over each of its baselines, and its cost."""
     ranking = by_system(material.measures, material.split)[material.main_measure].dropna()
     best, value = str(ranking.idxmax()), ranking.max()
-    systems = f"best of {len(ranking)} systems" if len(ranking) > 1 else "alone"
-    sentences = [f"On {material.split}, {best} ranks {systems}, with {material.main_measure} {value:.4f}."]
+    place = f"is the best of {len(ranking)} systems" if len(ranking) > 1 else "is the only system"
+    sentences = [f"On {material.split}, {best} {place}, with {material.main_measure} {value:.4f}."]
     comparisons = main_comparisons(material)
     for row in comparisons[comparisons["system"] == best].to_dict("records"):
         certainty = "significant" if row["p_t_holm"] < LEVEL else "not significant"
         sentences.append(
-            f"That is {signed(row['difference'])} over {row['baseline']} (95% interval {interval(row)}; {certainty}, "
-            f"corrected p {p_value(row['p_t_holm'])}, {row['queries']:,} queries)."
+            f"Its lead over {row['baseline']} is {signed(row['difference'])} (95% interval {interval(row)}; "
+            f"{certainty}, corrected p {p_value(row['p_t_holm'])}, {row['queries']:,} queries)."
         )
     total = duration(float(material.costs["seconds"].sum()))
     own = material.training_costs[material.training_costs["system"] == best].to_dict("records")
     if own:
         sentences.append(
             f"Training it took {duration(own[0]['seconds'])}, and {duration(own[0]['whole_seconds'])} with all systems "
-            f"that it builds on; all stages of this report together took {total}."
+            f"it builds on. All stages of this report took {total}."
         )
     else:
-        sentences.append(f"It needs no training of its own; all stages of this report together took {total}.")
+        sentences.append(f"It needs no training. All stages of this report took {total}.")
     return sentences
 
 
 def main_comparisons(material: Material) -> pd.DataFrame:
-    """The rows of `material.significance` for the main measure on the split by which systems are ranked."""
+    """The rows of `material.significance` for the main measure on the report's split."""
     rows = material.significance
     return rows[(rows["split"] == material.split) & (rows["measure"] == material.main_measure)]
 
 
 def verdict(difference: float, p: float) -> str:
-    """Better, worse, or neither shown, by a corrected p-value."""
+    """The verdict on a difference, given its corrected p-value."""
     if not p < LEVEL:
         return "no difference shown"
     return "better" if difference > 0 else "worse"
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it: 8.3 s, 95 s, 12 min, 5.4 h."""
+    """A duration in a readable unit, such as 8.3 s, 95 s, 12 min or 5.4 h."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:
@@ -85,22 +85,22 @@ def duration(seconds: float) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference: its sign always, four decimals."""
+    """A difference with its sign and four decimals."""
     return MISSING if pd.isna(value) else f"{value:+.4f}".replace("-", "\N{MINUS SIGN}")
 
 
 def interval(row: Mapping[Hashable, Any]) -> str:
-    """The ends of a row's interval."""
+    """The 95% interval of a row."""
     return f"{signed(row['ci_low'])} to {signed(row['ci_high'])}"
 
 
 def p_value(value: float) -> str:
-    """A p-value with four decimals, or that it is smaller than that."""
+    """A p-value with four decimals, or `< 0.0001`."""
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def cell_text(value: Any, digits: int = 0) -> str:
-    """A table's cell as it is read: numbers with `digits` decimals and commas, a dash for what is missing."""
+    """The text of a cell: numbers with `digits` decimals and thousands separators, a dash for missing values."""
     if pd.isna(value):
         return MISSING
     if isinstance(value, bool):
@@ -111,10 +111,10 @@ def cell_text(value: Any, digits: int = 0) -> str:
 
 
 def best_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """Which cells are the best of their column, ties too.
+    """Whether each cell is the best of its column (ties included): bool, in the shape of `table`.
 
-    Only a measure's column has a best: the highest, or the lowest where the measure or the heading (`LOWER`) says so. A
-    column that is the same all over has none.
+    Only columns of measures have a best value: the highest, or the lowest if the measure or the heading (`LOWER`) says
+    so. A column of equal values has none.
     """
     best = pd.DataFrame(False, index=table.index, columns=table.columns)
     for name, values in table.select_dtypes("number").astype(float).items():

@@ -33,9 +33,9 @@ def test_negatives_are_counted_by_system(material: Material) -> None:
     assert found.loc["inbatch", "in-batch judged relevant, masked"] == 912
     item = made("negatives", material)
     assert item.here.startswith(
-        f"{16_470 + 18_290:,} judged passages among mined hits and {912 + 1_404:,} among in-batch pairs"
+        f"Without removal and masking, {16_470 + 18_290:,} judged passages among mined hits and {912 + 1_404:,} among in-batch pairs"
     )
-    assert "has star: 6.3%" in item.here
+    assert "star has the largest share of likely false negatives, 6.3%" in item.here
     assert "that star scores above" in item.caption
 
 
@@ -44,7 +44,7 @@ def test_negatives_without_a_teacher(material: Material) -> None:
     systems, by_rank = material.negatives.systems, material.negatives.by_rank
     untaught = Negatives(None, systems.assign(likely_false_share=None), by_rank.assign(likely_false=None))
     item = made("negatives", replace(material, negatives=untaught))
-    assert "likely false: candidates not looked for" in item.caption
+    assert "Likely false candidates: not measured" in item.caption
     assert "likely false" not in item.here
     assert len(draw("negatives_by_rank", replace(material, negatives=untaught)).axes) == 1
 
@@ -66,14 +66,14 @@ def test_negatives_by_rank_draws_margins_with_their_quartiles(material: Material
     labels = [label.get_text() for label in margin.get_xticklabels()]
     assert labels == ["1", "2–5", "6–10", "11–20", "21–50", "51–100", "101–200"]
     item = made("negatives_by_rank", material)
-    assert "bm25neg to rank 1, star to rank 1" in item.here
+    assert "bm25neg down to rank 1, star down to rank 1" in item.here
     assert "bm25neg 40.0% and 1.7%, star 50.0% and 2.1%" in item.here
 
 
 def test_negatives_by_rank_where_no_candidate_wins_or_none_was_mined(material: Material) -> None:
     assert material.negatives is not None
     low = replace(material.negatives, by_rank=material.negatives.by_rank.assign(margin_median=-1.0))
-    assert made("negatives_by_rank", replace(material, negatives=low)).here.startswith("In no bucket ")
+    assert made("negatives_by_rank", replace(material, negatives=low)).here.startswith("The median candidate never ")
     none = replace(material, negatives=replace(material.negatives, by_rank=pd.DataFrame({"system": []})))
     assert made("negatives_by_rank", none).here == "No system mined a ranking."
     assert [text.get_text() for text in draw("negatives_by_rank", none).axes[0].texts] == ["nothing was measured"]
@@ -89,8 +89,8 @@ def test_agreement_shows_counts_and_rates(material: Material) -> None:
     assert found["measured false negatives, %"].tolist() == pytest.approx(
         [100 * x for x in rows["measured_false_negative_rate"]]
     )
-    assert f"{sum(rows['agreed']) / sum(rows['unjudged']):.1%} are agreed on" in made("agreement", material).here
-    assert "up to 10 a query" in made("agreement", material).caption
+    assert f"agree on {sum(rows['agreed']) / sum(rows['unjudged']):.1%} of" in made("agreement", material).here
+    assert "up to 10 per query" in made("agreement", material).caption
     sparse = replace(material, agreement=rows.assign(measured_false_negative_rate=None))
     assert "measured false negatives, %" not in table("agreement", sparse)
 
@@ -124,13 +124,13 @@ def test_seeds_say_whether_the_best_is_apart(material: Material) -> None:
 
     apart = of(star=[0.3, 0.31], adore_star=[0.41, 0.4], bm25neg=[0.1, 0.1])
     assert made("seeds", apart).here.startswith(
-        "The worst seed of adore_star (0.4000) is above the best of star (0.3100)"
+        "The worst seed of adore_star (0.4000) is above the best seed of star (0.3100)"
     )
     close = of(star=[0.3, 0.42], adore_star=[0.41, 0.4])
     assert made("seeds", close).here.startswith(
-        "The worst seed of adore_star (0.4000) is not above the best of star (0.4200)"
+        "The worst seed of adore_star (0.4000) is not above the best seed of star (0.4200)"
     )
-    assert made("seeds", of(star=[0.3, 0.4])).here == "One system only was trained with several seeds."
+    assert made("seeds", of(star=[0.3, 0.4])).here == "Only one system was trained with several seeds."
 
 
 def test_wins_are_counted_query_by_query(material: Material) -> None:

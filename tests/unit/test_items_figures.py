@@ -149,7 +149,7 @@ def test_effectiveness_bars_are_means_with_t_intervals(material: Material) -> No
         assert found == pytest.approx((own.mean(), low, high))
     best = max(drawn, key=lambda system: drawn[system][0])
     reaching = sum(drawn[system][2] >= drawn[best][1] for system in drawn if system != best)
-    assert f"the intervals of {reaching} of 14 other systems" in here("effectiveness", material)
+    assert f"the intervals of {reaching} of the 14 other systems" in here("effectiveness", material)
 
 
 def test_figure3_is_the_spread_of_errors(material: Material) -> None:
@@ -185,11 +185,11 @@ def test_figure3_says_whether_a_few_queries_hold_most(material: Material) -> Non
 
     few = here("figure3", spread([5000, 5000, *[1] * 38]))
     assert few.startswith(
-        "It shows here: of the errors of rand, trained with random negatives, 99.6% come from the 5.0% "
+        "Confirmed here: of the errors of rand, trained with random negatives, 99.6% come from the 5.0% "
     )
-    assert here("figure3", spread([7] * 40)).startswith("It does not show here: of the errors of rand")
+    assert here("figure3", spread([7] * 40)).startswith("Not confirmed here: of the errors of rand")
     other = spread([7] * 40, "star")
-    assert here("figure3", other).startswith("It cannot be told here: no system is trained with random negatives")
+    assert here("figure3", other).startswith("Cannot be checked here: no system is trained with random negatives")
     assert len(draw("figure3", other).axes) == 1
 
 
@@ -213,27 +213,25 @@ def test_figure4_is_the_trajectory(material: Material) -> None:
 def test_figure4_says_whether_the_paper_s_claims_show(material: Material) -> None:
     assert material.trajectory is not None
     assert here("figure4a", material).startswith(
-        "It shows here: static_bm25neg starts at 40%, is never above 75% and falls"
+        "Confirmed here: static_bm25neg starts at 40%, never exceeds 75% and falls"
     )
-    assert here("figure4b", material).startswith("It shows here: ")
+    assert here("figure4b", material).startswith("Confirmed here: ")
     first = material.trajectory["value"].mask(material.trajectory["name"] == "best static rank", 1.0)
     said = here("figure4a", replace(material, trajectory=material.trajectory.assign(value=first)))
-    assert said.startswith("It shows in part: static_bm25neg starts at 40%")
-    assert "Not so: the best of static_bm25neg's ranks 1 at step 300" in said
+    assert said.startswith("Partly confirmed here: static_bm25neg starts at 40%")
+    assert "Not confirmed: the best static negative of static_bm25neg ranks 1 at step 300" in said
     # Time runs backwards: what rose falls. Static lists are below random ones as often as before.
     reverse = material.trajectory.assign(step=300 - material.trajectory["step"])
     said = here("figure4b", replace(material, trajectory=reverse))
-    assert said.startswith("It shows in part: static_bm25neg (static hard) is below random_bm25neg (random) at ")
-    lost = said.split("Not so: ")[1]
-    assert "adore_bm25neg (ADORE) goes from 0.4478 to 0.3900, above its start at 2 of 12 looks" in lost
+    assert said.startswith("Partly confirmed here: static_bm25neg (static hard) is below random_bm25neg (random) in ")
+    lost = said.split("Not confirmed: ")[1]
+    assert "adore_bm25neg (ADORE) goes from 0.4478 to 0.3900, above its start in 2 of 12 evaluations" in lost
     assert "random_bm25neg (random) goes from 0.3765 to 0.3900" in lost
     whole = material.trajectory.assign(value=1.0)
-    assert here("figure4a", replace(material, trajectory=whole)).startswith("It does not show here: static_bm25neg ")
+    assert here("figure4a", replace(material, trajectory=whole)).startswith("Not confirmed here: static_bm25neg ")
     without = material.trajectory[material.trajectory["name"] == "MRR@10"]
     unknown = replace(material, trajectory=without)
-    assert here("figure4a", unknown).startswith(
-        "It cannot be told here: no system that is followed trains on static lists"
-    )
+    assert here("figure4a", unknown).startswith("Cannot be checked here: no tracked system trains on static lists")
     assert "nothing was measured" in [text.get_text() for text in draw("figure4a", unknown).axes[0].texts]
 
 
@@ -272,21 +270,24 @@ def test_figure5_says_whether_each_part_helps(material: Material) -> None:
 
     rising = scored(bm25neg=0.3, static_bm25neg=0.2, live_bm25neg=0.4, adore_bm25neg=0.5)
     assert here("figure5", rising).startswith(
-        "It shows here: live_bm25neg 0.4000 against bm25neg 0.3000 (p < 0.0001); "
+        "Confirmed here: live_bm25neg 0.4000 against bm25neg 0.3000 (p < 0.0001); "
     )
     flat = scored(bm25neg=0.3, static_bm25neg=0.2, live_bm25neg=0.4, adore_bm25neg=0.4)
     said = here("figure5", flat)
-    assert said.startswith("It shows in part: live_bm25neg 0.4000 against bm25neg 0.3000")
-    assert "adore_bm25neg 0.4000 against live_bm25neg 0.4000 (p = 1.0000, not significant)" in said.split("Not so: ")[1]
+    assert said.startswith("Partly confirmed here: live_bm25neg 0.4000 against bm25neg 0.3000")
+    assert (
+        "adore_bm25neg 0.4000 against live_bm25neg 0.4000 (p = 1.0000, not significant)"
+        in said.split("Not confirmed: ")[1]
+    )
     falling = scored(bm25neg=0.5, static_bm25neg=0.6, live_bm25neg=0.4, adore_bm25neg=0.3)
-    assert here("figure5", falling).startswith("It does not show here: ")
+    assert here("figure5", falling).startswith("Not confirmed here: ")
     # The paper's lambda weights add nothing on STAR: there it shows where no gain does.
     said = here("figure5", scored(star=0.3, live_star=0.4, adore_star=0.4))
     assert said.startswith(
-        "It shows here: live_star 0.4000 against star 0.3000 (p < 0.0001); no significant further gain on STAR, "
+        "Confirmed here: live_star 0.4000 against star 0.3000 (p < 0.0001); no significant further gain on STAR, "
     )
     said = here("figure5", scored(star=0.3, live_star=0.4, adore_star=0.5))
-    assert said.split("Not so: ")[1].startswith(
+    assert said.split("Not confirmed: ")[1].startswith(
         "a significant further gain on STAR, adore_star 0.5000 against live_star 0.4000"
     )
 
@@ -318,10 +319,10 @@ def test_figure6_is_the_path_and_the_passages(material: Material) -> None:
 
 
 def test_figure6_says_whether_the_rank_rises(material: Material) -> None:
-    assert here("figure6", material).startswith("It shows here: its first relevant passage goes from rank 37 to 2.")
+    assert here("figure6", material).startswith("Confirmed here: its first relevant passage moves from rank 37 to 2.")
     assert material.movement is not None
     still: Movement = replace(material.movement, rank_after=37)
-    assert here("figure6", replace(material, movement=still)).startswith("It does not show here: ")
+    assert here("figure6", replace(material, movement=still)).startswith("Not confirmed here: ")
 
 
 def test_the_same_means_are_in_the_terminal_s_table(material: Material) -> None:

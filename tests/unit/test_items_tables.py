@@ -90,7 +90,7 @@ def test_what_is_said_names_the_data_and_the_paper_s_data(material: Material, na
     assert item.here
     if item.paper:
         assert "MS MARCO" in item.paper
-        assert item.here.startswith(("It shows here: ", "It shows in part: ", "It does not show here: "))
+        assert item.here.startswith(("Confirmed here: ", "Partly confirmed here: ", "Not confirmed here: "))
     for column in item.digits:
         assert item.table is not None
         assert column not in item.table or pd.api.types.is_numeric_dtype(item.table[column])
@@ -98,8 +98,8 @@ def test_what_is_said_names_the_data_and_the_paper_s_data(material: Material, na
 
 def test_a_study_of_one_untrained_system_has_its_items(material: Material) -> None:
     found = {item.name: item for item in items(bare(material))}
-    assert found["table2"].here.startswith("It cannot be told here: ")
-    assert found["table4"].here.startswith("It cannot be told here: ")
+    assert found["table2"].here.startswith("Cannot be checked here: ")
+    assert found["table4"].here.startswith("Cannot be checked here: ")
     drawn = found["table2"].table
     assert drawn is not None
     assert list(drawn["system"]) == ["bm25"]
@@ -128,12 +128,12 @@ def test_kinds_are_read_from_the_answers() -> None:
 
 def test_verdicts() -> None:
     yes, no = Claim(True, "two is more than one"), Claim(False, "three is less than one")
-    assert verdict([yes], "Counted.", "-") == "It shows here: two is more than one. Counted."
-    assert verdict([no], "Counted.", "-") == "It does not show here: three is less than one. Counted."
+    assert verdict([yes], "Counted.", "-") == "Confirmed here: two is more than one. Counted."
+    assert verdict([no], "Counted.", "-") == "Not confirmed here: three is less than one. Counted."
     assert verdict([no, yes], "Counted.", "-") == (
-        "It shows in part: two is more than one. Not so: three is less than one. Counted."
+        "Partly confirmed here: two is more than one. Not confirmed: three is less than one. Counted."
     )
-    assert verdict([], "Counted.", "nobody counted") == "It cannot be told here: nobody counted."
+    assert verdict([], "Counted.", "nobody counted") == "Cannot be checked here: nobody counted."
 
 
 def test_differences_are_tested_by_paired_t_with_holm_over_the_pairs() -> None:
@@ -184,15 +184,15 @@ def test_table1_counts_by_query_and_by_positive(material: Material) -> None:
 def test_table1_says_whether_the_paper_s_claims_show(material: Material) -> None:
     as_in_the_paper = {"rand": (300, 40), "bm25neg": (3000, 60), "star": (1500, 20), "adore_star": (1400, 10)}
     here = made("table1", replace(material, errors=errors_of(as_in_the_paper))).here
-    assert here.startswith("It shows here: random negatives have the fewest errors in all: rand ")
-    assert "by the means, adore_star has the fewest top-200 errors of all" in here
+    assert here.startswith("Confirmed here: random negatives have the fewest total errors: rand ")
+    assert "adore_star has the fewest top-200 errors on average" in here
     turned = {"rand": (3000, 20), "bm25neg": (300, 40), "star": (1500, 60), "adore_star": (1500, 70)}
     here = made("table1", replace(material, errors=errors_of(turned))).here
-    assert here.startswith("It does not show here: hard negatives have the fewest errors in all: rand ")
+    assert here.startswith("Not confirmed here: hard negatives have the fewest total errors: rand ")
     part = {"rand": (300, 40), "bm25neg": (3000, 60), "star": (1500, 20), "adore_star": (1500, 20)}
     here = made("table1", replace(material, errors=errors_of(part))).here
-    assert here.startswith("It shows in part: ")
-    assert "not significant" in here.split("Not so: ")[1]
+    assert here.startswith("Partly confirmed here: ")
+    assert "not significant" in here.split("Not confirmed: ")[1]
 
 
 def test_table2_has_every_value(material: Material) -> None:
@@ -231,7 +231,7 @@ def test_table2_without_named_baselines_marks_each_system_s_own(material: Materi
     found = table("table2", own).set_index("system")[f"dev R@100{MARKS}"]
     tests = material.significance.query("split == 'dev' and measure == 'R@100' and p_t_holm < .05")
     assert set(found[found != ""].index) == set(tests["system"])
-    assert "each system against its own baselines among these" in made("table2", own).caption
+    assert "each system against its own baselines" in made("table2", own).caption
 
 
 def with_scores(material: Material, means: dict[str, float]) -> Material:
@@ -249,15 +249,15 @@ def with_scores(material: Material, means: dict[str, float]) -> Material:
 def test_table2_says_whether_the_paper_s_claims_show(material: Material) -> None:
     better = with_scores(material, {"rand": 0.3, "bm25neg": 0.31, "star": 0.5, "adore_rand": 0.4, "adore_star": 0.6})
     here = made("table2", better).here
-    assert here.startswith("It shows here: adore_rand 0.4000 against rand 0.3000 (p < 0.0001); adore_star 0.6000 ")
+    assert here.startswith("Confirmed here: adore_rand 0.4000 against rand 0.3000 (p < 0.0001); adore_star 0.6000 ")
     assert "star 0.5000 against bm25neg 0.3100 (p < 0.0001)" in here
     worse = with_scores(material, {"rand": 0.5, "bm25neg": 0.6, "star": 0.4, "adore_rand": 0.4, "adore_star": 0.2})
-    assert made("table2", worse).here.startswith("It does not show here: adore_rand 0.4000 against rand 0.5000 ")
+    assert made("table2", worse).here.startswith("Not confirmed here: adore_rand 0.4000 against rand 0.5000 ")
     alike = with_scores(material, {"star": 0.5, "adore_star": 0.501})
     here = made("table2", alike).here
-    assert here.startswith("It shows in part: the highest mean of the trained systems is adore_star's")
-    assert "0.5010 against star 0.5000 (p = " in here.split("Not so: ")[1]
-    assert "not significant" in here.split("Not so: ")[1]
+    assert here.startswith("Partly confirmed here: the best trained system is adore_star")
+    assert "0.5010 against star 0.5000 (p = " in here.split("Not confirmed: ")[1]
+    assert "not significant" in here.split("Not confirmed: ")[1]
 
 
 def test_verdicts_do_not_hang_on_names(material: Material) -> None:
@@ -308,7 +308,7 @@ def test_table3_is_the_matrix_and_its_diagonal_decides(material: Material) -> No
     for row in cells.query("split == 'dev'").to_dict("records"):
         assert found.loc[row["trained_on"] or "not trained (bm25neg)", f"served on {row['served_on']}"] == row["value"]
     here = made("table3", material).here
-    assert here.startswith("It shows here: served on Flat, 0.5110 trained on it against 0.5010 trained on PQ32; ")
+    assert here.startswith("Confirmed here: served on Flat, 0.5110 trained on it vs. 0.5010 trained on PQ32; ")
     assert here.endswith("These differences were not tested.")
 
     def beside(wins: tuple[str, ...]) -> Compression:
@@ -323,20 +323,18 @@ def test_table3_is_the_matrix_and_its_diagonal_decides(material: Material) -> No
         return replace(material.compression, cells=cells.assign(value=value))
 
     part = made("table3", replace(material, compression=beside(("PQ8",)))).here
-    assert part.startswith("It shows in part: served on PQ8, 0.9000 trained on it")
+    assert part.startswith("Partly confirmed here: served on PQ8, 0.9000 trained on it")
     assert made("table3", replace(material, compression=beside(()))).here.startswith(
-        "It does not show here: served on Flat"
+        "Not confirmed here: served on Flat"
     )
 
 
 def test_table4_in_seconds_and_in_hours(material: Material) -> None:
     found = table("table4", material).set_index("system")
     assert found.loc["star", "speed-up"] == pytest.approx(1290 / 66)
-    assert found.loc["adore_star", "whole speed-up"] == pytest.approx((1290 + 66) / (66 + 66 + 12))
+    assert found.loc["adore_star", "total speed-up"] == pytest.approx((1290 + 66) / (66 + 66 + 12))
     assert found.loc["adore_star", "seconds"] == 12
-    assert made("table4", material).here.startswith(
-        "It shows here: star 19.5x by itself, 10.3x with what it builds on; "
-    )
+    assert made("table4", material).here.startswith("Confirmed here: star 19.5x alone, 10.3x in total; ")
     slow = material.training_costs.assign(
         seconds=material.training_costs["seconds"] * 3600, whole_seconds=material.training_costs["whole_seconds"] * 3600
     )
@@ -344,10 +342,10 @@ def test_table4_in_seconds_and_in_hours(material: Material) -> None:
     quick = material.training_costs.copy()
     quick.loc[quick["system"] == "ance", ["seconds", "whole_seconds"]] = 1.0
     here = made("table4", replace(material, training_costs=quick)).here
-    assert here.startswith("It does not show here: star 0.0152x by itself")
+    assert here.startswith("Not confirmed here: star 0.0152x alone")
     unnamed = replace(material, speed_baseline=None)
     assert "speed-up" not in table("table4", unnamed)
-    assert made("table4", unnamed).here.startswith("It cannot be told here: ")
+    assert made("table4", unnamed).here.startswith("Cannot be checked here: ")
 
 
 def test_table5_says_what_small_indexes_lose(material: Material) -> None:
@@ -357,17 +355,17 @@ def test_table5_says_what_small_indexes_lose(material: Material) -> None:
     assert found["MiB"].tolist() == indexes["mib"].tolist()
     assert found["index quality (bm25neg, MRR@10)"].tolist() == indexes["quality"].tolist()
     assert made("table5", material).here.startswith(
-        "It does not show here: PQ32 takes 3.1% of the size of Flat and loses 3.0% "
+        "Not confirmed here: PQ32 has 3.1% of the size of Flat and loses 3.0% "
     )
     for values, start in (
-        ([0.5, 0.495, 0.492, 0.491], "It shows here: PQ32"),
-        ([0.5, 0.495, 0.3, 0.2], "It shows in part: PQ32"),
+        ([0.5, 0.495, 0.492, 0.491], "Confirmed here: PQ32"),
+        ([0.5, 0.495, 0.3, 0.2], "Partly confirmed here: PQ32"),
     ):
         changed = replace(material.compression, indexes=indexes.assign(value=values))
         assert made("table5", replace(material, compression=changed)).here.startswith(start)
     alone = replace(material.compression, indexes=indexes.iloc[:1])
     assert made("table5", replace(material, compression=alone)).here.startswith(
-        "It cannot be told here: no index has 10% "
+        "Cannot be checked here: no index has at most 10% "
     )
 
 
@@ -377,7 +375,7 @@ def test_stages_cost_is_all_of_it(material: Material) -> None:
     hours = sum(row["seconds"] * row["devices"] for row in material.costs.to_dict("records")) / 3600
     total = sum(material.costs["seconds"])
     assert made("stages_cost", material).here.startswith(
-        f"All together {total:,.1f} seconds and {hours:,.2f} device-hours. "
+        f"In total {total:,.1f} seconds and {hours:,.2f} device-hours. "
     )
 
 

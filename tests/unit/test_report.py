@@ -358,13 +358,12 @@ def test_time_is_summed_by_kind_of_stage(page: Page) -> None:
 
 def test_the_summary_says_what_won_by_how_much_whether_significant_and_the_cost() -> None:
     assert summary(material()) == [
-        "On test, adore_$star$ ranks best of 4 systems, with MRR@10 0.4133.",
-        "That is +0.0482 over bm25 (95% interval +0.0300 to +0.0660; significant, corrected p < 0.0001, "
+        "On test, adore_$star$ is the best of 4 systems, with MRR@10 0.4133.",
+        "Its lead over bm25 is +0.0482 (95% interval +0.0300 to +0.0660; significant, corrected p < 0.0001, "
         "1,000 queries).",
-        "That is +0.0289 over star (95% interval −0.0020 to +0.0600; not significant, corrected p 0.0600, "
+        "Its lead over star is +0.0289 (95% interval −0.0020 to +0.0600; not significant, corrected p 0.0600, "
         "1,000 queries).",
-        "Training it took 58 s, and 3 min with all systems that it builds on; all stages of this report together took "
-        "3 min.",
+        "Training it took 58 s, and 3 min with all systems it builds on. All stages of this report took 3 min.",
     ]
 
 
@@ -383,8 +382,8 @@ def test_a_study_of_one_system_without_comparisons_has_a_report(tmp_path: Path) 
     assert page.inside("h2")[0] == "Queries"
     assert page.inside("part-summary", "h3") == []
     assert page.inside("lead") == [
-        "On test, bm25 ranks alone, with MRR@10 0.0000.",
-        "It needs no training of its own; all stages of this report together took 3 min.",
+        "On test, bm25 is the only system, with MRR@10 0.0000.",
+        "It needs no training. All stages of this report took 3 min.",
     ]
 
 

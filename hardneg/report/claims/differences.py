@@ -1,4 +1,4 @@
-"""Tested differences between two systems."""
+"""Paired tests between systems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LEVEL = 0.05
 
 
 class Difference(NamedTuple):
-    """Means of a system and of its baseline, and the corrected p-value of the paired t-test between them."""
+    """The means of a system and its baseline, and the corrected p-value of their paired t-test."""
 
     system: str
     baseline: str
@@ -21,34 +21,34 @@ class Difference(NamedTuple):
 
     @property
     def higher(self) -> bool:
-        """The system's mean is significantly the higher one."""
+        """Whether the system's mean is significantly higher."""
         return self.value > self.other and self.p < LEVEL
 
     @property
     def lower(self) -> bool:
-        """The system's mean is significantly the lower one."""
+        """Whether the system's mean is significantly lower."""
         return self.value < self.other and self.p < LEVEL
 
     def text(self, digits: int = 4) -> str:
-        """Both means and the test."""
+        """Both means and the p-value, in words."""
         p = "p < 0.0001" if self.p < 0.0001 else f"p = {self.p:.4f}"
         certainty = p if self.p < LEVEL else f"{p}, not significant"
         return f"{self.system} {self.value:.{digits}f} against {self.baseline} {self.other:.{digits}f} ({certainty})"
 
 
 def tested(per_query: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[Difference]:
-    """Test pairs of systems (methods 2.5), with Holm's correction over these pairs.
+    """Paired t-tests (methods 2.5) with Holm's correction over all given pairs.
 
     Args:
         per_query: system, query_id, value.
-        pairs: (system, baseline), each scored on the same queries.
+        pairs: (system, baseline), both scored on the same queries.
     """
     from hardneg.evaluation.measures import significance_table
 
     if not pairs:
         return []
     means = per_query.groupby("system")["value"].mean()
-    # Here the t-test decides: no random signs are drawn.
+    # Only the t-test is used, so the randomisation test is skipped.
     tests = significance_table(per_query.assign(split="", measure=""), pairs, resamples=0)
     return [
         Difference(*pair, means[pair[0]], means[pair[1]], p) for pair, p in zip(pairs, tests["p_t_holm"], strict=True)

@@ -8,15 +8,22 @@ from hardneg.report.material import Material
 
 
 def kinds(systems: pd.DataFrame) -> dict[str, str]:
-    """What each system is trained with, read from its answers and never from its name.
+    """The kind of negatives each system is trained with, derived from its answers, never from its name.
 
     Args:
-        systems: as `Material.systems`.
+        systems: the table `Material.systems`.
 
     Returns:
-        by system: `random` (drawn from the collection, or the batch alone), `static hard` (a mined ranking alone),
-        `STAR` (that of a trained system, and the batch), `ADORE` (the live index, lambda-weighted), `dynamic` (the live
-        index, otherwise), `other`. Of the first two, those that train nothing else end with ` (query encoder)`.
+        The kind by system:
+
+        * `random`: negatives from the whole collection, or only from the batch;
+        * `static hard`: only a mined ranking;
+        * `STAR`: a trained system's ranking and the batch;
+        * `ADORE`: the live index with lambda weights;
+        * `dynamic`: the live index with another loss;
+        * `other`.
+
+        If only the query encoder is trained, the first two end with ` (query encoder)`.
     """
     return {
         str(row["system"]): _kind({str(key): str(value) for key, value in row.items()}) for _, row in systems.iterrows()
@@ -24,16 +31,18 @@ def kinds(systems: pd.DataFrame) -> dict[str, str]:
 
 
 def of_kind(material: Material, *wanted: str) -> list[str]:
-    """The systems of some kinds, in order."""
+    """The systems of the given kinds, in the order of the report."""
     return [system for system, kind in kinds(material.systems).items() if kind in wanted]
 
 
 def starts(material: Material) -> dict[str, str]:
-    """What each system starts from; those that start from nothing, or are served by another index, are left out."""
-    given = material.systems[["system", "starts_from", "index"]].fillna("")
-    index = dict(zip(given["system"], given["index"], strict=True))
+    """The starting system of each system. Leaves out systems without one, and those served on a different index."""
+    answers = material.systems[["system", "starts_from", "index"]].fillna("")
+    index = dict(zip(answers["system"], answers["index"], strict=True))
     return {
-        system: start for system, start, own in given.itertuples(index=False) if start and index.get(start, own) == own
+        system: start
+        for system, start, own in answers.itertuples(index=False)
+        if start and index.get(start, own) == own
     }
 
 

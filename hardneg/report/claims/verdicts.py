@@ -1,4 +1,4 @@
-"""Claims and the sentence that says which of them hold."""
+"""Claims of the paper, and the sentence that says which of them are confirmed."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ UNTESTED = "These differences were not tested."
 
 
 class Claim(NamedTuple):
-    """Something that may show: whether it does, and the numbers that decide, as a clause that is true either way."""
+    """Whether a claim holds, and the numbers that decide it, as a clause that is true either way."""
 
     holds: bool
     numbers: str
 
 
 def verdict(claims: Sequence[Claim], note: str, otherwise: str) -> str:
-    """Whether claims show, in words.
+    """A sentence that says which claims are confirmed.
 
     Args:
-        claims: those that can be looked at here.
-        note: how sure that is.
-        otherwise: why nothing can be told, where there are none.
+        claims: the claims that these data can decide.
+        note: how certain the verdict is.
+        otherwise: the reason why there are no such claims, used only then.
     """
     if not claims:
-        return f"It cannot be told here: {otherwise}."
-    shown = "; ".join(claim.numbers for claim in claims if claim.holds)
+        return f"Cannot be checked here: {otherwise}."
+    confirmed = "; ".join(claim.numbers for claim in claims if claim.holds)
     missing = "; ".join(claim.numbers for claim in claims if not claim.holds)
     if not missing:
-        return f"It shows here: {shown}. {note}"
+        return f"Confirmed here: {confirmed}. {note}"
     return (
-        f"It shows in part: {shown}. Not so: {missing}. {note}"
-        if shown
-        else f"It does not show here: {missing}. {note}"
+        f"Partly confirmed here: {confirmed}. Not confirmed: {missing}. {note}"
+        if confirmed
+        else f"Not confirmed here: {missing}. {note}"
     )

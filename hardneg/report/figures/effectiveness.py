@@ -23,18 +23,18 @@ from hardneg.report.material import Material
 
 
 def effectiveness(material: Material) -> Content:
-    """The main measure by system with 95% t intervals of the mean."""
+    """The main measure of each system, with 95% t intervals of the mean."""
     found = scores(material).groupby("system", sort=False)["value"].agg(["mean", "std", "count"])
     half = special.stdtrit(found["count"] - 1, 0.975) * found["std"] / np.sqrt(found["count"])
     best = str(found["mean"].idxmax())
     reaching = int((found["mean"] + half >= found["mean"][best] - half[best]).sum()) - 1
     return {
         "caption": f"{material.main_measure} on {material.split} of {material.dataset}: mean over "
-        f"{queries_of(material, material.split):,} queries with its 95% interval (Student's t). Colours: what a system "
-        "is trained with. Systems are scored on the same queries, so overlapping intervals do not say that two are "
-        "alike: the paired tests do.",
-        "here": f"The highest mean is {best}'s, {found['mean'][best]:.4f} ± {half[best]:.4f}; the intervals of "
-        f"{reaching} of {len(found) - 1} other systems reach into its own.",
+        f"{queries_of(material, material.split):,} queries with 95% confidence intervals (Student's t). Colours: the "
+        "negatives used in training. All systems are scored on the same queries, so overlapping intervals do not mean "
+        "that two systems are equal; see the paired tests.",
+        "here": f"{best} has the highest mean, {found['mean'][best]:.4f} ± {half[best]:.4f}. Its interval overlaps "
+        f"with the intervals of {reaching} of the {len(found) - 1} other systems.",
         "figure": partial(
             _draw_bars, found["mean"], half.fillna(0), families(material), f"{material.main_measure}, {material.split}"
         ),

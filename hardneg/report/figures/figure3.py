@@ -28,7 +28,7 @@ _HARDEST = 0.05
 
 
 def figure3(material: Material, errors: Errors) -> Content:
-    """How pairwise errors are spread over queries, and how much the hardest hold."""
+    """The distribution of pairwise errors over queries, and the share of the hardest queries."""
     by_query = errors.rows.groupby(["system", "query"], sort=False)["errors"].sum()
     systems = list(by_query.index.get_level_values("system").unique())
     shares = pd.DataFrame([_shares(system, by_query[system], errors.hard) for system in systems])
@@ -52,17 +52,17 @@ def figure3(material: Material, errors: Errors) -> Content:
         )
         claims.append(Claim(bool(row[3] > 50), text))
     panel = (
-        f"Above: queries by the errors of {random[0]} (bins of equal width in the logarithm; no errors: left). "
+        f"Top: number of queries by errors of {random[0]} (logarithmic bins; queries without errors at the left). "
         if random
         else ""
     )
-    note = "A few queries are taken to dominate where the hardest 5% hold more than half."
+    note = "The criterion: the hardest 5% of queries account for more than half of the errors."
     return {
-        "caption": f"Pairwise errors a query on {material.analysis_split} of {material.dataset}, "
-        f"{errors.rows['query'].nunique():,} queries. {panel}Lines: share of a system's errors held by its hardest "
-        f"queries (grey: 5%); hard: more than {errors.hard:,} errors.",
-        "paper": "Difficult queries contribute a surprising share of the total pairwise errors of Rand Neg on MS MARCO "
-        "Dev Passage.",
+        "caption": f"Pairwise errors per query on {material.analysis_split} of {material.dataset}, "
+        f"{errors.rows['query'].nunique():,} queries. {panel}Lines: the share of a system's errors on its hardest "
+        f"queries (grey: 5%). Hard: more than {errors.hard:,} errors.",
+        "paper": "On MS MARCO Dev Passage, difficult queries contribute a surprisingly large share of the total "
+        "pairwise errors of Rand Neg.",
         "here": verdict(claims, note, "no system is trained with random negatives"),
         "table": shares,
         "digits": dict.fromkeys(shares.columns[1:], 1),
@@ -77,7 +77,7 @@ def figure3(material: Material, errors: Errors) -> Content:
 
 
 def _shares(system: str, errors: pd.Series, hard: int) -> tuple[str, float, float, float]:
-    """Percent of queries that are hard, and of errors that these hold, and that the hardest 5% of queries hold."""
+    """Percentages: hard queries, their share of the errors, and the share of the hardest 5% of queries."""
     hardest = errors.nlargest(max(1, round(_HARDEST * len(errors))))
     total = max(int(errors.sum()), 1)
     difficult = errors[errors > hard]
@@ -92,8 +92,8 @@ def _draw_errors(
     if random:
         _histogram(axes[0], errors[random], random, hard)
     panel = axes[-1]
-    for system, found in errors.items():
-        queries, share = _concentration(found)
+    for system, by_query in errors.items():
+        queries, share = _concentration(by_query)
         panel.plot(queries, share, label=system, **styles[system])
     panel.axvline(100 * _HARDEST, color="#999999", linewidth=0.6, zorder=0)
     panel.set_xscale("log")
@@ -107,7 +107,7 @@ def _draw_errors(
 
 
 def _histogram(panel: Axes, errors: npt.NDArray[np.int64], system: str, hard: int) -> None:
-    """Queries by errors; the errors' axis is logarithmic from 1 on, 0 has a bin of its own."""
+    """Draw the number of queries by errors. The axis is logarithmic from 1; 0 has its own bin."""
     top = max(int(errors.max()), 2)
     edges = np.unique(np.concatenate([[0], np.ceil(np.geomspace(1, top + 1, 4 * len(str(top)) + 1))]))
     panel.hist(errors, bins=list(edges), color=ORANGE, edgecolor="white", linewidth=0.4)
@@ -117,12 +117,12 @@ def _histogram(panel: Axes, errors: npt.NDArray[np.int64], system: str, hard: in
     panel.set_xscale("symlog", linthresh=1, linscale=0.4)
     panel.xaxis.set_major_formatter("{x:g}")
     panel.set_xlim(0, edges[-1])
-    panel.set_xlabel(f"pairwise errors a query, {system} (logarithmic)")
+    panel.set_xlabel(f"pairwise errors per query, {system} (logarithmic)")
     panel.set_ylabel("queries")
 
 
 def _concentration(errors: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Percent of queries, hardest first, and percent of all errors they hold, at up to 200 places."""
+    """The percentage of queries, hardest first, and their percentage of all errors: float64 [n], n <= 200."""
     held = np.cumsum(np.sort(errors)[::-1])
     places = np.unique(np.geomspace(1, len(held), 200).round().astype(np.int64))
     return 100 * places / len(held), 100 * held[places - 1] / max(int(held[-1]), 1)

@@ -14,11 +14,11 @@ from hardneg.report.figures.style import (
 )
 from hardneg.report.material import Material
 
-_LOW = 10  # a median rank beyond which static negatives are said to rank very low
+_LOW = 10  # beyond this median rank, static negatives count as ranked very low
 
 
 def figure4a(material: Material, trajectory: pd.DataFrame) -> Content:
-    """How much of the static lists the live ranking still holds, over training."""
+    """The overlap of static hard negatives with the live top ranks during training."""
     overlap = trajectory[trajectory["name"].str.startswith("overlap@")]
     depth = overlap["name"].iloc[0].removeprefix("overlap@") if len(overlap) else "K"
     rank = trajectory[trajectory["name"] == "best static rank"]
@@ -27,22 +27,22 @@ def figure4a(material: Material, trajectory: pd.DataFrame) -> Content:
         line = rows.set_index("step")["value"]
         first, highest, lowest, at = line.iloc[0], line.max(), line.min(), int(line[line == line.min()].index[0])
         numbers = (
-            f"{system} starts at {first:.0%}, is never above {highest:.0%} and falls to {lowest:.0%} at step {at:,}"
+            f"{system} starts at {first:.0%}, never exceeds {highest:.0%} and falls to {lowest:.0%} at step {at:,}"
         )
         claims.append(Claim(bool(highest < 1 and lowest < first), numbers))
     for system, rows in rank.sort_values("step").groupby("system", sort=False):
         step, last = int(rows["step"].iloc[-1]), rows["value"].iloc[-1]
-        low = f"the best of {system}'s ranks {last:g} at step {step:,} (beyond {_LOW} is taken as very low)"
+        low = f"the best static negative of {system} ranks {last:g} at step {step:,} (very low: beyond {_LOW})"
         claims.append(Claim(bool(last > _LOW), low))
     panels = [(overlap.assign(value=100 * overlap["value"]), f"overlap with the live\ntop-{depth}, %", "linear")]
     panels += [(rank, "rank of the best\nstatic negative", "log")] if len(rank) else []
     return {
-        "caption": f"Static hard negatives while the query encoder trains on {material.dataset}: share of a query's "
-        f"static list that is among the live top-{depth} of passages not judged relevant, mean over the queries of a "
-        "training step, under the vectors of that step (dropout on)."
-        + (" Below: the rank of the best of them, median over these queries." if len(rank) else ""),
-        "paper": "On MS MARCO, starting from BM25 Neg, static hard negatives are quickly ranked very low; the overlap "
-        "always stays below a limit, since static lists cannot follow the noise of dropout.",
-        "here": verdict(claims, UNTESTED, "no system that is followed trains on static lists"),
+        "caption": f"Static hard negatives during training of the query encoder on {material.dataset}: the share of a "
+        f"query's static list in the live top-{depth} of passages not judged relevant. Mean over the queries of a "
+        "training step, with the vectors of that step (dropout on)."
+        + (" Bottom: the rank of the best static negative, median over these queries." if len(rank) else ""),
+        "paper": "On MS MARCO, starting from BM25 Neg, static hard negatives are quickly ranked very low. The overlap "
+        "always stays below a limit, because static lists cannot follow the noise of dropout.",
+        "here": verdict(claims, UNTESTED, "no tracked system trains on static lists"),
         "figure": partial(draw_steps, panels, line_styles(material)),
     }

@@ -20,7 +20,7 @@ from hardneg.report.material import Material
 
 
 def figure4b(material: Material, trajectory: pd.DataFrame) -> Content:
-    """Effectiveness over training, by kind of negatives."""
+    """Effectiveness during training, by kind of negatives."""
     known = list(dict.fromkeys(trajectory["name"]))
     measure = material.main_measure if material.main_measure in known else known[0]
     rows = trajectory[trajectory["name"] == measure].sort_values("step", kind="stable")
@@ -28,13 +28,16 @@ def figure4b(material: Material, trajectory: pd.DataFrame) -> Content:
     named = {name: f"{name} ({kind[name]})" for name in rows["system"].unique()}
     return {
         "caption": f"{measure} on {material.analysis_split} of {material.dataset}, mean over "
-        f"{queries_of(material, material.analysis_split):,} queries, while query encoders train on fixed passage "
-        "vectors, by kind of negatives. Dynamic: the live index, every pair alike; ADORE: lambda-weighted.",
-        "paper": "On MS MARCO, starting from BM25 Neg, dynamic hard negatives steadily improve the ranking; static "
-        "ones with a periodic refresh fluctuate and are most of the time significantly below random negatives, which "
-        "decrease it.",
+        f"{queries_of(material, material.analysis_split):,} queries, during training of query encoders "
+        "on fixed passage vectors, by kind of negatives. Dynamic: negatives from the live index without weights; "
+        "ADORE: with lambda weights.",
+        "paper": "On MS MARCO, starting from BM25 Neg, dynamic hard negatives steadily improve the ranking. Static "
+        "hard negatives with a periodic refresh fluctuate and are mostly significantly worse than random negatives, "
+        "which themselves degrade the ranking.",
         "here": verdict(
-            _trajectory_claims(material, rows, kind), UNTESTED, "no training with these negatives was looked at twice"
+            _trajectory_claims(material, rows, kind),
+            UNTESTED,
+            "no training run with these negatives was evaluated twice",
         ),
         "figure": partial(
             draw_steps, [(rows, f"{measure}, {material.analysis_split}", "linear")], line_styles(material), named
@@ -43,7 +46,7 @@ def figure4b(material: Material, trajectory: pd.DataFrame) -> Content:
 
 
 def _trajectory_claims(material: Material, rows: pd.DataFrame, kind: Mapping[str, str]) -> list[Claim]:
-    """Figure 4b's claims, among systems that start from the same one."""
+    """The claims of Figure 4b, compared among systems with the same start."""
     lines = rows.pivot(index="step", columns="system", values="value")
     begun = starts(material)
     claims = []
@@ -53,7 +56,7 @@ def _trajectory_claims(material: Material, rows: pd.DataFrame, kind: Mapping[str
         ends = f"{system} ({kind[system]}) goes from {line.iloc[0]:.4f} to {line.iloc[-1]:.4f}"
         if kind[system] in ("dynamic", "ADORE"):
             above = int((line.iloc[1:] > line.iloc[0]).sum())
-            numbers = f"{ends}, above its start at {above} of {len(line) - 1} looks"
+            numbers = f"{ends}, above its start in {above} of {len(line) - 1} evaluations"
             claims.append(Claim(bool(line.iloc[-1] > line.iloc[0]) and above == len(line) - 1, numbers))
         elif kind[system] == "random":
             claims.append(Claim(bool(line.iloc[-1] < line.iloc[0]), ends))
@@ -63,6 +66,6 @@ def _trajectory_claims(material: Material, rows: pd.DataFrame, kind: Mapping[str
                     continue
                 both = lines[[system, other]].dropna().iloc[1:]
                 below = int((both[system] < both[other]).sum())
-                numbers = f"{system} (static hard) is below {other} (random) at {below} of {len(both)} looks"
+                numbers = f"{system} (static hard) is below {other} (random) in {below} of {len(both)} evaluations"
                 claims.append(Claim(2 * below > len(both), numbers))
     return claims

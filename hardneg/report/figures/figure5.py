@@ -27,20 +27,20 @@ from hardneg.report.material import Material
 
 
 def figure5(material: Material, ablation: pd.DataFrame) -> Content:
-    """What dynamic negatives and the lambda weights each add."""
+    """The separate effects of dynamic negatives and lambda weights."""
     values = measured(material, material.split, material.main_measure)
     return {
         "caption": f"Ablation of ADORE: {material.main_measure} on {material.split} of {material.dataset}, mean over "
-        f"{queries_of(material, material.split):,} queries, by the system that is started from.",
-        "paper": "On MS MARCO, dynamic hard negatives greatly improve the ranking; LambdaLoss helps further for models "
-        "like Rand Neg but not for STAR.",
+        f"{queries_of(material, material.split):,} queries, by starting system.",
+        "paper": "On MS MARCO, dynamic hard negatives greatly improve the ranking. LambdaLoss further improves models "
+        "like Rand Neg, but not STAR.",
         "here": verdict(_ablation_claims(material, ablation), TESTED, "no variant trains on the live index"),
         "figure": partial(_draw_ablation, ablation, values, f"{material.main_measure}, {material.split}"),
     }
 
 
 def _ablation_claims(material: Material, ablation: pd.DataFrame) -> list[Claim]:
-    """Figure 5's claims: the live index helps every base, lambda weights any but STAR."""
+    """The claims of Figure 5: the live index helps every base, and lambda weights help every base but STAR."""
     kind = kinds(material.systems)
     helps: list[tuple[str, str]] = []
     weighs: list[tuple[str, str]] = []
@@ -62,7 +62,7 @@ def _ablation_claims(material: Material, ablation: pd.DataFrame) -> list[Claim]:
 
 @styled
 def _draw_ablation(ablation: pd.DataFrame, values: pd.Series, label: str) -> Figure:
-    """Groups of bars by base: the base itself, then each variant, in the same colour everywhere."""
+    """Draw grouped bars: for each base the base itself, then its variants. A variant keeps its colour."""
     bases, variants = list(ablation["base"].unique()), list(ablation["variant"].unique())
     rows = [(base, "before", base) for base in bases] + list(
         ablation[["base", "variant", "system"]].itertuples(index=False, name=None)

@@ -22,16 +22,16 @@ from hardneg.report.material import Material, Movement
 
 
 def figure6(material: Material, movement: Movement) -> Content:
-    """Where one query goes while its encoder trains."""
-    numbers = f"its first relevant passage goes from rank {movement.rank_before:,} to {movement.rank_after:,}"
+    """The path of one query's vector during training."""
+    numbers = f"its first relevant passage moves from rank {movement.rank_before:,} to {movement.rank_after:,}"
     return {
-        "caption": f"t-SNE of one query of {material.analysis_split} of {material.dataset}, “{movement.text}”, while "
-        f"{movement.system} trains; its relevant passages, and those ranked best before and after. Axes have no unit, "
-        "and distances are true only between near neighbours.",
+        "caption": f"t-SNE of one query of {material.analysis_split} of {material.dataset}, “{movement.text}”, during "
+        f"training of {movement.system}, with its relevant passages and the top-ranked passages before and after. The "
+        "axes have no unit, and only distances between near neighbours are meaningful.",
         "paper": "For a query of TREC DL Doc (MS MARCO documents), ADORE on BM25 Neg maps the query closer to the "
         "relevant documents.",
         "here": verdict(
-            [Claim(movement.rank_after < movement.rank_before, numbers)], "It is one query, and no proof.", ""
+            [Claim(movement.rank_after < movement.rank_before, numbers)], "This is a single query, not evidence.", ""
         ),
         "figure": partial(_draw_movement, movement),
     }

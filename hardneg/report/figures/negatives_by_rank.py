@@ -21,8 +21,8 @@ _BY_RANK = ("system", "first", "last", "margin_q25", "margin_median", "margin_q7
 
 
 def negatives_by_rank(material: Material, found: Negatives) -> Content:
-    """Scores of mined candidates against the judged passage's, and likely false negatives, by rank."""
-    # Where nothing was mined the table has no columns.
+    """Score margins of mined candidates to the judged passage, and likely false negatives, by rank."""
+    # If nothing was mined, the table has no columns.
     rows = found.by_rank.reindex(columns=list(_BY_RANK))
     edges = rows[["first", "last"]].drop_duplicates().sort_values("first")
     buckets = [f"{first}" if first == last else f"{first}–{last}" for first, last in edges.itertuples(index=False)]
@@ -37,29 +37,30 @@ def negatives_by_rank(material: Material, found: Negatives) -> Content:
             (likely[["system", "place"]].assign(value=100 * likely["likely_false"]), "likely false\nnegatives, %")
         )
     above = rows[rows["margin_median"] > 0]
-    said = "In no bucket does the median candidate score above the query's best judged passage."
+    text = "The median candidate never scores above the query's best judged passage."
     if rows.empty:
-        said = "No system mined a ranking."
+        text = "No system mined a ranking."
     elif len(above):
         ranks = ", ".join(
-            f"{system} to rank {last:,}" for system, last in above.groupby("system", sort=False)["last"].max().items()
+            f"{system} down to rank {last:,}"
+            for system, last in above.groupby("system", sort=False)["last"].max().items()
         )
-        said = f"The median candidate scores above the query's best judged passage: {ranks}."
+        text = f"The median candidate scores above the query's best judged passage for {ranks}."
     if len(likely):
         ends = likely.sort_values("place").groupby("system", sort=False)["likely_false"].agg(["first", "last"])
-        said += " Likely false negatives, first and last ranks: " + ", ".join(
+        text += " Likely false negatives at the first and last ranks: " + ", ".join(
             f"{system} {first:.1%} and {last:.1%}" for system, first, last in ends.itertuples(name=None)
         )
-        said += "."
+        text += "."
     judge = (
-        f" Below: share of candidates that {found.teacher} scores above the query's best judged passage."
+        f" Bottom: the share of candidates that {found.teacher} scores above the query's best judged passage."
         if len(likely)
         else ""
     )
     return {
         "caption": f"Mined candidates of the training queries of {material.dataset} by rank: their score minus that of "
-        f"the query's best judged passage, where the ranking has one (median; band: quartiles).{judge}",
-        "here": said,
+        f"the query's best judged passage, if the ranking contains one (median and quartiles).{judge}",
+        "here": text,
         "figure": partial(_draw_bands, panels, buckets, "rank in the mined ranking", line_styles(material)),
     }
 
@@ -68,13 +69,14 @@ def negatives_by_rank(material: Material, found: Negatives) -> Content:
 def _draw_bands(
     panels: Sequence[tuple[pd.DataFrame, str]], buckets: Sequence[str], label: str, styles: Mapping[str, dict[str, Any]]
 ) -> Figure:
-    """A line a system over buckets, with a band where there is one.
+    """Draw one line per system over rank buckets, optionally with a band.
 
     Args:
-        panels: system, place (of the bucket), value, low and high where a band is drawn; and the y axis's name.
-        buckets: what they are called.
-        label: of the x axis.
-        styles: as `line_styles` gives them.
+        panels: for each panel a table and the y label. Columns: system, place (the bucket's number), value, and low
+            and high for a band.
+        buckets: the names of the buckets.
+        label: the x label.
+        styles: the systems' styles, from `line_styles`.
     """
     figure, axes = panels_of(len(panels))
     for panel, (rows, name) in zip(axes, panels, strict=True):

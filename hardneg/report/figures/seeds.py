@@ -20,7 +20,7 @@ from hardneg.report.material import Material
 
 
 def seeds(material: Material, found: pd.DataFrame) -> Content:
-    """How much each value changes with the seed."""
+    """The variation of every score across seeds."""
     spread = found.groupby(["system", "split", "measure"], sort=False)["value"].agg(
         ["count", "mean", "std", "min", "max"]
     )
@@ -28,21 +28,21 @@ def seeds(material: Material, found: pd.DataFrame) -> Content:
     main = found[(found["split"] == material.split) & (found["measure"] == material.main_measure)]
     values = main.groupby("system", sort=False)["value"].agg(["mean", "std", "min", "max"])
     ranked = values.sort_values("mean", ascending=False, kind="stable")
-    said = "One system only was trained with several seeds."
+    text = "Only one system was trained with several seeds."
     if len(ranked) > 1:
         (best, first), (second, next_) = ((str(name), row) for name, row in ranked.iloc[:2].iterrows())
         apart = "is above" if first["min"] > next_["max"] else "is not above"
-        said = (
-            f"The worst seed of {best} ({first['min']:.4f}) {apart} the best of {second} ({next_['max']:.4f}), the "
-            f"next by the mean over seeds ({first['mean']:.4f} against {next_['mean']:.4f})."
+        text = (
+            f"The worst seed of {best} ({first['min']:.4f}) {apart} the best seed of {second} ({next_['max']:.4f}), "
+            f"the runner-up by mean ({first['mean']:.4f} against {next_['mean']:.4f})."
         )
     family = families(material)
     return {
-        "caption": f"The same systems on {material.dataset} trained with {found['seed'].nunique()} seeds, with all "
-        f"that they build on: mean, standard deviation (n - 1), lowest and highest. Figure: {material.main_measure} on "
-        f"{material.split}, mean over {queries_of(material, material.split):,} queries; a dot a seed, a tick at their "
-        "mean.",
-        "here": said,
+        "caption": f"Systems on {material.dataset} trained with {found['seed'].nunique()} seeds, including the systems "
+        f"they build on: mean, standard deviation (n - 1), minimum and maximum. Figure: {material.main_measure} on "
+        f"{material.split}, mean over {queries_of(material, material.split):,} queries; one dot per seed, a tick at "
+        "the mean.",
+        "here": text,
         "table": table,
         "digits": dict.fromkeys(["mean", "sd", "min", "max"], 4),
         "figure": partial(
@@ -56,7 +56,7 @@ def seeds(material: Material, found: pd.DataFrame) -> Content:
 
 @styled
 def _draw_dots(rows: pd.DataFrame, colours: Mapping[str, str], label: str) -> Figure:
-    """A row of dots a system, and a tick at their mean; `rows`: system, value."""
+    """Draw one row of dots per system, with a tick at the mean. `rows`: system, value."""
     systems = list(rows["system"].unique())
     figure = Figure(figsize=(WIDTH, 0.7 + 0.26 * len(systems)), layout="constrained")
     panel = figure.subplots()

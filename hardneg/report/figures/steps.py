@@ -21,7 +21,7 @@ def draw_steps(
     styles: Mapping[str, dict[str, Any]],
     named: Mapping[str, str] | None = None,
 ) -> Figure:
-    """A panel of lines over training steps a table (system, step, value), with its y axis's name and scale."""
+    """Draw lines over training steps, one panel for each table (system, step, value), its y label and its y scale."""
     figure, axes = panels_of(len(panels))
     for panel, (rows, name, scale) in zip(axes, panels, strict=True):
         for system, line in rows.sort_values("step", kind="stable").groupby("system", sort=False):
@@ -29,7 +29,7 @@ def draw_steps(
             panel.plot(line["step"], line["value"], marker="o", markersize=2.5, label=label, **styles[str(system)])
         say_if_empty(panel, rows)
         panel.set_yscale(scale)
-        if scale == "log":  # of ranks, from 1 and over one decade at least, so that some labels fall on it
+        if scale == "log":  # ranks: at least one decade from 1, so that some ticks have labels
             panel.set_ylim(0.9, max(12, 1.3 * rows["value"].max()))
             panel.yaxis.set_major_formatter("{x:g}")
             panel.yaxis.set_minor_formatter(NullFormatter())

@@ -1,4 +1,4 @@
-"""Colours, line styles and sizes."""
+"""Colours, line styles and sizes, for a column of 8 cm. Colours stand for negatives, line styles for systems."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hardneg.report.material import Material
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
-# Okabe and Ito's colours, told apart by colour-blind readers.
+# The palette of Okabe and Ito, which colour-blind readers can distinguish.
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = (
     "#000000",
     "#E69F00",
@@ -34,7 +34,7 @@ COLOURS = {
     "other": "#777777",
 }
 DASHES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (8, 2)), (0, (1, 3)))
-WIDTH = 3.4  # inches: a column of two
+WIDTH = 3.4  # inches; one column of a two-column page
 STYLE: dict[RcKeyType, Any] = {
     "svg.hashsalt": "hardneg",
     "svg.fonttype": "none",
@@ -55,7 +55,7 @@ _P = ParamSpec("_P")
 
 
 def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
-    """Draw with `STYLE`; saving wants it too, for an SVG of the same bytes."""
+    """Decorate a drawing function to use `STYLE`. Saving needs `STYLE` too, so that the bytes repeat."""
 
     @wraps(draw)
     def drawn(*args: _P.args, **kwargs: _P.kwargs) -> Figure:
@@ -66,7 +66,7 @@ def styled(draw: Callable[_P, Figure]) -> Callable[_P, Figure]:
 
 
 def line_styles(material: Material) -> dict[str, dict[str, Any]]:
-    """Colour (by negatives) and dashes (in the order of the systems) of each system's lines."""
+    """The colour (by negatives) and dashes (by order) of each system's lines."""
     drawn: dict[str, int] = {}
     styles: dict[str, dict[str, Any]] = {}
     for system, family in families(material).items():
@@ -77,5 +77,5 @@ def line_styles(material: Material) -> dict[str, dict[str, Any]]:
 
 
 def families(material: Material) -> dict[str, str]:
-    """What each system is trained with, whichever encoders train: a key of `COLOURS`."""
+    """The kind of negatives of each system, without regard to which encoders are trained: a key of `COLOURS`."""
     return {system: kind.removesuffix(" (query encoder)") for system, kind in kinds(material.systems).items()}

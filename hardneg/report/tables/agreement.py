@@ -1,4 +1,4 @@
-"""Unjudged passages at the top of the rankings."""
+"""Unjudged passages at the top ranks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hardneg.report.material import Material
 
 
 def agreement(material: Material, found: pd.DataFrame) -> Content:
-    """Unjudged hits, those that other systems also rank at the top, and the measured false-negative rate."""
+    """Unjudged hits, those that other systems also rank at the top, and the measured rate of false negatives."""
     table = pd.DataFrame(
         {
             "system": found["system"],
@@ -28,13 +28,13 @@ def agreement(material: Material, found: pd.DataFrame) -> Content:
     share = found["agreed"].sum() / max(found["unjudged"].sum(), 1)
     worst = found.iloc[int(found["hole"].argmax())]
     return {
-        "caption": f"Top hits (up to {depth:.3g} a query) of {found['queries'].max():,} queries of "
-        f"{material.analysis_split} of {material.dataset}. Agreed: unjudged, but other systems have it in their top "
-        "hits too, so it may be relevant. Hole: unjudged share of all hits of all queries; lower is better. Measured "
-        "false negatives, where judgements are exhaustive: relevant among the judged hits other than the one positive "
-        "that a sparse collection would have.",
-        "here": f"Of the unjudged hits {share:.1%} are agreed on. The most unjudged has {worst['system']}: "
-        f"{worst['hole']:.1%} of its hits.",
+        "caption": f"Top hits (up to {depth:.3g} per query) of {found['queries'].max():,} queries of "
+        f"{material.analysis_split} of {material.dataset}. Agreed: unjudged hits that other systems also rank at the "
+        "top, which may be relevant. Hole: the share of unjudged hits; lower is better. Measured false negatives (only "
+        "with exhaustive judgements): the share of relevant passages among judged hits, without the one positive that "
+        "a sparse collection would keep.",
+        "here": f"Other systems agree on {share:.1%} of the unjudged hits. {worst['system']} has the largest share of "
+        f"unjudged hits, {worst['hole']:.1%}.",
         "table": table,
         "digits": {f"Hole, %{LOWER}": 1, "measured false negatives, %": 1},
     }

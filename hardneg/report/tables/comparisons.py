@@ -1,4 +1,4 @@
-"""Every tested difference."""
+"""All tested differences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hardneg.report.material import Material
 
 
 def comparisons(material: Material) -> Content:
-    """Every tested pair with its interval and both tests."""
+    """Every tested pair with its confidence interval and both tests."""
     families = {"named baselines": material.marks, "own baselines": material.significance}
     tests = pd.concat([tests.assign(family=name) for name, tests in families.items()], ignore_index=True)
     columns = {
@@ -38,13 +38,13 @@ def comparisons(material: Material) -> Content:
         .mask(significant & (gain < 0), "worse")
     )
     return {
-        "caption": f"Differences of means over queries on {material.dataset}, system minus baseline, with the 95% "
-        "interval of the paired t-test; two-sided paired t and randomisation tests, the query being the unit. p-values "
-        "with Holm's correction over all pairs of one split and measure, within the named baselines (those of Table "
-        "2's marks) and within each system's own (BM25, what it starts from, its siblings). Verdict: t-test, "
-        f"corrected, {LEVEL}.",
-        "here": f"Of {len(table):,} comparisons {int((table['verdict'] == 'better').sum()):,} show the system to be "
-        f"better than the baseline and {int((table['verdict'] == 'worse').sum()):,} to be worse.",
+        "caption": f"Differences of means on {material.dataset}, system minus baseline, with 95% confidence intervals "
+        "(paired t). Two-sided paired t-tests and randomisation tests over queries. Holm's correction covers all pairs "
+        "of one split and measure, separately for the named baselines (the marks of Table 2) and for the systems' own "
+        "baselines (BM25, the starting system, siblings). Verdict: corrected t-test at level "
+        f"{LEVEL}.",
+        "here": f"In {int((table['verdict'] == 'better').sum()):,} of {len(table):,} comparisons the system is better "
+        f"than the baseline, and in {int((table['verdict'] == 'worse').sum()):,} it is worse.",
         "table": table,
         "digits": dict.fromkeys(list(columns.values())[5:12], 4),
     }

@@ -1,4 +1,4 @@
-"""Table 4 (training time), and what every stage cost."""
+"""Table 4 (training time), and the cost of every stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hardneg.report.material import Material
 
 
 def table4(material: Material) -> Content:
-    """What training took, by itself and with all that it builds on, and how much less than the speed baseline."""
+    """Training time of each system, alone and with the systems it builds on, and the speed-up over the baseline."""
     costs = material.training_costs
     in_hours = costs["whole_seconds"].max() >= 7200
     unit, size = ("hours", 3600) if in_hours else ("seconds", 1)
@@ -22,46 +22,52 @@ def table4(material: Material) -> Content:
             "devices": costs["devices"],
             unit: costs["seconds"] / size,
             "device-hours": costs["device_hours"],
-            f"whole {unit}": costs["whole_seconds"] / size,
-            "whole device-hours": costs["whole_device_hours"],
+            f"total {unit}": costs["whole_seconds"] / size,
+            "total device-hours": costs["whole_device_hours"],
         }
     )
     baseline = costs[costs["system"] == material.speed_baseline]
-    against = "No system is named whose time the others are compared with (analyses.speed_baseline)."
+    against = "No speed baseline is set (analyses.speed_baseline)."
     claims = []
     if len(baseline):
-        for name, column in (("speed-up", "seconds"), ("whole speed-up", "whole_seconds")):
+        for name, column in (("speed-up", "seconds"), ("total speed-up", "whole_seconds")):
             table[name] = baseline[column].iloc[0] / costs[column].where(costs[column] > 0)
-        against = f"Speed-up: the time of {material.speed_baseline} over the system's time, whatever the devices."
+        against = (
+            f"Speed-up: the time of {material.speed_baseline} divided by the system's time, regardless of devices."
+        )
         for row in table[table["system"].isin(of_kind(material, "STAR", "ADORE"))].to_dict("records"):
-            text = (
-                f"{row['system']} {row['speed-up']:.3g}x by itself, {row['whole speed-up']:.3g}x with what it builds on"
-            )
-            claims.append(Claim(row["speed-up"] > 1 and row["whole speed-up"] > 1, text))
+            text = f"{row['system']} {row['speed-up']:.3g}x alone, {row['total speed-up']:.3g}x in total"
+            claims.append(Claim(row["speed-up"] > 1 and row["total speed-up"] > 1, text))
     return {
-        "caption": f"What training took on {material.dataset} in {unit} and device-hours: training, mining and "
-        f"encoding of the system by itself, and whole, with all systems that it builds on. {against}",
+        "caption": f"Training time on {material.dataset} in {unit} and device-hours: training, mining and encoding for "
+        f"the system alone, and in total with all systems it builds on. {against}",
         "paper": "On MS MARCO with 11 GB RTX 2080 Ti GPUs: ANCE 645 hours on 4 GPUs, STAR 33 hours on 1 (20x), ADORE 4 "
         "hours on 4 (179x), ADORE+STAR 37 hours on 4 (18x).",
         "here": verdict(
-            claims, "Each was timed once.", "there is no time of a baseline and of a system trained as STAR or ADORE"
+            claims,
+            "Each was timed once.",
+            "there is no time for both a baseline and a system trained like STAR or ADORE",
         ),
         "table": table,
-        "digits": {unit: 1, f"whole {unit}": 1, "device-hours": 3, "whole device-hours": 3}
-        | {"speed-up": 1, "whole speed-up": 1},
+        "digits": {unit: 1, f"total {unit}": 1, "device-hours": 3, "total device-hours": 3}
+        | {"speed-up": 1, "total speed-up": 1},
     }
 
 
 def stages_cost(material: Material) -> Content:
-    """What every stage and shard took."""
+    """The cost of every stage and shard."""
     names = {"peak_memory_mib": "peak memory, MiB"}
     total, hours = material.costs["seconds"].sum(), (material.costs["seconds"] * material.costs["devices"]).sum() / 3600
     slowest = material.costs.groupby("stage", sort=False)["seconds"].sum()
-    most = f" Most went to {slowest.idxmax()}: {slowest.max():,.1f} seconds." if len(slowest) else ""
+    most = (
+        f" The most expensive kind of stage was {slowest.idxmax()}: {slowest.max():,.1f} seconds."
+        if len(slowest)
+        else ""
+    )
     return {
-        "caption": f"What each finished stage or shard took on {material.dataset}: seconds by the clock, accelerators "
-        "or processors held, peak memory of the process. Stages without a system are shared.",
-        "here": f"All together {total:,.1f} seconds and {hours:,.2f} device-hours.{most}",
+        "caption": f"The cost of each finished stage or shard on {material.dataset}: wall-clock seconds, devices held "
+        "(accelerators, or the CPU), peak memory of the process. Stages without a system are shared.",
+        "here": f"In total {total:,.1f} seconds and {hours:,.2f} device-hours.{most}",
         "table": material.costs.fillna({"system": ""}).rename(columns=names),
         "digits": {"seconds": 1, "peak memory, MiB": 0},
     }

@@ -9,12 +9,12 @@ from hardneg.report.material import Material, Negatives
 
 
 def negatives(material: Material, found: Negatives) -> Content:
-    """Judged positives among what was mined and met in the batch, and likely false negatives, by system."""
+    """Judged positives among mined hits and in-batch pairs, and likely false negatives, by system."""
     rows = found.systems
     names = {
         "system": "system",
-        "mined": "ranking mined",
-        "mined_hits": "hits mined",
+        "mined": "mined ranking",
+        "mined_hits": "mined hits",
         "mined_judged_positives": "judged relevant, removed",
         "candidates": "candidates kept",
         "likely_false_share": f"likely false, %{LOWER}",
@@ -26,18 +26,20 @@ def negatives(material: Material, found: Negatives) -> Content:
     counts = [names[key] for key in ("mined_hits", "mined_judged_positives", "candidates")]
     counts += [names[key] for key in ("in_batch_pairs", "in_batch_judged")]
     table[counts] = table[counts].apply(pd.to_numeric).astype("Int64")
-    judge = f"that {found.teacher} scores above the query's best judged passage" if found.teacher else "not looked for"
+    judge = (
+        f"those that {found.teacher} scores above the query's best judged passage" if found.teacher else "not measured"
+    )
     mined, batch = (pd.to_numeric(rows[key]).sum() for key in ("mined_judged_positives", "in_batch_judged"))
     worst = pd.to_numeric(rows.set_index("system")["likely_false_share"]).dropna()
     most = (
-        f" The largest share of likely false negatives has {worst.idxmax()}: {worst.max():.1%}." if len(worst) else ""
+        f" {worst.idxmax()} has the largest share of likely false negatives, {worst.max():.1%}." if len(worst) else ""
     )
     return {
-        "caption": f"Negatives of the training queries of {material.dataset}: hits of the mined ranking, those judged "
-        f"relevant (removed), candidates kept; likely false: candidates {judge}; (query, passage) pairs met in the "
-        f"batch, and those judged relevant (masked). {LOWER.strip()}: lower is better.",
-        "here": f"{mined:,.0f} judged passages among mined hits and {batch:,.0f} among in-batch pairs would have been "
-        f"trained on as negatives.{most}",
+        "caption": f"Negatives for the training queries of {material.dataset}: mined hits, those judged relevant "
+        f"(removed), and the candidates kept. Likely false candidates: {judge}. In-batch (query, passage) pairs, and "
+        f"those judged relevant (masked). {LOWER.strip()}: lower is better.",
+        "here": f"Without removal and masking, {mined:,.0f} judged passages among mined hits and {batch:,.0f} among "
+        f"in-batch pairs would have served as negatives.{most}",
         "table": table,
         "digits": {names["likely_false_share"]: 1},
     }

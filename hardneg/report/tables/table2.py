@@ -17,7 +17,7 @@ from hardneg.report.material import Material
 
 
 def table2(material: Material) -> Content:
-    """Effectiveness by system, split and measure, with marks of significant differences."""
+    """Effectiveness by system, split and measure, with marks for significant differences."""
     tests = material.marks if len(material.marks) else material.significance
     baselines = [system for system in material.systems["system"] if system in set(tests["baseline"])]
     letters = dict(zip(baselines, ascii_lowercase, strict=False))
@@ -36,13 +36,13 @@ def table2(material: Material) -> Content:
                 table[name + MARKS] = table["system"].map(_marks(tests, split, measure, letters)).fillna("")
     counts = ", ".join(f"{queries_of(material, split):,} queries of {split}" for split in splits)
     return {
-        "caption": f"Effectiveness on {material.dataset}: means over {counts}. Higher is better; lower for{LOWER}. "
+        "caption": f"Effectiveness on {material.dataset}: means over {counts}. Higher is better, except with{LOWER}. "
         + _legend(material, letters),
-        "paper": "On MS MARCO Dev Passage (MRR@10), ADORE improves every model that it starts from (In-Batch Neg 0.264 "
+        "paper": "On MS MARCO Dev Passage (MRR@10), ADORE improves every starting model (In-Batch Neg 0.264 "
         "to 0.316, Rand Neg 0.301 to 0.326, BM25 Neg 0.309 to 0.329, ANCE 0.338 to 0.341, STAR 0.340 to 0.347); STAR "
-        "is above random and static hard negatives; ADORE+STAR is the best of the dense systems, there and on MS MARCO "
-        "Dev Doc (MRR@100 0.405).",
-        "here": verdict(_effectiveness_claims(material), TESTED, "no system is trained as STAR or ADORE are"),
+        "beats random and static hard negatives. ADORE+STAR is the best dense system, on this set and on MS MARCO Dev "
+        "Doc (MRR@100 0.405).",
+        "here": verdict(_effectiveness_claims(material), TESTED, "no system is trained like STAR or ADORE"),
         "table": table,
         "digits": digits,
     }
@@ -52,36 +52,36 @@ def _effectiveness_claims(material: Material) -> list[Claim]:
     """The paper's claims about Table 2."""
     rows = scores(material)
     means = rows.groupby("system", sort=False)["value"].mean()
-    begun = starts(material)
+    start_of = starts(material)
     star, adore = ([system for system in of_kind(material, kind) if system in means] for kind in ("STAR", "ADORE"))
-    pairs = [(system, begun[system]) for system in adore if begun.get(system) in means]
+    pairs = [(system, start_of[system]) for system in adore if start_of.get(system) in means]
     others = [system for system in of_kind(material, "random", "static hard") if system in means]
     pairs += [(system, other) for system in star for other in others]
     claims = [Claim(each.higher, each.text()) for each in tested(rows, pairs)]
-    on_star = [system for system in adore if begun.get(system) in star]
+    on_star = [system for system in adore if start_of.get(system) in star]
     if on_star:
         best = str(means.drop(of_kind(material, "other"), errors="ignore").idxmax())
-        claims.append(Claim(best in on_star, f"the highest mean of the trained systems is {best}'s, {means[best]:.4f}"))
+        claims.append(Claim(best in on_star, f"the best trained system is {best} with {means[best]:.4f}"))
     return claims
 
 
 def _marks(tests: pd.DataFrame, split: str, measure: str, letters: Mapping[str, str]) -> dict[str, str]:
-    """By system the letters of the baselines that it differs from; ▼ before each that it is worse than."""
+    """The letters of the baselines that each system differs from. ▼ precedes those it is worse than."""
     chosen = tests[(tests["split"] == split) & (tests["measure"] == measure) & (tests["p_t_holm"] < LEVEL)]
     marks: dict[str, list[str]] = {}
     for row in chosen.to_dict("records"):
         letter, better = letters[row["baseline"]], (row["difference"] > 0) != lower_is_better(measure)
         marks.setdefault(row["system"], []).append(letter if better else f"▼{letter}")
-    # Letters come before ▼ in the order of characters.
+    # Letters sort before ▼.
     return {system: "".join(sorted(found)) for system, found in marks.items()}
 
 
 def _legend(material: Material, letters: Mapping[str, str]) -> str:
     if not letters:
-        return "No two systems were tested against each other."
+        return "No systems were tested against each other."
     named = ", ".join(f"{letter} {baseline}" for baseline, letter in letters.items())
-    over = "every system against these" if len(material.marks) else "each system against its own baselines among these"
+    over = "every system against these baselines" if len(material.marks) else "each system against its own baselines"
     return (
-        f"Letters: significantly better than {named}; ▼ before a letter: worse (paired t-test, {over}, Holm's "
+        f"Letters: significantly better than {named}. ▼: significantly worse (paired t-test, {over}, Holm's "
         f"correction, p < {LEVEL})."
     )

@@ -11,7 +11,7 @@ from hardneg.report.material import Material
 
 
 def wins(material: Material) -> Content:
-    """Queries that each system wins, ties and loses against its baselines, by the main measure."""
+    """Queries won, tied and lost by each system against its baselines, by the main measure."""
     values = scores(material).pivot(index="query_id", columns="system", values="value")
     tested = pd.concat([material.significance, material.marks])[["system", "baseline"]].drop_duplicates()
     rows = []
@@ -21,14 +21,14 @@ def wins(material: Material) -> Content:
             rows.append((system, baseline, *(int(each.sum()) for each in (change > 0, change == 0, change < 0))))
     table = pd.DataFrame(rows, columns=["system", "baseline", "won", "tied", "lost"])
     adore = of_kind(material, "ADORE")
-    begun = starts(material)
-    own = [row for row in rows if row[0] in adore and begun.get(row[0]) == row[1]]
-    said = "; ".join(
+    start_of = starts(material)
+    own = [row for row in rows if row[0] in adore and start_of.get(row[0]) == row[1]]
+    outcome = "; ".join(
         f"{name} wins {won:,}, ties {tied:,} and loses {lost:,} against {other}" for name, other, won, tied, lost in own
     )
     return {
-        "caption": f"Queries of {material.split} of {material.dataset} that a system wins, ties and loses against a "
-        f"baseline by {material.main_measure}, of {len(values):,}.",
-        "here": f"ADORE against what it starts from: {said}." if own else "",
+        "caption": f"Queries won, tied and lost by a system against a baseline, by {material.main_measure}, of "
+        f"{len(values):,} queries of {material.split} of {material.dataset}.",
+        "here": f"ADORE against its starting system: {outcome}." if own else "",
         "table": table,
     }

@@ -1,0 +1,114 @@
+"""What the plan tells the report: systems in words, and where to find what was measured.
+
+It changes with any version, so that the rule that writes the report runs again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from hardneg.planning.plan import Plan
+from hardneg.stages.stage import name_of
+
+
+def brief(plan: Plan) -> dict[str, Any]:
+    """All that the summary and the report are made from, as JSON types."""
+    config, asked, made = plan.config, plan.config.analyses, plan.analyses
+    places = {name_of(stage.record): place for place, stage in enumerate(plan.stages)}
+    return {
+        "dataset": plan.dataset,
+        "main_measure": config.evaluation.main_measure,
+        "pairs": _pairs(plan),
+        "baselines": asked.baselines,
+        "measures": [[name, str(stages.measure.manifest)] for name, stages in plan.systems.items()],
+        "collection": str(plan.collection.manifest),
+        "stages": [
+            {"manifest": str(stage.manifest), "parents": [places[name_of(p.record)] for p in stage.parents.values()]}
+            for stage in plan.stages
+        ],
+        "systems": [_described(plan, name) for name in config.systems],
+        "models": {
+            name: str(stages.model.manifest) for name, stages in plan.systems.items() if stages.model is not None
+        },
+        "runs": {name: str(stages.run.manifest) for name, stages in plan.systems.items()},
+        "exports": {name: str(stage.manifest) for name, stage in plan.exports.items()},
+        "relevant_grade": config.evaluation.relevant_grades(config.splits.evaluate),
+        "analyses": {
+            **asked.model_dump(mode="json"),
+            "split": config.analysed_split,
+            "windows": config.collection.windows is not None,
+            "seed": config.seed,
+        },
+        "errors": [[name, str(stage.manifest)] for name, stage in made.errors.items()],
+        "diagnosis": [[name, str(stage.manifest)] for name, stage in made.diagnosis.items()],
+        "agreement": str(made.agreement.manifest) if made.agreement else None,
+        "trajectory": [[name, str(s.manifest)] for name, stages in made.trajectory.items() for s in stages],
+        "movement": str(made.movement.manifest) if made.movement else None,
+        "compression": [
+            {
+                "system": cell.system,
+                "trained_on": cell.trained_on.label if cell.trained_on else None,
+                "served_on": cell.served_on.label,
+                "index": str(cell.built.manifest),
+                "measure": str(cell.measure.manifest),
+            }
+            for cell in made.compression
+        ],
+        "seeds": [[name, seed, str(stage.manifest)] for (name, seed), stage in made.seeds.items()],
+        "configuration": _configuration(plan),
+    }
+
+
+def _described(plan: Plan, name: str) -> dict[str, str]:
+    """A system's answers in words."""
+    system = plan.config.systems[name]
+    row = {"system": name, "starts_from": system.from_ or "", "trains": system.trains.replace("_", " ")}
+    sources = []
+    for source in system.source:
+        mined = source.mined_system(system.from_)
+        sources.append(source.name + (f" ({mined})" if mined is not None and "system" in type(source).model_fields else ""))
+    trained = system.trains != "nothing"
+    answers = {
+        "source": " + ".join(sources),
+        "filter": ", ".join(answer.name for answer in system.filter),
+        "sampler": system.sampler.name if system.sampler is not None else "",
+        "loss": " + ".join(loss.name for loss in system.loss),
+        "batch": system.batch.name if system.trains == "both_encoders" else "",
+        "refresh": system.refresh.name,
+    }
+    row |= answers if trained else dict.fromkeys(answers, "")
+    row["index"] = plan.config.index_of(name).label if system.retriever in ("dense", "vectors") else ""
+    return row
+
+
+def _configuration(plan: Plan) -> str:
+    """The configuration, defaults and presets filled in, as YAML; without what never changes a result."""
+    plain = plan.config.model_dump(mode="json", by_alias=True, exclude={"runtime"})
+    return yaml.safe_dump(plain, sort_keys=False)
+
+
+def _pairs(plan: Plan) -> list[tuple[str, str]]:
+    """Each system against BM25, what it starts from, and where both encoders train its equals.
+
+    Equals are earlier systems that start from the same one.
+    """
+    pairs: dict[tuple[str, str], None] = {}
+    config, systems = plan.config, plan.config.systems
+    for place, (name, system) in enumerate(systems.items()):
+        if system.retriever == "bm25":
+            continue
+        earlier = list(systems.items())[:place]
+        baselines = [other for other, s in systems.items() if s.retriever == "bm25"]
+        if system.from_ in systems and config.index_of(name) == config.index_of(system.from_):
+            baselines.append(system.from_)
+        if system.rerank is not None:
+            baselines.append(system.rerank.system)
+        baselines += [
+            other
+            for other, s in earlier
+            if system.from_ and s.from_ == system.from_ and s.trains == system.trains == "both_encoders"
+        ]
+        pairs |= dict.fromkeys((name, baseline) for baseline in baselines)
+    return list(pairs)
