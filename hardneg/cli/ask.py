@@ -1,4 +1,4 @@
-"""Questions from the terminal, answered from the finished stages of a system, as its run ranks."""
+"""Answers to new questions from the finished stages of a system, ranked as in its runs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hardneg.errors import HardnegError, nearest
 from hardneg.planning.graph import Plan, Stage
 from hardneg.stages.artifacts import Artifact
 
-# Rows of the matrix product that a question is one of, the others being zeros: few, since a person waits, but more than
-# one, since a product of a single row sums in another order than those of a run.
+# Rows of the matrix product; all but the question's are zero. Few rows keep the answer fast. More than one is needed,
+# since a product with a single row sums in another order than the products of a run.
 QUERY_BATCH = 16
 
 # Passage positions and scores, both [hits], best first.
@@ -24,14 +24,14 @@ Hits = tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]
 
 
 class Answer(NamedTuple):
-    """A passage that was found; of a document that was cut into passages, its best one.
+    """A retrieved passage; for documents split into passages, a document's best passage.
 
     Attributes:
         rank: from 1.
         score: as in the system's run.
-        id: of the passage, or of its document.
-        title: of the passage.
-        text: of the passage.
+        id: id of the passage, or of its document.
+        title: title of the passage.
+        text: text of the passage.
     """
 
     rank: int
@@ -42,44 +42,44 @@ class Answer(NamedTuple):
 
 
 class Answerer:
-    """A system whose stages are finished, opened for questions.
+    """Answers questions with a system whose stages are finished.
 
-    Files are checked for their presence and size, not their digests: a person waits. Vectors are computed and
-    compared on the CPU; their last digits may differ from those of the system's run, the more the less precision
-    that had.
+    For speed, files are checked by presence and size, not by digest. Vectors are computed and compared on the CPU, in
+    the run's precision, so their last digits may differ from those of a run on a GPU; lower precision, such as bf16,
+    differs more.
 
     Args:
-        plan: the configuration's.
-        system: its name.
+        plan: the plan of the configuration.
+        system: the system's name.
 
     Raises:
-        HardnegError: there is no such system, its ranking or its vectors were made elsewhere, or a stage that it
-            answers from is not finished, or broken.
+        HardnegError: the system does not exist, its run or vectors were imported, or a stage that it needs is not
+            finished or is damaged.
     """
 
     def __init__(self, plan: Plan, system: str) -> None:
         if system not in plan.systems:
             near = nearest(system, plan.systems)
             raise HardnegError(
-                "The configuration has no such system.",
+                "The configuration has no system of this name.",
                 where="--system",
                 found=system,
                 expected=", ".join(plan.systems),
-                remedy=f"did you mean {near}?" if near else "name one of these.",
+                remedy=f"did you mean {near}?" if near else "choose one of these.",
             )
         retriever = plan.config.systems[system].retriever
         if retriever in ("run", "vectors"):
-            lacking = "only a ranking of its own queries" if retriever == "run" else "vectors, without their encoder"
+            lacking = "a run of given queries only" if retriever == "run" else "vectors without their encoder"
             able = [name for name, other in plan.config.systems.items() if other.retriever in ("bm25", "dense")]
             raise HardnegError(
-                "A system that was made elsewhere cannot answer new questions.",
+                "An imported system cannot answer new questions.",
                 where=f"systems.{system}.retriever",
                 found=f"{retriever}: {lacking}",
                 expected="bm25 or dense",
-                remedy=f"ask another one: {', '.join(able)}." if able else "add a system that ranks here.",
+                remedy=f"use another system: {', '.join(able)}." if able else "add a BM25 or dense system.",
             )
         run = plan.systems[system].run
-        # As deep as the run goes: some indexes look further for more hits, and documents need passages to spare.
+        # Search as deep as the run: some indexes find other hits at other depths, and documents need extra passages.
         self._depth: int = run.settings["depth"]
         needed = {"collection": plan.collection, "index": run.parents["index"]}
         if retriever == "bm25":
@@ -95,14 +95,14 @@ class Answerer:
         self._document = read_documents(self._collection)
 
     def answer(self, question: str, k: int = 10) -> list[Answer]:
-        """The `k` best passages, or documents; fewer where fewer are found.
+        """The best `k` passages or documents, or fewer if fewer are found.
 
         Raises:
             HardnegError: Java or the index fails, or a vector is not finite.
         """
         positions, scores = self._search(question, max(k, self._depth))
         kept = np.arange(len(positions))
-        if self._document is not None:  # a document stands where its first passage does
+        if self._document is not None:  # a document has the rank of its best passage
             kept = np.sort(np.unique(self._document[positions], return_index=True)[1])
         positions, scores = positions[kept[:k]], scores[kept[:k]]
         passages = _rows(self._collection.path("passages.parquet"), ["passage_id", "title", "text"], positions)
@@ -120,14 +120,14 @@ def _opened(plan: Plan, needed: dict[str, Stage]) -> dict[str, Artifact]:
             raise HardnegError(
                 "The system is not finished.",
                 where=str(stage.manifest),
-                found=f"the stage {stage.kind} {stage.label} is still to be made",
+                found=f"the stage {stage.kind} {stage.label} has not run yet",
                 remedy="run the workflow with this configuration first: `snakemake --cores all --configfile ...`.",
             )
     return {role: Artifact.open(stage.manifest, digests=False) for role, stage in needed.items()}
 
 
 def _by_words(index: Artifact, settings: dict[str, Any], heap_mib: int) -> Callable[[str, int], Hits]:
-    """Search by BM25."""
+    """A BM25 search."""
     from hardneg.retrieval import lexical
 
     def search(question: str, depth: int) -> Hits:
@@ -139,7 +139,7 @@ def _by_words(index: Artifact, settings: dict[str, Any], heap_mib: int) -> Calla
 
 
 def _by_vectors(opened: dict[str, Artifact], precision: str, given: dict[str, Any]) -> Callable[[str, int], Hits]:
-    """Search with the question's vector: exactly, or in the index where that is not Flat; `given` goes to the index."""
+    """A search with the question's vector, exact or in an index; `given` are the index's search parameters."""
     import torch
 
     from hardneg.model.embedding import autocast
@@ -165,7 +165,7 @@ def _by_vectors(opened: dict[str, Artifact], precision: str, given: dict[str, An
 
 
 def _rows(path: Path, columns: list[str], positions: npt.NDArray[np.integer]) -> list[dict[str, Any]]:
-    """The rows of a Parquet file at these positions, in their order; only row groups that hold one are read."""
+    """The rows of a Parquet file at these positions, in this order. Reads only the row groups that contain one."""
     file = pq.ParquetFile(path)
     sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
     starts = np.cumsum([0, *sizes])

@@ -1,7 +1,8 @@
-"""What is running, read from the progress files that stages leave in their folders."""
+"""`hardneg watch`: the progress of running stages, read from the progress files in their folders."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import threading
@@ -10,15 +11,34 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from hardneg.planning.graph import ARTIFACTS
 from hardneg.stages.artifacts import PROGRESS
 
 STALE_SECONDS = 120.0
+WATCH_SECONDS = 2.0
 PRINT_SECONDS = 10.0
 TAIL_BYTES = 4096
 
 
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    command.add_argument("--once", action="store_true", help="print once and exit")
+
+
+def run(given: argparse.Namespace) -> None:
+    """Print what is running, every two seconds until interrupted."""
+    while True:
+        lines = [shown(line) for line in running(ARTIFACTS)] or ["nothing is running"]
+        if sys.stdout.isatty() and not given.once:
+            print("\033[H\033[2J", end="")
+        print("\n".join(lines), flush=True)
+        if given.once:
+            return
+        time.sleep(WATCH_SECONDS)
+
+
 def running(artifacts: Path) -> Iterator[dict[str, Any]]:
-    """The newest progress line of each stage that reported within the last two minutes and is not done."""
+    """The newest progress line of each unfinished stage that reported within the last two minutes."""
     now = time.time()
     for path in sorted(artifacts.glob(f"*/*/*/*{PROGRESS}")):
         try:
@@ -27,7 +47,7 @@ def running(artifacts: Path) -> Iterator[dict[str, Any]]:
             with path.open("rb") as stream:
                 stream.seek(max(0, path.stat().st_size - TAIL_BYTES))
                 line = json.loads(stream.read().splitlines()[-1])
-        except (OSError, ValueError, IndexError):  # removed, or half a line: there will be another one
+        except (OSError, ValueError, IndexError):  # the file was removed, or its last line is incomplete
             continue
         if line["state"] == "running":
             yield line
@@ -46,7 +66,7 @@ def shown(line: dict[str, Any]) -> str:
 
 
 def start(artifacts: Path) -> None:
-    """Print what is running every ten seconds to the standard error, from a thread that ends with the process."""
+    """Print what is running to standard error every ten seconds, from a daemon thread."""
 
     def follow() -> None:
         while True:

@@ -1,1 +1,1 @@
-"""Rankings: BM25, dense search, rankings made elsewhere, and what is mined from them."""
+"""Rankings: BM25, dense search, imported runs, and negatives mined from them."""

@@ -1,4 +1,4 @@
-"""Rankings and vectors that were made elsewhere, put in the form that our own have."""
+"""Import of runs and vectors that other tools produced."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ ROWS_AT_ONCE = 65_536
 def import_run(
     source: Path, collection: Artifact, split: str, depth: int, target: Path, progress: Path | None = None
 ) -> dict[str, int]:
-    """Write a split's run from a TREC file (six columns), an MS MARCO one (`qid pid rank`) or an MS MARCO top1000 file.
+    """Write a split's run from a TREC run (six columns), an MS MARCO run (`qid pid rank`) or an MS MARCO top1000 file.
 
-    A TREC run is ordered by score, ties by its rank column; an MS MARCO one by rank; a top1000 file (query id, passage
-    id and both texts, separated by tabs) by its lines, which are candidates to mine rather than a ranking.
+    A TREC run is sorted by score, ties by its rank column; an MS MARCO run by rank. A top1000 file (query id, passage
+    id and both texts, tab-separated) keeps the order of its lines: they are candidates to mine, not a ranking.
 
     Args:
         source: the file.
-        collection: the prepared collection, whose ids the file names.
-        split: whose queries it ranks for; queries of other splits are passed over.
-        depth: passages a query that are kept.
+        collection: the prepared collection, whose ids the file uses.
+        split: the split of its queries; queries of other splits are skipped.
+        depth: how many passages are kept for each query.
         target: the run to write.
-        progress: where progress lines go.
+        progress: where progress is written.
 
     Returns:
-        Facts: queries with hits, hits kept, rows of queries that the split does not have.
+        Facts: queries with hits, hits kept, rows of queries that are not in the split.
 
     Raises:
-        HardnegError: a line is broken, a passage is not in the collection, or no query of the split is ranked.
+        HardnegError: a line is malformed, a passage is not in the collection, or no query of the split is ranked.
     """
     table = _ranked(source)
     with Progress(f"import {source.name}", len(table), "rows", progress) as bar:
@@ -52,19 +52,19 @@ def import_run(
     ours = query >= 0
     if not ours.any():
         raise HardnegError(
-            "A run ranks for no query of the split.",
+            "A run has no query of the split.",
             where=str(source),
             found=f"queries such as {table['query_id'].iloc[0]}",
             expected=f"the queries of split {split}",
-            remedy="check the file, or the split that it is named for.",
+            remedy="check the file and the split it is given for.",
         )
     if (unknown := np.flatnonzero(ours & (passage < 0))).size:
         raise HardnegError(
-            "A run names a passage that the collection lacks.",
+            "A run contains a passage that is not in the collection.",
             where=str(source),
             found=f"{table['passage_id'].iloc[unknown[0]]} ({len(unknown):,} such rows)",
             expected="ids of the collection's passages",
-            remedy="check that the run was made over the same collection.",
+            remedy="check that the run is over the same collection.",
         )
     rows = pd.DataFrame({"query": query, "passage": passage, "score": table["score"], "given": table["rank"]})[ours]
     rows = rows.sort_values(["query", "score", "given"], ascending=[True, False, True], kind="stable")
@@ -75,7 +75,7 @@ def import_run(
 
 
 def _positions(collection: Artifact, wanted: list[str]) -> np.ndarray:
-    """Positions of passages; a document that was cut into passages stands for its first."""
+    """Positions of passages. The id of a document that was split into passages gives its first passage."""
     document = read_documents(collection)
     if document is not None:
         found = Ids(collection.path("documents.parquet"), "document_id").positions(wanted)
@@ -85,7 +85,7 @@ def _positions(collection: Artifact, wanted: list[str]) -> np.ndarray:
 
 
 def _ranked(source: Path) -> pd.DataFrame:
-    """query_id, passage_id, rank and score of any form of file, told by its first line."""
+    """query_id, passage_id, rank and score of a run file; its first line shows the format."""
     _, first = next(lines(source), ("", ""))
     if len(first.split("\t")) == 4:
         rows = [(query_id, passage_id, rank, -float(rank)) for query_id, passage_id, rank in top1000_rows(source)]
@@ -97,10 +97,10 @@ def _ranked(source: Path) -> pd.DataFrame:
     if (again := table.duplicated(["query_id", "passage_id"])).any():
         row = table[again].iloc[0]
         raise HardnegError(
-            "A run names a passage twice for one query.",
+            "A run lists a passage twice for one query.",
             where=str(source),
             found=f"passage {row['passage_id']} for query {row['query_id']}",
-            expected="each passage once for a query",
+            expected="each passage at most once a query",
             remedy="remove one of the lines.",
         )
     return table
@@ -115,7 +115,7 @@ def _msmarco_rows(source: Path) -> Iterator[tuple[str, str, int, float]]:
                 where=where,
                 found=line[:80],
                 expected="three columns: query id, passage id, rank",
-                remedy="mend that line.",
+                remedy="correct that line.",
             )
         yield columns[0], columns[1], int(columns[2]), -float(columns[2])
 
@@ -123,32 +123,33 @@ def _msmarco_rows(source: Path) -> Iterator[tuple[str, str, int, float]]:
 def import_vectors(
     sources: Sequence[Path], names: Path | None, ours: Path, column: str, target: Path, progress: Path | None = None
 ) -> tuple[int, int, str]:
-    """Write one `.npy` with a vector for each of our texts, in our order.
+    """Write one `.npy` with a vector for each text of the collection, in order of position.
 
     Args:
-        sources: `.npy` files of float16 or float32 [rows, width], one after the other.
-        names: a text file with the id of each row; None: the rows are in our order.
-        ours: the Parquet file of our texts.
-        column: its column of ids.
+        sources: `.npy` files of float16 or float32 [rows, width], whose rows are concatenated.
+        names: a text file with the id of each row. None: the rows are in order of position.
+        ours: the collection's Parquet file of passages or queries.
+        column: its id column.
         target: the file to write, in the dtype of the sources.
-        progress: where progress lines go.
+        progress: where progress is written.
 
     Returns:
         Rows, width and dtype.
 
     Raises:
-        HardnegError: a source is no such matrix, the ids are not as many as the rows, or a text of ours has no vector.
+        HardnegError: a source is not such a matrix, the numbers of ids and rows differ, a vector is not finite, or a
+            text has no vector.
     """
     remedy = "save the vectors with numpy.save as float32 or float16, [rows, width]."
     store, ids = VectorStore(sources, remedy), Ids(ours, column)
     rows = _rows_of(names, store, ids, column) if names is not None else np.arange(store.rows)
     if names is None and store.rows != len(ids):
         raise HardnegError(
-            "The vectors are not as many as the texts.",
+            "The number of vectors differs from the number of texts.",
             where=", ".join(map(str, sources)),
             found=f"{store.rows:,} vectors",
             expected=f"{len(ids):,}, one for each {column}",
-            remedy="give the ids of the rows (`passage_ids`, `query_ids`), or the vectors of this very collection.",
+            remedy="give the ids of the rows (`passage_ids`, `query_ids`), or the vectors of exactly this collection.",
         )
     with atomic_path(target) as temporary, temporary.open("wb") as stream:
         shape: dict[str, Any] = {"descr": store.dtype.str, "fortran_order": False, "shape": (len(ids), store.dim)}
@@ -158,11 +159,11 @@ def import_vectors(
                 block = store.take(rows[start : start + ROWS_AT_ONCE])
                 if not np.isfinite(block).all():
                     raise HardnegError(
-                        "A given vector is not finite.",
+                        "An imported vector is not finite.",
                         where=", ".join(map(str, sources)),
                         found="NaN or infinity",
                         expected="finite numbers",
-                        remedy="make the vectors again.",
+                        remedy="compute the vectors again.",
                     )
                 stream.write(block.astype(store.dtype).tobytes())
                 bar.advance(len(block))
@@ -170,11 +171,11 @@ def import_vectors(
 
 
 def _rows_of(names: Path, store: VectorStore, ids: Ids, column: str) -> np.ndarray:
-    """For each of our texts the row of its vector."""
+    """The row of each text's vector: int64 [texts]."""
     listed = [line.strip() for _, line in lines(names)]
     if len(listed) != store.rows:
         raise HardnegError(
-            "The ids are not as many as the vectors.",
+            "The number of ids differs from the number of vectors.",
             where=str(names),
             found=f"{len(listed):,} ids",
             expected=f"{store.rows:,}",
@@ -188,15 +189,15 @@ def _rows_of(names: Path, store: VectorStore, ids: Ids, column: str) -> np.ndarr
             where=str(names),
             found=ids.texts[int(known[counts > 1][0])].as_py(),
             expected="each id once",
-            remedy="leave one of them out, of the ids and of the vectors.",
+            remedy="remove one of the two, both id and vector.",
         )
     rows = np.full(len(ids), -1, np.int64)
     rows[positions[positions >= 0]] = np.flatnonzero(positions >= 0)
     if (lacking := np.flatnonzero(rows < 0)).size:
         raise HardnegError(
-            "Texts of the collection have no vector.",
+            "Some texts of the collection have no vector.",
             where=str(names),
-            found=f"no row for {ids.texts[int(lacking[0])].as_py()} ({len(lacking):,} such)",
+            found=f"no row for {ids.texts[int(lacking[0])].as_py()} ({len(lacking):,} missing)",
             expected=f"every {column} of the collection",
             remedy="add their vectors.",
         )

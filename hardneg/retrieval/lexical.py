@@ -1,8 +1,8 @@
 """BM25 through Pyserini: a Lucene index of the passages, and ranked lists for queries.
 
 The analysis is Pyserini's default for English (Porter stemmer, stop words removed). The work is done by the Java
-classes that Pyserini wraps. Its `LuceneSearcher` itself is not used, since it rounds scores to 1e-4, shifts tied ones
-and hands over hits one object at a time.
+classes that Pyserini wraps. `LuceneSearcher` itself is not used: it rounds scores to 1e-4, shifts tied scores, and
+returns hits one object at a time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,13 +22,13 @@ from hardneg.errors import HardnegError
 from hardneg.retrieval.java import JavaClass, start_jvm
 from hardneg.stages.progress import Progress
 
-# Lucene breaks ties by ascending docid, compared as text: padded with zeros that is the order of positions.
+# Lucene breaks ties by ascending docid, compared as text. Zero-padding makes that the order of positions.
 DOCID = "{:010d}"
 
 BATCH_PASSAGES = 1000
 BATCH_CHARACTERS = 8_000_000
 
-# What Java's trim() removes. A passage of nothing else is refused by Anserini as an empty document.
+# What Java's trim() removes. Anserini rejects a passage that holds nothing else as an empty document.
 BLANK = "".join(map(chr, range(0x21)))
 
 Hits = tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]
@@ -45,51 +45,35 @@ def build_index(
 ) -> dict[str, int]:
     """Index passages with Lucene.
 
-    Streams: at most a batch of passages and Lucene's buffer, a quarter of the heap, are held. The index is written
-    under a temporary name and renamed to `index` when complete, replacing what was there. How passages fall to
-    threads and segments changes no ranking and no score; the bytes of an index hold random ids and times.
+    Passages are streamed: memory holds one batch and Lucene's buffer, a quarter of the heap. The index is written
+    under a temporary name and renamed to `index` when complete, replacing an older one. Rankings and scores do not
+    depend on how passages are spread over threads and segments. The bytes of an index do vary: they contain random
+    ids and times.
 
     Args:
-        passages: the text of each, in the order of their positions (row numbers in `passages.parquet`).
+        passages: the texts, in order of position (row number in `passages.parquet`).
         index: the folder to write.
-        heap_mib: the JVM's largest heap in MiB, where this process has not started it yet.
+        heap_mib: maximum heap of the JVM in MiB; ignored if the JVM is already running.
         threads: indexing threads.
-        progress_file: where lines of progress go.
-        total: how many passages there are, for the progress bar, where known.
+        progress_file: where progress is written.
+        total: number of passages, for the progress bar, if known.
 
     Returns:
-        Counts: `passages`, `blank` (white space only: they have a position, are not indexed and never found),
-        `tokens` (indexed, after analysis).
+        Counts: `passages`, `blank` (white space only; such passages keep their position, but are not indexed and
+        never retrieved), `tokens` (indexed, after analysis).
 
     Raises:
         HardnegError: no Java 21, not enough heap, or the index could not be written.
     """
     java = start_jvm(heap_mib)
     temporary = index.with_name(f".{index.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a killed run
-    seen = indexed = 0
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run
     with _java_faults(index), Progress("bm25 index", total, "passages", progress_file) as progress:
-        arguments = {"input": "", "collection": "JsonCollection", "index": temporary.absolute(), "threads": threads}
-        indexer = java("io.anserini.index.SimpleIndexer")(
-            [word for name, value in arguments.items() for word in (f"-{name}", str(value))]
-        )
-        # Below Anserini lies Lucene's writer. Anserini gives it a buffer of 2 GiB whatever the heap, and keeps to
-        # itself what goes wrong on closing.
+        indexer = _indexer(java, temporary, threads)
         writer = indexer.writer
-        writer.getConfig().setRAMBufferSizeMB(java("java.lang.Runtime").getRuntime().maxMemory() / 2**20 / 4)
         try:
-            for batch in in_groups(passages, BATCH_PASSAGES, len, BATCH_CHARACTERS):
-                documents = tuple(
-                    json.dumps({"id": DOCID.format(position), "contents": text})
-                    for position, text in enumerate(batch, seen)
-                    if text.strip(BLANK)
-                )
-                if indexer.addRawDocuments(documents) != len(documents):
-                    cause = writer.getTragicException()
-                    raise _fault(index, cause.toString() if cause else f"a passage refused at {seen:,} or later")
-                seen += len(batch)
-                indexed += len(documents)
-                progress.advance(len(batch))
+            seen, indexed = _add(indexer, passages, index, progress)
+            # Closed directly, not through Anserini, which hides faults on closing.
             writer.forceMerge(1)
             writer.close()
             with contextlib.closing(_open(java, temporary)) as reader:
@@ -101,6 +85,36 @@ def build_index(
     shutil.rmtree(index, ignore_errors=True)
     temporary.rename(index)
     return {"passages": seen, "blank": seen - indexed, "tokens": tokens}
+
+
+def _indexer(java: JavaClass, folder: Path, threads: int) -> JavaClass:
+    """An Anserini indexer that writes to `folder`."""
+    arguments = {"input": "", "collection": "JsonCollection", "index": folder.absolute(), "threads": threads}
+    indexer = java("io.anserini.index.SimpleIndexer")(
+        [word for name, value in arguments.items() for word in (f"-{name}", str(value))]
+    )
+    # Anserini sets a buffer of 2 GiB, whatever the heap.
+    buffer = java("java.lang.Runtime").getRuntime().maxMemory() / 2**20 / 4
+    indexer.writer.getConfig().setRAMBufferSizeMB(buffer)
+    return indexer
+
+
+def _add(indexer: JavaClass, passages: Iterable[str], index: Path, progress: Progress) -> tuple[int, int]:
+    """Add all passages that are not blank: the number of passages, and how many were indexed."""
+    seen = indexed = 0
+    for batch in in_groups(passages, BATCH_PASSAGES, len, BATCH_CHARACTERS):
+        documents = tuple(
+            json.dumps({"id": DOCID.format(position), "contents": text})
+            for position, text in enumerate(batch, seen)
+            if text.strip(BLANK)
+        )
+        if indexer.addRawDocuments(documents) != len(documents):
+            cause = indexer.writer.getTragicException()
+            raise _fault(index, cause.toString() if cause else f"passage {seen:,} or a later one was rejected")
+        seen += len(batch)
+        indexed += len(documents)
+        progress.advance(len(batch))
+    return seen, indexed
 
 
 def search(
@@ -118,46 +132,33 @@ def search(
 ) -> Iterator[Hits]:
     """Rank passages for each query by BM25, best first, ties by ascending passage position.
 
-    Lucene's form, with each term of the query counted as often as it occurs there:
-    sum over t of ln(1 + (N - n_t + 0.5) / (n_t + 0.5)) * tf / (tf + k1 * (1 - b + b * length / mean length)),
-    where N counts passages with at least one term after analysis, and a length of 40 or more is rounded down to four
-    significant bits (Lucene keeps it in one byte). Scores and order are the same for any number of threads.
+    Lucene's form of BM25, summed over the terms t of the query, repeated terms included:
+    sum over t of ln(1 + (N - n_t + 0.5) / (n_t + 0.5)) * tf / (tf + k1 * (1 - b + b * length / mean length)).
+    N counts passages with at least one term after analysis. Lengths of 40 or more are rounded down to four significant
+    bits, since Lucene stores a length in one byte. Scores and order are the same for any number of threads.
 
     Args:
         index: the folder that `build_index` wrote.
         queries: their texts, streamed.
-        k: hits wanted for each query, at least 1.
+        k: maximum number of hits a query, at least 1.
         k1: saturation of term frequency.
         b: strength of length normalisation, 0 to 1.
         threads: queries searched at once.
-        heap_mib: the JVM's largest heap in MiB, where this process has not started it yet.
-        batch: queries whose hits are held at once.
-        progress_file: where lines of progress go.
-        total: how many queries there are, for the progress bar, where known.
+        heap_mib: maximum heap of the JVM in MiB; ignored if the JVM is already running.
+        batch: queries whose hits are held in memory at once.
+        progress_file: where progress is written.
+        total: number of queries, for the progress bar, if known.
 
     Yields:
-        For each query in order, passage positions (int32) and scores (float32), both of shape [hits], hits <= k:
-        only passages with a term of the query are hits, so a blank query has none.
+        For each query in order, passage positions (int32) and scores (float32), both of shape [hits], hits <= k.
+        Hits share at least one term with the query, so a blank query has none.
 
     Raises:
         HardnegError: no Java 21, not enough heap, or no index there.
     """
     java = start_jvm(heap_mib)
     with _java_faults(index), contextlib.closing(_open(java, index)) as reader:
-        searcher = java("org.apache.lucene.search.IndexSearcher")(reader.getContext())
-        searcher.setSimilarity(java("org.apache.lucene.search.similarities.BM25Similarity")(k1, b))
-        searcher.setMaxClauseCount(2**31 - 1)  # Lucene refuses queries of more than 1024 terms otherwise
-        generator = java("io.anserini.search.query.BagOfWordsQueryGenerator")()
-        analyzer = java("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
-        field, kind = java("org.apache.lucene.search.SortField"), java("org.apache.lucene.search.SortField$Type")
-        by_score_then_docid = java("org.apache.lucene.search.Sort")(field.FIELD_SCORE, field("id", kind.STRING_VAL))
-        scored = java("io.anserini.search.ScoredDocs")
-
-        def rank(query: str) -> Hits:
-            parsed = generator.buildQuery("contents", analyzer, query)
-            hits = scored.fromTopDocs(searcher.search(parsed, k, by_score_then_docid, True), searcher)
-            return np.array([int(docid) for docid in hits.docids], np.int32), np.array(hits.scores, np.float32)
-
+        rank = _ranker(java, reader, k, k1, b)
         with (
             ThreadPoolExecutor(threads) as pool,  # jnius lets other Python threads run while Java works
             Progress("bm25 search", total, "queries", progress_file) as progress,
@@ -168,9 +169,28 @@ def search(
                 yield from ranked
 
 
+def _ranker(java: JavaClass, reader: JavaClass, k: int, k1: float, b: float) -> Callable[[str], Hits]:
+    """A function that ranks the passages of an open index for one query."""
+    searcher = java("org.apache.lucene.search.IndexSearcher")(reader.getContext())
+    searcher.setSimilarity(java("org.apache.lucene.search.similarities.BM25Similarity")(k1, b))
+    searcher.setMaxClauseCount(2**31 - 1)  # by default Lucene rejects queries of more than 1024 terms
+    generator = java("io.anserini.search.query.BagOfWordsQueryGenerator")()
+    analyzer = java("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
+    field, kind = java("org.apache.lucene.search.SortField"), java("org.apache.lucene.search.SortField$Type")
+    by_score_then_docid = java("org.apache.lucene.search.Sort")(field.FIELD_SCORE, field("id", kind.STRING_VAL))
+    scored = java("io.anserini.search.ScoredDocs")
+
+    def rank(query: str) -> Hits:
+        parsed = generator.buildQuery("contents", analyzer, query)
+        hits = scored.fromTopDocs(searcher.search(parsed, k, by_score_then_docid, True), searcher)
+        return np.array([int(docid) for docid in hits.docids], np.int32), np.array(hits.scores, np.float32)
+
+    return rank
+
+
 def _open(java: JavaClass, index: Path) -> JavaClass:
     """A Lucene reader of an index folder."""
-    if not index.is_dir():  # Lucene would make the folder
+    if not index.is_dir():  # Lucene would create the folder
         raise _fault(index, "no such folder")
     path = java("java.nio.file.Paths").get(str(index.absolute()))  # Java's working folder does not follow Python's
     return java("org.apache.lucene.index.DirectoryReader").open(java("org.apache.lucene.store.FSDirectory").open(path))
@@ -178,7 +198,7 @@ def _open(java: JavaClass, index: Path) -> JavaClass:
 
 @contextlib.contextmanager
 def _java_faults(index: Path) -> Iterator[None]:
-    """Tell what went wrong in Java in the user's terms."""
+    """Turn Java exceptions into messages for the user."""
     from jnius import JavaException
 
     try:
@@ -190,8 +210,8 @@ def _java_faults(index: Path) -> Iterator[None]:
 def _fault(index: Path, found: str) -> HardnegError:
     if any(sign in found for sign in ("no such folder", "IndexNotFoundException", "CorruptIndexException")):
         what = "A BM25 index cannot be read."
-        remedy = "delete what is there and run the workflow again: it makes the index anew."
+        remedy = "delete it and run the workflow again, which rebuilds the index."
     else:
         what = "Lucene could not write or search a BM25 index."
-        remedy = "free disk space if it ran out, or give Java a larger heap; then run the same command."
+        remedy = "free disk space, or give Java a larger heap (runtime.java_heap_mib); then run the same command."
     return HardnegError(what, where=str(index), found=found, remedy=remedy)

@@ -1,8 +1,8 @@
-"""Runs: ranked passages for each query, as Parquet between stages and as TREC files for everybody else.
+"""Runs: ranked passages for each query, as Parquet between stages and as TREC files for other tools.
 
-The order of a run is its rank column. TREC tools ignore that column: trec_eval sorts by score in single precision and
-breaks ties by descending document id, Pyserini and ir_measures break them by ascending id. A TREC file written here
-has strictly decreasing single-precision scores within a query, so that all of them see the order that was written.
+A run is ordered by its rank column. TREC tools ignore that column: trec_eval sorts by score in single precision and
+breaks ties by descending document id; Pyserini and ir_measures break them by ascending id. The TREC files written here
+have strictly decreasing single-precision scores within a query, so that every tool sees the same order.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ Ids: TypeAlias = Sequence[str] | pa.Array | pa.ChunkedArray
 
 
 class RunWriter:
-    """Writes a run as Parquet while it is made, atomically: the file is there once the `with` block has ended well.
+    """Writes a run as Parquet, in parts and atomically: the file appears when the `with` block ends without a fault.
 
-    Row groups have one size, so that equal rows give equal bytes however they come in parts, and less than one row
-    group is held besides the part at hand.
+    All row groups have the same size, so that the bytes do not depend on how the rows were divided into parts. Memory
+    holds the current part and less than one row group.
 
     Args:
         path: the file to write.
@@ -69,7 +69,7 @@ class RunWriter:
         self._exits.__exit__(kind, fault, trace)
 
     def append(self, query: npt.ArrayLike, passage: npt.ArrayLike, rank: npt.ArrayLike, score: npt.ArrayLike) -> None:
-        """Add rows, which go on where those before them ended.
+        """Append rows.
 
         Args:
             query: [rows] query positions, non-decreasing.
@@ -92,11 +92,11 @@ class RunWriter:
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores))[0])
             raise HardnegError(
-                "A run holds a score that is not a finite number.",
+                "A run contains a score that is not finite.",
                 where=str(self.path),
                 found=f"{scores[row]} for query position {queries[row]}",
                 expected="finite scores",
-                remedy="the model that made them has probably diverged: lower its learning rate and train it again.",
+                remedy="the model has probably diverged: lower its learning rate and train it again.",
             )
         self._last = int(queries[-1]), int(ranks[-1])
         added = pa.Table.from_arrays([pa.array(column) for column in arrays], schema=SCHEMA)
@@ -104,7 +104,7 @@ class RunWriter:
         self._write(len(self._held) // _ROW_GROUP * _ROW_GROUP)
 
     def _write(self, rows: int) -> None:
-        """Write so many of the rows held. Each column as one chunk: where chunks end would show in the bytes."""
+        """Write the first `rows` rows held, each column as one chunk: chunk limits would change the bytes."""
         if rows:
             self._file.write_table(self._held.slice(0, rows).combine_chunks(), _ROW_GROUP)
             self._held = self._held.slice(rows)
@@ -119,13 +119,13 @@ class RunWriter:
 def write_run(
     path: Path, query: npt.ArrayLike, passage: npt.ArrayLike, rank: npt.ArrayLike, score: npt.ArrayLike
 ) -> None:
-    """Write a run that is in memory; arguments and faults as those of `RunWriter.append`."""
+    """Write a run that is in memory; arguments and errors as for `RunWriter.append`."""
     with RunWriter(path) as run:
         run.append(query, passage, rank, score)
 
 
 def whole_queries(path: Path) -> Iterator[pa.Table]:
-    """Stream a run a row group at a time, cut between queries: tables as `read_run` gives them, none empty."""
+    """Stream a run as non-empty tables like those of `read_run`, about a row group each, without splitting a query."""
     file = pq.ParquetFile(path)
     held = SCHEMA.empty_table()
     for number in range(file.num_row_groups):
@@ -148,14 +148,14 @@ def read_run(path: Path) -> pa.Table:
 
 
 def best_passage(run: pa.Table, document: npt.NDArray[np.integer]) -> pa.Table:
-    """A run over documents from one over their passages: a document's score is that of its best passage.
+    """Turn a run over passages into a run over documents: a document has the score of its best passage (MaxP).
 
     Args:
-        run: as `read_run` gives it.
-        document: [passages] the document that each passage was cut from.
+        run: a run as from `read_run`.
+        document: [passages] position of the document that each passage belongs to.
 
     Returns:
-        A run as well, of documents: each where its first passage was, with that passage's score, ranked from 1.
+        A run whose `passage` column holds document positions, ranked from 1.
     """
     query, owner = run["query"].to_numpy(), document[run["passage"].to_numpy()]
     pairs = query.astype(np.int64) * (int(document.max(initial=0)) + 1) + owner
@@ -171,17 +171,17 @@ def best_passage(run: pa.Table, document: npt.NDArray[np.integer]) -> pa.Table:
 def write_trec(path: Path, run: pa.Table, query_ids: Ids, passage_ids: Ids, tag: str) -> None:
     """Write a run as `qid Q0 docid rank score tag` lines, atomically.
 
-    Tied scores are lowered by the smallest single-precision steps that make them strictly decrease with the rank.
+    Tied scores are lowered by the smallest single-precision steps that make scores strictly decrease with the rank.
 
     Args:
         path: the file to write.
-        run: as `read_run` gives it.
+        run: a run as from `read_run`.
         query_ids: id of each query position.
-        passage_ids: id of each passage position; an Arrow array spares one Python string a passage.
+        passage_ids: id of each passage position; an Arrow array avoids one Python string a passage.
         tag: the last column, the system's name.
 
     Raises:
-        HardnegError: an id or the tag holds white space, or the file could not be written.
+        HardnegError: an id or the tag is empty or contains white space, or the file could not be written.
     """
     names = {"query": _arrow_ids(query_ids), "passage": _arrow_ids(passage_ids)}
     literal = {text: pa.scalar(text, pa.large_string()) for text in ("Q0", tag, " ")}
@@ -206,15 +206,15 @@ def write_trec(path: Path, run: pa.Table, query_ids: Ids, passage_ids: Ids, tag:
 
 
 def read_trec(path: Path) -> pd.DataFrame:
-    """Read a TREC run, checking every line.
+    """Read a TREC run, plain or gzipped, and check every line.
 
     Returns:
         query_id (str), passage_id (str), rank (int64) and score (float64), in the order of the file. Ranks are as
-        written there, from 0 or 1; blank lines are passed over.
+        written, from 0 or 1. Blank lines are skipped.
 
     Raises:
-        HardnegError: with the line: not six columns, a rank that is no whole number, a score that is no finite
-            number, a passage twice for one query; or the file is missing, empty or not UTF-8.
+        HardnegError: a line does not have six columns, a rank is not a whole number, a score is not finite, or a
+            passage is listed twice for one query (names the line); or the file is missing, empty or not UTF-8.
     """
     queries: list[str] = []
     passages: list[str] = []
@@ -240,7 +240,7 @@ def read_trec(path: Path) -> pd.DataFrame:
                 scores.append(float(fields[4]))
                 lines.append(number)
     except FileNotFoundError:
-        raise HardnegError("There is no such run.", where=str(path), remedy="check the path.") from None
+        raise HardnegError("The run does not exist.", where=str(path), remedy="check the path.") from None
     if not lines:
         raise HardnegError("A TREC run is empty.", where=str(path), expected=" ".join(TREC_FIELDS))
     run = pd.DataFrame(
@@ -254,26 +254,26 @@ def read_trec(path: Path) -> pd.DataFrame:
     if len(repeated := np.flatnonzero(run.duplicated(["query_id", "passage_id"]))):
         row = int(repeated[0])
         found = f"passage {passages[row]} a second time for query {queries[row]}"
-        raise _trec_fault(path, lines[row], found, "each passage once for a query")
+        raise _trec_fault(path, lines[row], found, "each passage at most once a query")
     return run
 
 
 def strictly_decreasing(query: npt.NDArray[np.integer], score: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Lower scores just enough that they strictly decrease within each query, in single precision.
+    """Lower scores by as little as possible so that they strictly decrease within each query, in single precision.
 
-    With k the place of a score among all float32 values, the new place of row i of a query is
-    min(k_i, k'_{i-1} - 1), that is: k' + i is the running minimum of k + i.
+    Let k_i be the rank of row i's score among all float32 values. Its new rank is k'_i = min(k_i, k'_{i-1} - 1), so
+    k'_i + i is the running minimum of k_i + i.
 
     Args:
         query: [rows] non-decreasing query positions.
         score: [rows] finite scores in the order of the ranking.
 
     Returns:
-        [rows] float32; a score that is already below the one before it is unchanged.
+        [rows] float32; a score that is already below the previous one is unchanged.
     """
     bits = np.ascontiguousarray(score, np.float32).view(np.int32).astype(np.int64)
     place = np.where(bits >= 0, bits, -(2**31) - bits) + np.arange(len(bits))
-    # A drop larger than any range of places at each new query makes one running minimum serve all queries.
+    # Subtracting more than the range of ranks at each new query lets one running minimum serve all queries.
     drop = np.cumsum(np.diff(query, prepend=query[:1]) != 0) * (2**33 + len(bits))
     place = np.minimum.accumulate(place - drop) + drop - np.arange(len(bits))
     lowered: npt.NDArray[np.float32] = np.where(place >= 0, place, -(2**31) - place).astype(np.int32).view(np.float32)
@@ -281,7 +281,7 @@ def strictly_decreasing(query: npt.NDArray[np.integer], score: npt.NDArray[np.fl
 
 
 def query_batches(query: npt.NDArray[np.integer], rows: int) -> Iterator[slice]:
-    """Slices of about `rows` rows that never cut a query in two; `query` is non-decreasing."""
+    """Slices of about `rows` rows that do not split a query; `query` is non-decreasing."""
     starts = np.flatnonzero(np.diff(query, prepend=-1))
     cuts = np.unique(starts[np.searchsorted(starts, np.arange(0, len(query), rows), side="right") - 1])
     for start, stop in itertools.pairwise([*cuts.tolist(), len(query)]):
@@ -289,7 +289,7 @@ def query_batches(query: npt.NDArray[np.integer], rows: int) -> Iterator[slice]:
 
 
 def _arrow_ids(ids: Ids) -> pa.Array:
-    """One Arrow array of the ids; 64-bit offsets, since the ids of a large collection pass 2 GiB."""
+    """The ids as one Arrow array. Offsets have 64 bits, since the ids of a large collection exceed 2 GiB."""
     if isinstance(ids, pa.ChunkedArray):
         return ids.cast(pa.large_string()).combine_chunks()
     return ids.cast(pa.large_string()) if isinstance(ids, pa.Array) else pa.array(ids, pa.large_string())
@@ -299,7 +299,7 @@ def _refuse_white_space(path: Path, what: str, ids: pa.Array) -> None:
     bad = ids.filter(pc.match_substring_regex(ids, f"{WHITE_SPACE}|^$"))
     if len(bad):
         raise HardnegError(
-            f"A TREC run separates its columns by white space, so a {what} cannot hold any, nor be empty.",
+            f"The columns of a TREC run are separated by white space, so a {what} cannot contain any or be empty.",
             where=str(path),
             found=repr(bad[0].as_py()),
             remedy=f"rename that {what}.",

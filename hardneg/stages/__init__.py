@@ -1,1 +1,1 @@
-"""What a stage is: its kind, its folder, its code, and what a running one needs."""
+"""Stages: their folders and manifests, code revisions, devices and progress."""

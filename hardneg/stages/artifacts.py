@@ -1,8 +1,8 @@
-"""Stage folders: one writer, atomic files, a sealed manifest, a check before anything is trusted.
+"""Stage folders: one writer, atomic files, a sealed manifest, and checks before a stage is read.
 
-A stage's folder is `artifacts/<dataset>/<kind>/<label>-<version>/`. Its writer holds a file lock, writes every file
-under a temporary name and renames it, and last of all writes `manifest.json`. The manifest is deterministic: the same
-stage on the same machine gives the same bytes. What varies between runs (seconds, device, host) goes to `cost.json`.
+A stage's folder is `artifacts/<dataset>/<kind>/<label>-<version>/`. Its writer holds a file lock, writes each file
+under a temporary name and renames it, and writes `manifest.json` last. The manifest is deterministic: the same stage
+on the same machine gives the same bytes. What varies between runs (seconds, device, host) goes to `cost.json`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ RECORDED_LIBRARIES = ("torch", "transformers", "tokenizers", "faiss-cpu", "faiss
 
 
 def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spare white space: equal values give equal text."""
+    """JSON with sorted keys and no extra white space, so that equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -55,7 +55,7 @@ def file_digest(path: Path) -> str:
 
 
 def cached_digest(path: Path, cache: Path) -> str:
-    """SHA-256 of a file, read again only when its size or modification time changed since `cache` was written."""
+    """SHA-256 of a file, from `cache` if the file's size and modification time are unchanged."""
     facts = path.stat()
     key, seen = str(path.resolve()), [facts.st_size, facts.st_mtime_ns]
     try:
@@ -72,7 +72,11 @@ def cached_digest(path: Path, cache: Path) -> str:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, flushed to disk and renamed to it if the block ends well, removed if not."""
+    """A temporary path beside `path`: flushed to disk and renamed to `path` if the block succeeds, else removed.
+
+    Raises:
+        HardnegError: the file could not be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -84,7 +88,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise HardnegError(
                 f"Could not write a file: {fault.strerror or fault}.",
                 where=str(path),
-                remedy="free space or mend the permissions there, then run the same command: it goes on where it was.",
+                remedy="free space or correct the permissions, then run the same command: it will resume.",
             ) from fault
         raise
     finally:
@@ -108,11 +112,11 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A sealed stage folder, checked.
+    """A finished stage, checked against its manifest.
 
     Attributes:
-        folder: where its files lie.
-        manifest: the parsed manifest: stage, label, version, settings, parents, files, facts.
+        folder: the stage's folder.
+        manifest: the parsed manifest: kind, label, version, settings, parents, files, facts.
     """
 
     folder: Path
@@ -124,14 +128,13 @@ class Artifact:
 
         Args:
             manifest: its path.
-            digests: check SHA-256 too, which reads every byte. Only who makes nothing that lasts, and has a person
-                waiting, does without.
+            digests: also check SHA-256, which reads every byte. False is for interactive commands that write no files.
 
         Raises:
             HardnegError: the manifest is missing or unreadable, or a file differs from what was sealed.
         """
         path = Path(manifest)
-        remedy = f"delete {path} and run the workflow again: it makes that stage anew."
+        remedy = f"delete {path} and run the workflow again, which makes that stage again."
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             files = content["files"]
@@ -140,14 +143,14 @@ class Artifact:
                 "A stage's manifest is missing.", where=str(path), remedy="run the workflow; it makes that stage first."
             ) from None
         except (ValueError, KeyError, TypeError):
-            raise HardnegError("A stage's manifest is not readable.", where=str(path), remedy=remedy) from None
+            raise HardnegError("A stage's manifest cannot be read.", where=str(path), remedy=remedy) from None
         for name, facts in files.items():
             file = path.parent / name
             size = file.stat().st_size if file.is_file() else None
             if size != facts["bytes"]:
                 found = "no such file" if size is None else f"{size:,} bytes"
                 raise HardnegError(
-                    "A sealed file is not as it was sealed.",
+                    "A file of a finished stage has changed.",
                     where=str(file),
                     found=found,
                     expected=f"{facts['bytes']:,} bytes",
@@ -155,7 +158,7 @@ class Artifact:
                 )
             if digests and (digest := file_digest(file)) != facts["sha256"]:
                 raise HardnegError(
-                    "A sealed file is not as it was sealed.",
+                    "A file of a finished stage has changed.",
                     where=str(file),
                     found=f"SHA-256 {digest}",
                     expected=f"SHA-256 {facts['sha256']}",
@@ -177,7 +180,7 @@ class Artifact:
         """The path of one of its files.
 
         Raises:
-            HardnegError: the manifest lists no such file.
+            HardnegError: the manifest does not list the file.
         """
         if name not in self.manifest["files"]:
             raise HardnegError(
@@ -190,7 +193,7 @@ class Artifact:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide numbers, for the manifest."""
+    """Versions of Python and of the libraries that affect numbers, for the manifest."""
     versions = {"python": platform.python_version()}
     for name in RECORDED_LIBRARIES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -203,11 +206,12 @@ class StageFolder:
     """A stage being written.
 
     Attributes:
-        folder: where its files go.
+        folder: where its files are written.
         record: the plan's record of the stage: dataset, kind, label, version, settings, parents' versions, revision.
         parents: the stages it reads, checked, by role.
-        facts: what the manifest will say about the result.
-        cost: what `cost.json` will say besides seconds and memory.
+        facts: facts about the result, for the manifest.
+        cost: entries of `cost.json` besides seconds and memory.
+        started: when the stage began, in seconds of the monotonic clock.
     """
 
     folder: Path
@@ -224,17 +228,17 @@ class StageFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Where training keeps its checkpoints until the stage is sealed."""
+        """The folder of checkpoints, removed when the stage is sealed."""
         path = self.folder / CHECKPOINTS
         path.mkdir(exist_ok=True)
         return path
 
     def seal(self, output: Path, files: list[str]) -> None:
-        """Write `cost.json`, then the manifest, and remove what the manifest does not name (checkpoints, leftovers).
+        """Write `cost.json`, then the manifest, and remove files that the manifest does not list, such as checkpoints.
 
         Args:
-            output: the manifest to write, or the marker of a shard, which removes nothing.
-            files: names, relative to the folder, of what the stage made.
+            output: the manifest to write, or the marker file of a shard; a marker removes nothing.
+            files: the files that the stage made, relative to the folder.
         """
         manifest = {
             **self.record,
@@ -259,9 +263,9 @@ class StageFolder:
         write_json(output, manifest)
 
     def restore(self, output: Path) -> bool:
-        """Put back the manifest of a stage that was finished, from the same parents, and lost only its manifest.
+        """Restore the manifest of a finished stage that lost only its manifest; False if anything else changed.
 
-        Snakemake deletes the outputs of jobs that it did not see end, such as one that outlived it.
+        Snakemake deletes the output of a job whose end it did not see, such as a job that outlived Snakemake.
         """
         try:
             finished = json.loads((self.folder / FINISHED).read_text(encoding="utf-8"))
@@ -279,9 +283,9 @@ class StageFolder:
         return True
 
     def forget(self, output: Path) -> None:
-        """Undo the sealing, so that the stage is made from its beginning, also if that is interrupted on the way.
+        """Unseal the stage, so that it is made from its beginning, even if that run is interrupted and resumed.
 
-        A stage that was not finished keeps its checkpoints: a forced run that is killed goes on too.
+        An unfinished stage keeps its checkpoints, so that a forced run that was killed can be resumed.
         """
         output.unlink(missing_ok=True)
         if output.name == MANIFEST and (self.folder / FINISHED).exists():
@@ -296,7 +300,7 @@ class StageFolder:
         for path in sorted(self.folder.rglob("*"), reverse=True):
             name = path.relative_to(self.folder).as_posix()
             if path.is_dir():
-                with contextlib.suppress(OSError):  # not empty: it holds what the manifest names
+                with contextlib.suppress(OSError):  # not empty: it holds listed files
                     path.rmdir()
             elif (
                 name not in kept
@@ -308,13 +312,13 @@ class StageFolder:
 
 
 def cost_of(output: Path) -> Path:
-    """Where the cost of a stage, or of one of its shards, is written."""
+    """The cost file of a stage, or of one of its shards."""
     return output.with_name(COST if output.name == MANIFEST else f"{output.stem}.{COST}")
 
 
 @contextlib.contextmanager
 def writer_lock(folder: Path, name: str = LOCK, patience: float = 3600.0) -> Iterator[None]:
-    """Hold a folder's writer lock; a second writer waits, saying who holds it.
+    """Hold a folder's writer lock. A second writer prints who holds the lock, and waits.
 
     Raises:
         HardnegError: the other writer did not finish within `patience` seconds.

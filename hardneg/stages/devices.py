@@ -1,8 +1,8 @@
-"""Devices: which ones a job may use, so that jobs side by side on one host never share one (DESIGN section 5).
+"""Device leases: which devices a job may use, so that parallel jobs on one host never share one.
 
-Snakemake counts GPUs but hands out none: four one-GPU jobs on a host all see every GPU. So each job leases its devices:
-one file lock a device, held while the job lives; the kernel lets go of it however the job ends. The locks lie in a
-folder of the user's own under the temporary folder; HARDNEG_LEASE_DIR names another, which several users may share.
+Snakemake counts GPUs but does not assign them: four one-GPU jobs on a host all see every GPU. So each job leases its
+devices with one file lock a device. It holds the locks while it runs; the kernel releases them however it ends. The
+locks are in a private folder under the temporary folder, or in HARDNEG_LEASE_DIR, which several users may share.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REQUESTS = ("auto", "cpu", "cuda")
 
 POLL_SECONDS = 0.5
 DRIVER_SECONDS = 120.0
-NOTHING_VISIBLE = ("", "-1", "NoDevFiles")  # CUDA reads no further than such an entry; the last is an old Slurm's
+NOTHING_VISIBLE = ("", "-1", "NoDevFiles")  # CUDA stops reading at such an entry; old Slurm versions set the last
 DRIVER = Path("/dev/nvidiactl")
 LISTED = re.compile(r"^(?:GPU (\d+)|\s+MIG).*\(UUID: ([^)]+)\)", re.MULTILINE)
 LIST_WITH_TORCH = (
@@ -46,11 +46,11 @@ LIST_WITH_TORCH = (
 
 @dataclass(frozen=True)
 class Granted:
-    """What a job may use.
+    """The devices that a job may use.
 
     Attributes:
         devices: torch device names, such as ("cuda:0", "cuda:1") or ("cpu",).
-        visible: what CUDA_VISIBLE_DEVICES names meanwhile, in the same order; empty on the CPU.
+        visible: the entries of CUDA_VISIBLE_DEVICES during the lease, in the same order; empty on the CPU.
     """
 
     devices: tuple[str, ...]
@@ -59,21 +59,21 @@ class Granted:
 
 @contextlib.contextmanager
 def lease(count: int, request: str = "auto") -> Iterator[Granted]:
-    """Hold `count` devices for this process and those it starts. Enter it before torch initialises CUDA.
+    """Lease `count` devices for this process and its children. Enter it before torch initialises CUDA.
 
-    Waits until enough are free, and holds none while it waits. Grants fewer where the host has fewer. Where
-    CUDA_VISIBLE_DEVICES names no more than `count`, they were given to this very job (Slurm does) and are used as they
-    are; where it names more, the lease is of some of these. HARDNEG_PRETEND_DEVICES=4 makes four devices whose
-    arithmetic runs on the CPU, to try schedules with.
+    Waits until enough devices are free, and holds none while it waits. Grants fewer if the host has fewer. If
+    CUDA_VISIBLE_DEVICES lists at most `count` devices, they were assigned to this job (as Slurm does) and are used
+    without a lease; if it lists more, the lease takes some of them. HARDNEG_PRETEND_DEVICES=4 simulates four devices
+    that compute on the CPU, to test scheduling.
 
     Args:
-        count: how many devices the job was given; with 0 it runs on the CPU.
-        request: "cpu", "cuda", or "auto" for CUDA where there is any and the CPU elsewhere.
+        count: how many devices the job may use; 0 runs on the CPU.
+        request: "cpu", "cuda", or "auto": CUDA if available, else the CPU.
 
     Raises:
-        HardnegError: CUDA is requested and there is none; CUDA_VISIBLE_DEVICES names an absent device; the driver does
-            not answer; the folder of leases cannot be used.
-        RuntimeError: torch has initialised CUDA with other devices (a programming error).
+        HardnegError: CUDA is requested and not available; CUDA_VISIBLE_DEVICES lists a device that does not exist; the
+            driver does not answer; or the lease folder cannot be used.
+        RuntimeError: torch has already initialised CUDA with other devices (a programming error).
     """
     if request not in REQUESTS:
         raise HardnegError("Unknown device.", where="device", found=request, expected=", ".join(REQUESTS))
@@ -90,10 +90,10 @@ def lease(count: int, request: str = "auto") -> Iterator[Granted]:
 
 
 def check_visible() -> None:
-    """Check CUDA_VISIBLE_DEVICES before any job starts: without torch, and free where it is unset.
+    """Check CUDA_VISIBLE_DEVICES before any job starts. Does not import torch; does nothing if it is unset.
 
     Raises:
-        HardnegError: it names a device that is not there, or the driver does not answer.
+        HardnegError: it lists a device that does not exist, or the driver does not answer.
     """
     if VISIBLE in os.environ:
         _choice()
@@ -114,21 +114,21 @@ def _no_cuda() -> HardnegError:
     return HardnegError(
         "CUDA is requested, but there is no CUDA device.",
         where="runtime.device",
-        found=f"{hidden}, which hides every device" if hidden else "no device that the NVIDIA driver lists",
-        remedy=f"{f'unset {VISIBLE}' if hidden else 'see what nvidia-smi -L says'}, or set runtime.device: auto.",
+        found=f"{hidden}, which hides every device" if hidden else "the NVIDIA driver lists no device",
+        remedy=f"{f'unset {VISIBLE}' if hidden else 'check nvidia-smi -L'}, or set runtime.device: auto.",
     )
 
 
 def set_arithmetic_threads(n: int) -> None:
-    """Make arithmetic repeat exactly: `n` threads in torch and FAISS, deterministic kernels, full float32.
+    """Make arithmetic reproducible: `n` threads in torch and FAISS, deterministic kernels, full float32.
 
-    The number of threads is a scientific setting, part of a stage's version: it decides how sums are split, so another
-    number gives other last digits, and after some training steps another model. The same number repeats exactly, also
-    on fewer cores. That is why it never follows Snakemake's `{threads}` or the machine. TF32 is off because it would
-    round float32 products to 10 bits on some devices only.
+    The number of threads is a scientific setting and part of a stage's version. It determines how sums are split, so
+    another number changes the last digits, and after some training steps the model. The same number reproduces results
+    exactly, even on fewer cores. So it never follows Snakemake's `{threads}` or the machine. TF32 is off, since it
+    rounds the inputs of float32 products to 10 bits of mantissa, on some devices only.
 
     Args:
-        n: threads, at least 1. FAISS imported later takes it from OMP_NUM_THREADS.
+        n: threads, at least 1. If FAISS is imported later, it reads OMP_NUM_THREADS.
     """
     import torch
 
@@ -137,10 +137,10 @@ def set_arithmetic_threads(n: int) -> None:
     torch.set_num_threads(n)
     if "faiss" in sys.modules:
         sys.modules["faiss"].omp_set_num_threads(n)
-    # Moments of rarely seen tokens decay into denormal numbers, on which CPUs are many times slower; OpenMP's threads
-    # inherit the mode, so it is set before the first of them starts.
+    # The moments of rare tokens decay to denormal numbers, with which CPUs are many times slower. OpenMP's threads
+    # inherit the mode, so it must be set before the first of them starts.
     torch.set_flush_denormal(True)
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms would import the compiler: 2 s a process
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms imports the compiler: 2 s a process
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # a debugging aid, 8% of a step
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
@@ -148,7 +148,7 @@ def set_arithmetic_threads(n: int) -> None:
 
 
 def describe(devices: Sequence[str]) -> str:
-    """Names for cost records: "NVIDIA H200", "4 x NVIDIA H200", or the processor's model for the CPU."""
+    """Device names for cost records: "NVIDIA H200", "4 x NVIDIA H200", or the CPU's model."""
     counts = Counter(_cuda_name(device) for device in devices if device != "cpu")
     names = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
     return ", ".join([*names, _cpu_name()] if "cpu" in devices else names)
@@ -169,9 +169,9 @@ def _cpu_name() -> str:
 
 
 def _choice() -> dict[str, str]:
-    """The devices this process may choose from, in order: from each one's UUID to its name in CUDA_VISIBLE_DEVICES.
+    """The devices that this process may choose from, in order: UUID to name in CUDA_VISIBLE_DEVICES.
 
-    Locks go by UUID: it is the same inside a container or a Slurm job, where numbers begin at 0 again.
+    Locks are named by UUID, which is the same inside containers and Slurm jobs, where numbers restart at 0.
     """
     if VISIBLE not in os.environ:
         return {uuid: uuid for number, uuid in _present() if number}
@@ -180,32 +180,37 @@ def _choice() -> dict[str, str]:
     present = _present() if entries else []
     choice: dict[str, str] = {}
     for entry in entries:
-        by_uuid = not entry.isdecimal()  # CUDA takes numbers and the beginnings of UUIDs
+        by_uuid = not entry.isdecimal()  # CUDA accepts numbers and prefixes of UUIDs
         uuids = [uuid for number, uuid in present if entry == number or (by_uuid and uuid.startswith(entry))]
         if not uuids:
             raise HardnegError(
-                f"{VISIBLE} names a device that is not there.",
+                f"{VISIBLE} lists a device that does not exist.",
                 where=f"{VISIBLE}={os.environ[VISIBLE]}",
                 found=entry,
-                expected=", ".join(number or uuid for number, uuid in present) or "nothing: no CUDA device is here",
-                remedy=f"unset {VISIBLE}, or name devices that nvidia-smi -L lists.",
+                expected=", ".join(number or uuid for number, uuid in present) or "none: there is no CUDA device",
+                remedy=f"unset {VISIBLE}, or use devices that nvidia-smi -L lists.",
             )
         choice[uuids[0]] = entry
     return choice
 
 
 def _present() -> list[tuple[str, str]]:
-    """Number and UUID of the host's devices; the parts of a divided one (MIG) have no number of their own.
+    """Number and UUID of the host's devices; MIG instances have an empty number.
 
-    Asked of the driver in another process, since this one must not touch CUDA before its devices are chosen.
+    Queried in another process, since this one must not touch CUDA before its devices are chosen.
     """
     if pretended := os.environ.get(PRETEND):
         if not pretended.isdecimal():
-            raise HardnegError("Not a number of devices.", where=PRETEND, found=pretended, expected="such as 4")
+            raise HardnegError(
+                "The number of simulated devices is not a whole number.",
+                where=PRETEND,
+                found=pretended,
+                expected="such as 4",
+            )
         return [(str(number), str(number)) for number in range(int(pretended))]
     if tool := shutil.which("nvidia-smi"):
         command = [tool, "-L"]
-    elif DRIVER.exists():  # a container may bring the driver without its tools
+    elif DRIVER.exists():  # a container may have the driver without its tools
         command = [sys.executable, "-c", LIST_WITH_TORCH]
     else:
         return []
@@ -216,7 +221,7 @@ def _present() -> list[tuple[str, str]]:
         raise HardnegError(
             "The NVIDIA driver does not answer.",
             found=f"no list of devices within {DRIVER_SECONDS:.0f} s",
-            remedy="see what nvidia-smi says, or set device: cpu.",
+            remedy="check nvidia-smi, or set runtime.device: cpu.",
         ) from None
     if listing.returncode != 0:
         print(f"no CUDA device: {(listing.stderr or listing.stdout).strip()}", flush=True)
@@ -225,13 +230,13 @@ def _present() -> list[tuple[str, str]]:
 
 
 def _take(choice: dict[str, str], count: int, held: contextlib.ExitStack) -> list[str]:
-    """Lock `count` devices of `choice` as soon as so many are free, and leave the locks to `held`."""
+    """Lock `count` devices of `choice` as soon as that many are free; `held` takes over the locks."""
     if count == 0:
         return []
     folder = _lease_folder()
     told = False
     while True:
-        # One job looks at a time, and keeps all or nothing: two jobs never hold halves of what both wait for.
+        # One job at a time tries, and keeps all locks or none: otherwise two jobs could deadlock, each with half.
         with filelock.FileLock(folder / "looking.lock"), contextlib.ExitStack() as locks:
             taken: list[str] = []
             for uuid, entry in choice.items():
@@ -249,7 +254,7 @@ def _take(choice: dict[str, str], count: int, held: contextlib.ExitStack) -> lis
 
 
 def _lease_folder() -> Path:
-    """The folder of the locks. The default one must be this user's alone, or others could hold locks in it."""
+    """The folder of the locks. The default folder must be private, or other users could hold locks in it."""
     given = os.environ.get(FOLDER)
     folder = Path(given or f"{tempfile.gettempdir()}/hardneg-leases-{os.getuid()}")
     try:
@@ -259,24 +264,24 @@ def _lease_folder() -> Path:
         problem: str | None = fault.strerror or str(fault)
     else:
         own = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and found.st_mode & 0o077 == 0
-        problem = None if given or own else "it is a link, another user's, or open to others"
+        problem = None if given or own else "a link, owned by another user, or accessible to others"
     if problem:
         raise HardnegError(
             "The folder of device leases cannot be used.",
             where=str(folder),
             found=problem,
-            remedy=f"remove it, or name a folder of your own in {FOLDER}.",
+            remedy=f"remove it, or set {FOLDER} to a folder of your own.",
         )
     return folder
 
 
 @contextlib.contextmanager
 def _visible(setting: str) -> Iterator[None]:
-    """Set CUDA_VISIBLE_DEVICES for a while."""
+    """Set CUDA_VISIBLE_DEVICES inside the block."""
     before = os.environ.get(VISIBLE)
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized() and setting not in ("", before):
-        raise RuntimeError("lease() was entered after CUDA was initialised, which chose the devices.")
+        raise RuntimeError("lease() was entered after CUDA was initialised, when devices can no longer be chosen.")
     os.environ[VISIBLE] = setting
     try:
         yield

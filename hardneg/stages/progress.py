@@ -1,4 +1,4 @@
-"""Progress that can be seen from elsewhere: a bar on a terminal, lines of JSON for `hardneg watch` and the run."""
+"""Progress: a bar on a terminal, and JSON lines for `hardneg watch` and for Snakemake's output."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Self
 from tqdm import tqdm
 
 REPORT_SECONDS = 2.0
-BAR_SECONDS = 1.0  # what is done before that needs no bar
+BAR_SECONDS = 1.0  # shorter work gets no bar
 
 
 class Progress:
-    """Count work done, with its rate and the time left.
+    """Counts work done, and reports its rate and the time left.
 
     Args:
-        label: what is being done, such as "train star".
-        total: how many units there are, or None where that is not known.
-        unit: the unit's name, such as "steps".
-        file: where lines of JSON go: `label`, `state`, `done`, `total`, `unit`, `rate` a second, `seconds_left`,
-            `values`, `time`.
-        done: units done before this process began (a resumed run).
+        label: the work, such as "train star".
+        total: number of units, or None if not known.
+        unit: name of the unit, such as "steps".
+        file: where JSON lines are written: `label`, `state`, `done`, `total`, `unit`, `rate` (units a second),
+            `seconds_left`, `values`, `time`.
+        done: units already done when a run is resumed.
     """
 
     def __init__(self, label: str, total: int | None, unit: str, file: Path | None = None, done: int = 0) -> None:
@@ -52,7 +52,7 @@ class Progress:
         self.bar.close()
 
     def advance(self, count: int = 1, **values: float) -> None:
-        """Count `count` more units; `values` (such as loss) are shown beside the bar."""
+        """Count `count` more units. `values`, such as the loss, are shown beside the bar."""
         self.done += count
         self.bar.update(count)
         if time.monotonic() - self.reported >= REPORT_SECONDS:

@@ -1,18 +1,18 @@
-"""Code revisions: a digest of the source that decides a stage's numbers (DESIGN section 4), read with `ast`, never run.
+"""Code revisions: a digest of the source code that determines a stage's numbers, parsed with `ast` and never run.
 
-The digest covers the functions and classes a stage names as its roots and every function, class and constant of the
-package that they reach. Comments, layout, docstrings and annotations are no part of it, but for those in a class body,
-which make fields. Reach is read off the text:
+The digest covers the functions and classes that are a stage's roots, and every function, class and constant of the
+package that they reach. Comments, layout and docstrings are not part of it, nor are annotations, except in class
+bodies, where they define fields. What is reached follows from the source text:
 
-* a name counts where it is used, in a body, decorator, default or base class, once scopes, imports (at the top or in a
-  function, absolute or relative) and re-exports are resolved; a class is reached whole;
-* a module handed on as a value (`getattr(losses, name)`) reaches all that it defines;
-* what a module does on import besides defining names (`TABLE[name] = ...`) counts with anything reached in it;
-* of other packages only the name imported counts (`math.log`): their versions are the manifest's business.
+* Every name counts that is used in a body, decorator, default or base class. Scopes, imports (at the top or in a
+  function, absolute or relative) and re-exports are resolved. A class is reached as a whole.
+* A module that is used as a value (`getattr(losses, name)`) reaches everything it defines.
+* If anything in a module is reached, so is what the module does on import besides defining names (`TABLE[name] = ...`).
+* For other packages only the imported name counts (`math.log`); the manifest records their versions.
 
-What is handed in, entered in a table by a decorator or imported by a computed name is not seen: a stage whose script
-builds an encoder and passes it to `train` names both as roots. `ast.unparse` may differ between Python versions, so a
-new Python may mean new revisions.
+The analysis does not see objects that are passed as arguments, registered by a decorator, or imported by a computed
+name. So a stage whose script builds an encoder and passes it to `train` lists both as roots. `ast.unparse` may differ
+between Python versions, so a new Python version may change revisions.
 """
 
 from __future__ import annotations
@@ -26,39 +26,39 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 RUNTIME_MODULES = (
-    "hardneg.errors",  # words for people: a run that raises gives no numbers
-    "hardneg.stages.progress",  # counts work for bars and logs, does none of it
-    "hardneg.stages.artifacts",  # moves finished bytes: locks, renames, digests
-    "hardneg.stages.devices",  # where to compute; its arithmetic settings count where a stage names them as a root
+    "hardneg.errors",  # messages; a run that raises gives no numbers
+    "hardneg.stages.progress",  # bars and logs
+    "hardneg.stages.artifacts",  # locks, renames and digests of finished files
+    "hardneg.stages.devices",  # where to compute; its arithmetic settings count if a stage lists them as a root
     "hardneg.axes",  # maps an answer's name to its function; the function chosen is itself a root
     "hardneg.config",  # checks settings; the checked values are in the version already
     "hardneg.planning",  # picks settings and parents, which are in the version already
     "hardneg.data.readers",  # maps a format's name to its reader; the reader chosen is itself a root
-    "hardneg.data.download",  # fetches bytes; what they must be is in the settings
-    "hardneg.retrieval.java",  # finds and starts a Java runtime; what runs on it is pinned and recorded
+    "hardneg.data.download",  # fetches bytes; their digests are in the settings
+    "hardneg.retrieval.java",  # finds and starts a Java runtime; the libraries it runs are pinned and recorded
 )
-"""Modules and packages that never change a number. Nothing outside one reaches into it; a root may still lie in one."""
+"""Modules and packages that never change a number. References to them are not followed, but a root may be in one."""
 
 PACKAGE = Path(__file__).parents[1]
 EFFECTS = "<import>"
 FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 Reference = tuple[str, tuple[str, ...]]
-"""A module and the names to follow from it: `losses.ranknet` is ("hardneg.losses", ("ranknet",))."""
+"""A module and the attribute path to follow in it: `losses.ranknet` is ("hardneg.losses", ("ranknet",))."""
 
 Scope = dict[str, set[Reference | None]]
-"""The names a block binds: to imports, and to None where it makes them itself."""
+"""The names that a block binds: to the imported reference, or to None if the block defines them."""
 
 
 def code_revision(roots: Iterable[str], package: Path = PACKAGE) -> str:
-    """The SHA-256, in hexadecimal, of the normalised source that `roots` reach; the order of roots does not matter.
+    """SHA-256, in hexadecimal, of the normalised source that `roots` reach. The order of roots does not matter.
 
     Args:
-        roots: "module:qualified.name" of functions or classes; a method stands for its whole class.
-        package: the package's folder; its name is the package's name.
+        roots: "module:qualified.name" of functions or classes; a method includes its whole class.
+        package: the package's folder, which has the package's name.
 
     Raises:
-        LookupError: a root names nothing (a programming error).
+        LookupError: a root does not exist (a programming error).
     """
     source = _Package(package)
     waiting = [target for root in roots for target in source.root(root)]
@@ -68,7 +68,7 @@ def code_revision(roots: Iterable[str], package: Path = PACKAGE) -> str:
         if target in reached:
             continue
         definition = source.definition(target)
-        # What a name stands for is part of the meaning: `from math import log` may become `log2 as log`.
+        # What a name refers to is part of the digest: `from math import log` may become `log2 as log`.
         uses = {
             (written, use)
             for written, references in definition.references.items()
@@ -83,7 +83,7 @@ def code_revision(roots: Iterable[str], package: Path = PACKAGE) -> str:
 
 @dataclass(eq=False, repr=False)
 class _Definition:
-    """What a module's top level says of one name: usually one statement."""
+    """The top-level statements of a module that define one name; usually one statement."""
 
     module: _Module
     statements: list[ast.stmt] = field(default_factory=list)
@@ -94,7 +94,7 @@ class _Definition:
 
     @functools.cached_property
     def references(self) -> dict[str, set[Reference]]:
-        """What the definition uses, by the name it is written with."""
+        """What the definition uses, by the name in the source."""
         visitor = _Uses(self.module)
         for statement in self.statements:
             visitor.visit(statement)
@@ -114,7 +114,7 @@ class _Module:
         self.definitions.setdefault(name, _Definition(self)).statements.append(statement)
 
     def origin(self, statement: ast.ImportFrom) -> str:
-        """The absolute name of the module that a `from ... import` names."""
+        """The absolute name of the module in a `from ... import`."""
         if statement.level == 0:
             return statement.module or ""
         parts = self.name.split(".")
@@ -122,7 +122,7 @@ class _Module:
         return ".".join([*parts, statement.module] if statement.module else parts)
 
     def bindings(self, nodes: Iterable[ast.AST]) -> Scope:
-        """The names bound in a block, leaving out blocks inside it that have a scope of their own."""
+        """The names bound in a block, without those in inner blocks that have their own scope."""
         scope: Scope = defaultdict(set)
         elsewhere: set[str] = set()
         waiting = list(nodes)
@@ -158,7 +158,7 @@ class _Module:
 
 
 class _Uses(ast.NodeVisitor):
-    """Collects the names a definition uses, but not its local variables."""
+    """Collects the names that a definition uses, except its local variables."""
 
     def __init__(self, module: _Module) -> None:
         self.module = module
@@ -193,12 +193,12 @@ class _Uses(ast.NodeVisitor):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._visit_all([*node.decorator_list, *node.bases, *node.keywords])
-        # A class's own names are no scope for its methods, and a field may share its name with a function.
+        # Methods do not see the class's own names, and a field may have the same name as a function.
         bound = self.module.bindings(node.body)
         self._visit_all(node.body, {name: found for name, found in bound.items() if found != {None}})
 
     def visit_comprehension_of(self, node: ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp) -> None:
-        self.visit(node.generators[0].iter)  # evaluated outside
+        self.visit(node.generators[0].iter)  # evaluated in the enclosing scope
         targets = self.module.bindings(generator.target for generator in node.generators)
         self._visit_all(ast.iter_child_nodes(node), targets)
 
@@ -228,7 +228,7 @@ class _Uses(ast.NodeVisitor):
 
 @functools.cache
 def _parse(name: str, is_package: bool, source: bytes) -> _Module:
-    """A module's normalised definitions and its imports; kept for as long as the process lives."""
+    """A module's normalised definitions and imports, cached for the life of the process."""
     module = _Module(name, is_package)
     for statement in _normalised(ast.parse(source).body, in_class=False):
         if isinstance(statement, ast.ImportFrom) and statement.names[0].name == "*":
@@ -246,7 +246,7 @@ def _parse(name: str, is_package: bool, source: bytes) -> _Module:
 
 
 def _only_defines(statement: ast.stmt) -> bool:
-    """Whether a statement at a module's top level gives names to values and does nothing else."""
+    """Whether a top-level statement only defines names."""
     match statement:
         case ast.Assign(targets=targets):
             parts = [part for target in targets for part in ast.walk(target)]
@@ -257,7 +257,7 @@ def _only_defines(statement: ast.stmt) -> bool:
 
 
 def _normalised(statements: list[ast.stmt], in_class: bool) -> list[ast.stmt]:
-    """The statements without docstrings and annotations, changed in place; a class's fields keep theirs."""
+    """The statements without docstrings and annotations, changed in place; annotations of class fields stay."""
     kept: list[ast.stmt] = []
     for statement in statements:
         match statement:
@@ -287,14 +287,14 @@ def _is_runtime(module: str) -> bool:
 
 
 class _Package:
-    """A package's modules, and what references between them lead to."""
+    """A package's modules; resolves references between them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.modules: dict[str, _Module | None] = {}
 
     def module(self, name: str) -> _Module | None:
-        """A module of the package, or None where there is none of that name."""
+        """A module of the package, or None if it does not exist."""
         if name not in self.modules:
             path = self.folder.joinpath(*name.split(".")[1:])
             initial, single = path / "__init__.py", path.with_suffix(".py")
@@ -302,7 +302,7 @@ class _Package:
                 self.modules[name] = _parse(name, True, initial.read_bytes())
             elif single.is_file():
                 self.modules[name] = _parse(name, False, single.read_bytes())
-            else:  # a folder without `__init__.py` is a package too
+            else:  # a folder without `__init__.py` is also a package
                 self.modules[name] = _parse(name, True, b"") if path.is_dir() else None
         return self.modules[name]
 
@@ -313,7 +313,7 @@ class _Package:
         return module.definitions[head]
 
     def root(self, root: str) -> list[str]:
-        """The definitions that a root names."""
+        """The definitions of a root."""
         name, _, qualified = root.partition(":")
         head, *inner = qualified.split(".")
         targets = [target for target in self.resolve(name, (name, (head,))) if ":" in target]
@@ -327,12 +327,12 @@ class _Package:
         raise LookupError(f"No function or class {root!r} is defined in {self.folder}.")
 
     def resolve(self, user: str, reference: Reference, seen: set[Reference] | None = None) -> set[str]:
-        """What a reference leads to: "module:name" of definitions in the package, "module.name" of others.
+        """Resolve a reference to "module:name" of definitions in the package, or "module.name" in other packages.
 
         Args:
-            user: the module that holds the reference.
-            reference: what to follow.
-            seen: references followed so far; re-exports may run in a circle.
+            user: the module that contains the reference.
+            reference: the reference to follow.
+            seen: references followed so far, since re-exports may be circular.
         """
         seen = set() if seen is None else seen
         name, path = reference
@@ -343,7 +343,7 @@ class _Package:
             return set()
         seen.add(reference)
         entered = name == user or not _is_runtime(name)
-        if not path:  # handed on as a value: any of its names may be asked for
+        if not path:  # the module is used as a value, so any of its names may be used
             names = [*module.definitions, *(module.imports if module.is_package else ())] if entered else []
             return set().union(*(self.resolve(user, (name, (each,)), seen) for each in names))
         head, rest = path[0], path[1:]

@@ -1,8 +1,8 @@
-"""The tokenisation contract: golden token ids that the installed tokenizer must give, checked before anything trains.
+"""The tokenisation contract: golden token ids that the installed tokenizer must reproduce, checked before training.
 
-Another version of a tokenizer library may split texts differently. Nothing fails then, scores are only lower: the
-reference implementation of STAR and ADORE refuses every transformers but 2.x for this reason. A contract says the ids
-of some texts, special tokens included.
+Another version of a tokenizer library may split texts differently. Nothing fails, but scores drop: the reference
+implementation of STAR and ADORE requires transformers 2.x for this reason. A contract lists the token ids of a few
+texts, special tokens included.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ KEY = "encoder.contract"
 
 
 def read_contract(path: Path) -> list[dict[str, Any]]:
-    """Read a contract: JSON lines, each with `text` and `ids`, and where they are wanted `url`, `title` and `length`.
+    """Read a contract: JSON lines, each with `text` and `ids`, and optionally `url`, `title` and `length`.
 
     Raises:
-        HardnegError: the file is missing or empty, or a line is not such an entry; file and line are named.
+        HardnegError: the file is missing or empty, or a line is not such an entry; names the file and the line.
     """
-    shape = '{"text": "...", "ids": [...]}, with url, title and length (tokens, special ones included) as you like'
+    shape = '{"text": "...", "ids": [...]}, optionally with url, title and length (tokens, special ones included)'
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as fault:
@@ -47,11 +47,11 @@ def read_contract(path: Path) -> list[dict[str, Any]]:
             entry = None
         if not _is_entry(entry):
             raise HardnegError(
-                "A line of the tokenisation contract is no entry.",
+                "A line of the tokenisation contract is not a valid entry.",
                 where=f"{path}, line {number}",
                 found=line if len(line) <= 80 else line[:77] + "...",
                 expected=shape,
-                remedy="mend that line.",
+                remedy="correct that line.",
             )
         entries.append(entry)
     if not entries:
@@ -59,7 +59,7 @@ def read_contract(path: Path) -> list[dict[str, Any]]:
             "The tokenisation contract is empty.",
             where=f"{KEY}: {path}",
             expected=f"at least one line: {shape}",
-            remedy="write one, or remove the key.",
+            remedy="add an entry, or remove the key.",
         )
     return entries
 
@@ -74,10 +74,10 @@ def _is_entry(entry: Any) -> bool:
 
 
 def check_contract(tokenizer: Any, contract: Sequence[dict[str, Any]], reading: Reading) -> None:
-    """Hold a tokenizer to its golden ids.
+    """Check that a tokenizer gives the golden ids.
 
-    A text is read as the pipeline reads it: an entry with `url` or `title` as a passage (template, cut, lower-casing),
-    one with `text` alone as a query; it is cut at `length` tokens where that is given.
+    Texts are read as in the pipeline. An entry with `url` or `title` is a passage (template, character limit,
+    lower-casing); an entry with `text` alone is a query. Texts are truncated to `length` tokens where it is given.
 
     Args:
         tokenizer: the Transformers tokenizer.
@@ -85,7 +85,7 @@ def check_contract(tokenizer: Any, contract: Sequence[dict[str, Any]], reading: 
         reading: how texts are read.
 
     Raises:
-        HardnegError: with the first text whose ids differ, both ids, and the installed versions.
+        HardnegError: ids differ; names the first such text, both lists of ids, and the installed versions.
     """
     for entry in contract:
         if "url" in entry or "title" in entry:
@@ -98,10 +98,10 @@ def check_contract(tokenizer: Any, contract: Sequence[dict[str, Any]], reading: 
             first = next(n for n, pair in enumerate(zip_longest(ids, entry["ids"]), start=1) if pair[0] != pair[1])
             installed = ", ".join(f"{name} {metadata.version(name)}" for name in ("tokenizers", "transformers"))
             raise HardnegError(
-                "The tokenizer does not keep the tokenisation contract.",
+                "The tokenizer breaks the tokenisation contract.",
                 where=f"{KEY}: text {text!r}, token {first}",
                 found=f"{ids}: {tokenizer.convert_ids_to_tokens(ids)}",
                 expected=str(entry["ids"]),
-                remedy=f"install the versions that the contract was made with (here: {installed}), "
+                remedy=f"install the versions that the contract was made with (installed: {installed}), "
                 "or correct encoder.backbone, lower_case, prefix_space and passage_template.",
             )

@@ -1,7 +1,7 @@
-"""Token ids, made once for each collection, tokenizer and pair of lengths, and memory-mapped by whoever reads them.
+"""Token ids: computed once for each collection, tokenizer and pair of lengths, then memory-mapped.
 
-Ids are stored without special tokens; `TokenStore` puts those around a text when it is read, so that a text cut at its
-length still ends with the closing token.
+Ids are stored without special tokens. `TokenStore` adds them when a text is read, so that a truncated text still ends
+with the closing token.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TEXTS_AT_ONCE = 4096
 
 
 def passage_texts(collection: Artifact, reading: Reading | None = None) -> Iterator[str]:
-    """Each passage as one text: its title, a space, its text, unless it is to be read otherwise."""
+    """Each passage as one text: title, space, text by default; `reading` may change that."""
     reading = reading or Reading()
     fields = fields_of(reading.passage_template)
     for batch in pq.ParquetFile(collection.path("passages.parquet")).iter_batches(TEXTS_AT_ONCE, columns=fields):
@@ -34,7 +34,7 @@ def passage_texts(collection: Artifact, reading: Reading | None = None) -> Itera
 
 
 def query_texts(collection: Artifact, split: str, reading: Reading | None = None) -> Iterator[str]:
-    """The queries of a split."""
+    """The texts of a split's queries, as `reading` reads them."""
     reading = reading or Reading()
     for batch in pq.ParquetFile(collection.path(f"queries.{split}.parquet")).iter_batches(
         TEXTS_AT_ONCE, columns=["text"]
@@ -48,71 +48,35 @@ def make_tokenizer(
     """Train the tokenizer of `builtin:tiny` on the passages and training queries, or copy the backbone's.
 
     Args:
-        settings: the stage's settings: `backbone`; `vocabulary` for the built-in one; how texts are read
-            (`passage_template`, `lower_case`, `characters`), whether a text begins with a space (`prefix_space`; None:
-            as the tokenizer has it) and golden token ids (`contract`), where they are given.
-        folder: where `tokenizer/` and `template.json` go.
-        collection: the prepared collection, needed for the built-in tokenizer.
-        backbone: the local folder or hub name of another one.
+        settings: the stage's settings: `backbone`; `vocabulary` (for `builtin:tiny`); how texts are read
+            (`passage_template`, `lower_case`, `characters`); `prefix_space`, whether a text begins with a space (None:
+            the tokenizer's default); `contract`, golden token ids, or None.
+        folder: where `tokenizer/` and `template.json` are written.
+        collection: the prepared collection; required for `builtin:tiny`.
+        backbone: local folder or hub name; required for any other backbone.
 
     Returns:
         The names of the files, and facts: vocabulary size, special ids before and after a text, the padding id, how
         texts are read.
 
     Raises:
-        HardnegError: the backbone's tokenizer cannot be loaded, lacks a token that is needed, does not do as
-            `prefix_space` says, or breaks the contract.
+        HardnegError: the backbone's tokenizer cannot be loaded, lacks a required token, ignores `prefix_space`, or
+            breaks the contract.
     """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import AutoTokenizer
 
     reading = Reading(**{name: settings[name] for name in ("passage_template", "lower_case", "characters")})
     if settings["backbone"] == "builtin:tiny":
         assert collection is not None
-        reading = replace(reading, lower_case=False)  # its normalizer does that
-        trained = _train_bpe(collection, settings["vocabulary"], settings["lower_case"], reading)
-        pad, unknown, first, last, mask = SPECIAL
-        tokenizer: Any = PreTrainedTokenizerFast(
-            tokenizer_object=trained,
-            pad_token=pad,
-            unk_token=unknown,
-            cls_token=first,
-            sep_token=last,
-            mask_token=mask,
-            clean_up_tokenization_spaces=False,
-        )
+        reading = replace(reading, lower_case=False)  # the built-in tokenizer's normalizer lower-cases
+        tokenizer = _built_in(settings, collection, reading)
     else:
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                backbone,
-                revision=settings.get("revision"),
-                trust_remote_code=settings["trust_remote_code"],
-                **({} if settings.get("prefix_space") is None else {"add_prefix_space": settings["prefix_space"]}),
-            )
-        except (OSError, ValueError) as fault:
-            raise HardnegError(
-                "The backbone's tokenizer cannot be loaded.",
-                where="encoder.backbone",
-                found=str(fault).splitlines()[0],
-                expected="a local folder, or a name that the Hugging Face hub knows and this machine can reach",
-                remedy="correct the name, or download the model and name its folder.",
-            ) from None
+        tokenizer = _pretrained(settings, backbone)
     tokenizer.save_pretrained(folder / "tokenizer")
-    # What is checked and recorded is what later stages load.
+    # Check and record the saved tokenizer, which is the one that later stages load.
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     prefix, suffix = _template(tokenizer)
-    if tokenizer.pad_token_id is None:
-        raise HardnegError(
-            "The backbone's tokenizer has no padding token.",
-            where="encoder.backbone",
-            remedy="set one in its tokenizer_config.json.",
-        )
-    if tokenizer.sep_token is None and "{sep}" in reading.passage_template:
-        raise HardnegError(
-            "The backbone's tokenizer has no separator token.",
-            where="encoder.passage_template",
-            found=reading.passage_template,
-            remedy="write another separator in place of {sep}, or set one in the backbone's tokenizer_config.json.",
-        )
+    _check_special_tokens(tokenizer, reading.passage_template)
     reading = replace(reading, separator=tokenizer.sep_token or "")
     _check_prefix_space(tokenizer, settings.get("prefix_space"))
     check_contract(tokenizer, settings["contract"] or [], reading)
@@ -127,6 +91,60 @@ def make_tokenizer(
     return ["template.json", *sorted(f"tokenizer/{path.name}" for path in (folder / "tokenizer").iterdir())], facts
 
 
+def _built_in(settings: dict[str, Any], collection: Artifact, reading: Reading) -> Any:
+    """The tokenizer of `builtin:tiny`, trained on the collection."""
+    from transformers import PreTrainedTokenizerFast
+
+    pad, unknown, first, last, mask = SPECIAL
+    return PreTrainedTokenizerFast(
+        tokenizer_object=_train_bpe(collection, settings["vocabulary"], settings["lower_case"], reading),
+        pad_token=pad,
+        unk_token=unknown,
+        cls_token=first,
+        sep_token=last,
+        mask_token=mask,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _pretrained(settings: dict[str, Any], backbone: str | None) -> Any:
+    """The tokenizer of a pretrained backbone."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(
+            backbone,
+            revision=settings.get("revision"),
+            trust_remote_code=settings["trust_remote_code"],
+            **({} if settings.get("prefix_space") is None else {"add_prefix_space": settings["prefix_space"]}),
+        )
+    except (OSError, ValueError) as fault:
+        raise HardnegError(
+            "The backbone's tokenizer cannot be loaded.",
+            where="encoder.backbone",
+            found=str(fault).splitlines()[0],
+            expected="a local folder, or a name that the Hugging Face hub knows and this machine can reach",
+            remedy="correct the name, or download the model and give its folder.",
+        ) from None
+
+
+def _check_special_tokens(tokenizer: Any, passage_template: str) -> None:
+    """Refuse a tokenizer without a padding token, or without the separator token that the template uses."""
+    if tokenizer.pad_token_id is None:
+        raise HardnegError(
+            "The backbone's tokenizer has no padding token.",
+            where="encoder.backbone",
+            remedy="set one in its tokenizer_config.json.",
+        )
+    if tokenizer.sep_token is None and "{sep}" in passage_template:
+        raise HardnegError(
+            "The backbone's tokenizer has no separator token.",
+            where="encoder.passage_template",
+            found=passage_template,
+            remedy="replace {sep} by another separator, or set one in the backbone's tokenizer_config.json.",
+        )
+
+
 def _template(tokenizer: Any) -> tuple[list[int], list[int]]:
     """The special ids that a tokenizer puts before and after one text."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
@@ -136,11 +154,11 @@ def _template(tokenizer: Any) -> tuple[list[int], list[int]]:
 
 
 def _check_prefix_space(tokenizer: Any, wanted: bool | None) -> None:
-    """Whether a text begins with a space can be seen: then one more changes nothing."""
+    """Refuse a tokenizer that ignores `prefix_space`. One that adds a space gives "a" and " a" the same ids."""
     bare, spaced = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", " a"))
     if wanted is not None and (bare == spaced) != wanted:
         raise HardnegError(
-            "The backbone's tokenizer does not take prefix_space.",
+            "The backbone's tokenizer ignores prefix_space.",
             where="encoder.prefix_space",
             found=f"{str(wanted).lower()}, but 'a' is {bare} and ' a' is {spaced}",
             remedy="remove the key, or set add_prefix_space in the backbone's tokenizer files.",
@@ -148,7 +166,7 @@ def _check_prefix_space(tokenizer: Any, wanted: bool | None) -> None:
 
 
 def _train_bpe(collection: Artifact, vocabulary: int, lower_case: bool, reading: Reading) -> Any:
-    """Byte-pair encoding without a subword prefix: WordPiece's trainer gives another vocabulary every time."""
+    """Byte-pair encoding without a subword prefix. WordPiece's trainer is not deterministic."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
     tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL[1]))
@@ -174,9 +192,10 @@ def _train_bpe(collection: Artifact, vocabulary: int, lower_case: bool, reading:
 def tokenize(
     settings: dict[str, Any], folder: Path, collection: Artifact, tokenizer: Artifact, progress: Path | None = None
 ) -> tuple[list[str], dict[str, Any]]:
-    """Write `<texts>.ids.bin` (little-endian uint16 or uint32, end to end) and `<texts>.offsets.npy` (int64 [n + 1]).
+    """Write `<texts>.ids.bin` (little-endian uint16 or uint32, concatenated) and `<texts>.offsets.npy` (int64 [n + 1]).
 
-    `<texts>` is `passages` and `queries.<split>` for each split. Texts are cut at their length less the special tokens.
+    `<texts>` is `passages` and `queries.<split>` for each split. Texts are truncated so that, with special tokens,
+    they fit their maximum length.
 
     Returns:
         The names of the files, and facts: dtype, special ids, lengths, and count and mean length of each kind of text.
@@ -222,7 +241,7 @@ def tokenize(
 def _write_ids(
     folder: Path, name: str, texts: Iterable[str], model: Any, length: int, dtype: np.dtype[Any], bar: Progress
 ) -> int:
-    from hardneg.data.prepare import in_groups  # which imports pandas: a question does without
+    from hardneg.data.prepare import in_groups  # imports pandas, which `hardneg search` does not need
 
     lengths: list[np.ndarray] = [np.zeros(1, np.int64)]
     with atomic_path(folder / f"{name}.ids.bin") as temporary, temporary.open("wb") as stream:
@@ -240,12 +259,12 @@ def _write_ids(
 
 
 class TokenStore:
-    """One kind of text, memory-mapped.
+    """The token ids of all passages, or of a split's queries, memory-mapped.
 
     Args:
         tokens: the tokens stage.
         name: `passages` or `queries.<split>`.
-        longest: cut texts at so many tokens, special ones included; None: at the length they were stored with.
+        longest: truncate texts to this many tokens, special ones included. None: the stored length.
     """
 
     def __init__(self, tokens: Artifact, name: str, longest: int | None = None) -> None:
@@ -262,13 +281,13 @@ class TokenStore:
         return len(self.offsets) - 1
 
     def lengths(self, positions: np.ndarray) -> np.ndarray:
-        """Tokens of each text, special ones included: int64 [n]."""
+        """Number of tokens of each text, special ones included: int64 [n]."""
         special = len(self.prefix) + len(self.suffix)
         stored = np.asarray(self.offsets[positions + 1] - self.offsets[positions])
         return np.minimum(stored, max(self.longest - special, 0)) + special
 
     def batch(self, positions: Sequence[int] | np.ndarray, multiple: int = 8) -> tuple[np.ndarray, np.ndarray]:
-        """Ids int64 [n, width] and mask int64 [n, width]; the width is the longest text's, rounded up to `multiple`."""
+        """Ids int64 [n, width] and mask int64 [n, width]; the longest text sets the width, rounded up to `multiple`."""
         positions = np.asarray(positions)
         lengths = self.lengths(positions)
         width = min(-(-int(lengths.max()) // multiple) * multiple, max(self.longest, int(lengths.max())))
@@ -283,7 +302,7 @@ class TokenStore:
 
 
 class AskedTokens(TokenStore):
-    """Questions from outside the collection, in memory, read and cut as the tokens stage does with its queries.
+    """New questions, in memory, tokenised and truncated as the tokens stage does with queries.
 
     Args:
         tokens: the tokens stage.

@@ -93,7 +93,7 @@ def test_a_file_that_changed_is_noticed(tmp_path: Path, damage: object, said: st
 @pytest.mark.parametrize("text", ["", '{"files": ', "[]", "{}", "null"])
 def test_a_manifest_that_cannot_be_read(tmp_path: Path, text: str) -> None:
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(HardnegError, match="not readable"):
+    with pytest.raises(HardnegError, match="cannot be read"):
         Artifact.open(tmp_path / "manifest.json")
     with pytest.raises(HardnegError, match="missing"):
         Artifact.open(tmp_path / "other.json")

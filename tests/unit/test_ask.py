@@ -21,6 +21,7 @@ from made import seal, stage_of
 from hardneg.cli import ask
 from hardneg.cli import main as cli
 from hardneg.cli.ask import Answer, Answerer
+from hardneg.cli.search import shown
 from hardneg.config import load
 from hardneg.data.documents import read_documents
 from hardneg.data.prepare import prepare
@@ -248,10 +249,10 @@ def test_bm25_answers_as_its_run(plain: Plan) -> None:
     ("system", "said"),
     [
         ("inbach", r"found:    inbach\n  expected: bm25, inbatch, old, theirs\n  remedy:   did you mean inbatch\?"),
-        ("zzz", "remedy:   name one of these."),
-        ("old", r"systems.old.retriever\n  found:    run: only a ranking .*\n.*\n  remedy:   ask .*: bm25, inbatch\."),
-        ("theirs", "found:    vectors: vectors, without their encoder"),
-        ("bm25", "found:    the stage collection small is still to be made\n  remedy:   .*`snakemake --cores all"),
+        ("zzz", "remedy:   choose one of these."),
+        ("old", r"systems.old.retriever\n  found:    run: a run of .*\n.*\n  remedy:   use .*: bm25, inbatch\."),
+        ("theirs", "found:    vectors: vectors without their encoder"),
+        ("bm25", "found:    the stage collection small has not run yet\n  remedy:   .*`snakemake --cores all"),
     ],
 )
 def test_what_cannot_be_asked(plain: Plan, system: str, said: str) -> None:
@@ -260,12 +261,12 @@ def test_what_cannot_be_asked(plain: Plan, system: str, said: str) -> None:
 
 
 def test_the_first_stage_that_is_missing_is_named(plan: Plan) -> None:
-    with pytest.raises(HardnegError, match="the stage bm25_index lucene is still to be made"):
+    with pytest.raises(HardnegError, match="the stage bm25_index lucene has not run yet"):
         Answerer(plan, "bm25")
     raw = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
     other = Plan(load(raw | {"seed": 4}))
     assert other.systems["inbatch"].tokenizer is not None and other.systems["inbatch"].tokenizer.manifest.exists()
-    with pytest.raises(HardnegError, match="the stage train inbatch is still to be made"):
+    with pytest.raises(HardnegError, match="the stage train inbatch has not run yet"):
         Answerer(other, "inbatch")
 
 
@@ -313,6 +314,6 @@ def test_the_command(plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 def test_texts_are_cut_to_three_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    lines = list(cli._shown(Answer(12, 0.5, "p1", "A title", "word\nword " * 100)))
+    lines = list(shown(Answer(12, 0.5, "p1", "A title", "word\nword " * 100)))
     assert lines[0] == " 12  0.5000  p1  A title"
     assert len(lines) == 4 and lines[3].endswith(" ...") and max(map(len, lines[1:])) <= 40

@@ -260,8 +260,8 @@ def test_a_bad_factory_names_its_key(factory: str, words: str) -> None:
     [
         ("IVF16,Flat", 17, None, ["index.nprobe", "17 for IVF16,Flat", "1 to 16"]),
         ("OPQ4,IVF16,PQ4", 20, None, ["index.nprobe", "1 to 16"]),
-        ("PQ4", 2, None, ["index.nprobe", "no lists"]),
-        ("HNSW16", 2, None, ["index.nprobe", "no lists"]),
+        ("PQ4", 2, None, ["index.nprobe", "no inverted lists"]),
+        ("HNSW16", 2, None, ["index.nprobe", "no inverted lists"]),
         ("IVF16,Flat", 4, 20, ["index.ef_search", "no graph", "HNSW32"]),
         ("Flat", None, 20, ["index.ef_search", "20 for Flat"]),
     ],
@@ -406,7 +406,7 @@ def test_the_cpu_searches_what_gpus_cannot(
     FakeGpus.fault = "This index type is not implemented on GPU."
     found = FaissSearcher(paths, gpus).search(queries, 10)
     told = capsys.readouterr().err
-    assert told.count("\n") == 1 and "the CPU searches the index" in told and "not implemented on GPU" in told
+    assert told.count("\n") == 1 and "the index is searched on the CPU" in told and "not implemented on GPU" in told
     assert all(map(torch.equal, found, FaissSearcher(paths).search(queries, 10)))
     FakeGpus.fault = "cudaMalloc error out of memory [2]"
     with pytest.raises(HardnegError, match="out of memory") as refusal:

@@ -244,7 +244,7 @@ def test_the_default_folder_is_this_users_alone(monkeypatch: pytest.MonkeyPatch,
         (folder,) = tmp_path.glob("hardneg-leases-*")
         assert folder.stat().st_mode & 0o777 == 0o700
     folder.chmod(0o777)
-    with pytest.raises(HardnegError, match=f"open to others(?s:.*){devices.FOLDER}"), lease(1):
+    with pytest.raises(HardnegError, match=f"accessible to others(?s:.*){devices.FOLDER}"), lease(1):
         pass
 
 

@@ -70,7 +70,7 @@ def test_a_top1000_file_is_taken_line_by_line(collection: Artifact, tmp_path: Pa
     ("text", "said"),
     [
         ("a Q0 p9 1 1.0 x\n", "p9 (1 such rows)"),
-        ("z Q0 p1 1 1.0 x\n", "ranks for no query"),
+        ("z Q0 p1 1 1.0 x\n", "has no query of the split"),
         ("a\tp1\t1\na\tp2\tfirst\n", "given:2"),
         ("a\tp1\t1\na\tp1\t2\n", "twice"),
     ],
@@ -106,7 +106,7 @@ def test_vectors_are_put_in_our_order(collection: Artifact, tmp_path: Path) -> N
         (4, None, "4 vectors"),
         (6, "p0\np1\np2\np3\np4\np1\n", "p1"),
         (5, "p0\np1\n", "2 ids"),
-        (5, "p0\np1\np2\np3\nq\n", "no row for p4 (1 such)"),
+        (5, "p0\np1\np2\np3\nq\n", "no row for p4 (1 missing)"),
     ],
 )
 def test_vectors_that_do_not_fit(collection: Artifact, tmp_path: Path, rows: int, ids: str | None, said: str) -> None:

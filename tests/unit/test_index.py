@@ -158,7 +158,7 @@ def test_the_examples_given_are_good_ones() -> None:
 def test_a_training_sample_too_small_is_refused_and_leaves_no_file(tmp_path: Path, vectors: VectorStore) -> None:
     with pytest.raises(HardnegError, match="should be at least as large as number of clusters") as refusal:
         build(vectors, "PQ4", tmp_path, train_rows=100)
-    assert "100 of them to train on" in str(refusal.value)
+    assert "100 of them for training" in str(refusal.value)
     assert not list(tmp_path.rglob("*index*"))
 
 
@@ -186,7 +186,7 @@ def test_a_full_disk_is_told(tmp_path: Path, vectors: VectorStore, monkeypatch: 
 def test_a_broken_or_missing_index_is_refused(tmp_path: Path) -> None:
     (tmp_path / "index").write_bytes(b"no index at all")
     for name in ("index", "nowhere"):
-        with pytest.raises(HardnegError, match="not readable"):
+        with pytest.raises(HardnegError, match="cannot be read"):
             FaissSearcher([tmp_path / name])
 
 
@@ -195,7 +195,7 @@ def test_an_index_cut_short_is_refused(tmp_path: Path, vectors: VectorStore) -> 
     whole = (tmp_path / ONE).read_bytes()
     for size in (10, len(whole) // 2, len(whole) - 1):
         (tmp_path / ONE).write_bytes(whole[:size])
-        with pytest.raises(HardnegError, match="not readable"):
+        with pytest.raises(HardnegError, match="cannot be read"):
             FaissSearcher([tmp_path / ONE])
 
 

@@ -278,7 +278,7 @@ assert "jnius" not in sys.modules
         text=True,
         check=True,
     )
-    assert said.stdout.splitlines() == ["BM25 needs Java, and none was found that is new enough."] * 2
+    assert said.stdout.splitlines() == ["BM25 needs Java, and no Java that is new enough was found."] * 2
     assert said.stderr == ""
     assert list(tmp_path.iterdir()) == []
 

@@ -72,7 +72,7 @@ ADORE: dict[str, Any] = {"preset": "adore", "from": "inbatch", "train": {"steps"
         ({"factory": "PQ5"}, {}, ["index.factory", "'PQ5' for vectors of width 16"]),
         ({"factory": "HNSW8,PQ4"}, {}, ["index.factory", "Euclidean"]),
         ({"factory": "IVF16,Flat", "nprobe": 17}, {}, ["index.nprobe", "1 to 16"]),
-        ({"factory": "Flat", "nprobe": 1}, {}, ["index.nprobe", "no lists"]),
+        ({"factory": "Flat", "nprobe": 1}, {}, ["index.nprobe", "no inverted lists"]),
         ({"factory": "PQ4x4", "ef_search": 9}, {}, ["index.ef_search", "no graph"]),
         ({"factory": "PQ4", "train_rows": 255}, {}, ["index.train_rows", "255 vectors", "at least 256"]),
         (
@@ -81,7 +81,7 @@ ADORE: dict[str, Any] = {"preset": "adore", "from": "inbatch", "train": {"steps"
             ["systems.pq.index.factory", "'OPQ3,PQ3' for vectors of width 16"],
         ),
         ({}, {"pq": {**ADORE, "index": {"factory": "IVF8,PQ4x4", "nprobe": 9}}}, ["systems.pq.index.nprobe", "1 to 8"]),
-        ({}, {"pq": {**ADORE, "index": "PQ8x4fs"}}, ["systems.pq.index.factory", "hand out the vectors"]),
+        ({}, {"pq": {**ADORE, "index": "PQ8x4fs"}}, ["systems.pq.index.factory", "return the vectors"]),
     ],
 )
 def test_a_wrong_index_is_refused_before_anything_runs(
@@ -108,7 +108,7 @@ def test_a_good_index_passes(index: dict[str, Any], systems: dict[str, Any]) -> 
 
 def test_what_is_finished_is_not_checked_again() -> None:
     plan = plan_of({"factory": "PQ8x4fs"}, adore=ADORE)
-    with pytest.raises(HardnegError, match="hand out"):
+    with pytest.raises(HardnegError, match="cannot return the vectors"):
         check_machine(plan)
     for stage in plan.of("index"):
         finish(stage)

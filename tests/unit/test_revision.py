@@ -309,11 +309,11 @@ def test_star_imports_and_circles_of_re_exports_end(tmp_path: Path) -> None:
 
 
 def test_runtime_modules_count_only_for_their_own_roots(tmp_path: Path) -> None:
-    package = Package(tmp_path, {"devices": "FLAG = 1\ndef settle():\n    return FLAG"})
-    package.write("a", "from hardneg import devices\ndef f():\n    devices.settle()\n    return devices")
-    roots = ("hardneg.a:f",), ("hardneg.devices:settle",)
+    package = Package(tmp_path, {"stages/__init__": "", "stages/devices": "FLAG = 1\ndef settle():\n    return FLAG"})
+    package.write("a", "from hardneg.stages import devices\ndef f():\n    devices.settle()\n    return devices")
+    roots = ("hardneg.a:f",), ("hardneg.stages.devices:settle",)
     before = [package.revision(*root) for root in roots]
-    package.edit("devices", "FLAG = 1", "FLAG = 2")
+    package.edit("stages/devices", "FLAG = 1", "FLAG = 2")
     after = [package.revision(*root) for root in roots]
     assert [old == new for old, new in zip(before, after, strict=True)] == [True, False]
 
@@ -322,10 +322,11 @@ def test_the_library_is_read_and_not_imported() -> None:
     """Two fresh processes agree with this one, and have imported neither torch nor the module they digest."""
     code = """
         import sys
-        from hardneg.revision import code_revision
-        print(code_revision(["hardneg.artifacts:Artifact"]), not {"torch", "hardneg.artifacts"} & set(sys.modules))
+        from hardneg.stages.revision import code_revision
+        root = "hardneg.stages.progress"
+        print(code_revision([f"{root}:Progress"]), not {"torch", root} & set(sys.modules))
     """
     command = [sys.executable, "-c", dedent(code)]
     here = Path(__file__).parents[2]
     printed = [subprocess.run(command, cwd=here, capture_output=True, text=True, check=True).stdout for _ in range(2)]
-    assert printed == [f"{code_revision(['hardneg.artifacts:Artifact'])} True\n"] * 2
+    assert printed == [f"{code_revision(['hardneg.stages.progress:Progress'])} True\n"] * 2

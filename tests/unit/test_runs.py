@@ -312,7 +312,7 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, told: str) -> None:
 
 
 def test_a_missing_or_empty_run_is_told(tmp_path: Path) -> None:
-    with pytest.raises(HardnegError, match="no such run"):
+    with pytest.raises(HardnegError, match="run does not exist"):
         runs.read_trec(tmp_path / "none.trec")
     (tmp_path / "empty.trec").write_text("\n")
     with pytest.raises(HardnegError, match="empty"):

@@ -116,7 +116,7 @@ def test_golden_ids(
     golden: list[int],
 ) -> None:
     made(backbones[family], tmp_path / "kept", **settings, contract=[{**entry, "ids": golden}])
-    with pytest.raises(HardnegError, match="does not keep the tokenisation contract"):
+    with pytest.raises(HardnegError, match="breaks the tokenisation contract"):
         made(backbones[family], tmp_path / "broken", **settings, contract=[{**entry, "ids": [*golden[:-1], 4]}])
 
 
@@ -160,11 +160,11 @@ def test_a_broken_contract_names_the_text_the_ids_and_the_versions(backbones: di
         made(backbones["roberta"], tmp_path / "made", **SPACED, contract=contract)
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("tokenizers", "transformers"))
     assert str(fault.value).splitlines() == [
-        "The tokenizer does not keep the tokenisation contract.",
+        "The tokenizer breaks the tokenisation contract.",
         "  where:    encoder.contract: text 'cat', token 2",
         f"  found:    {ids(R, '<s> Ġcat </s>')}: ['<s>', 'Ġcat', '</s>']",
         f"  expected: {ids(R, '<s> cat </s>')}",
-        f"  remedy:   install the versions that the contract was made with (here: {versions}), or correct "
+        f"  remedy:   install the versions that the contract was made with (installed: {versions}), or correct "
         "encoder.backbone, lower_case, prefix_space and passage_template.",
     ]
 
@@ -173,7 +173,7 @@ def test_a_broken_contract_names_the_text_the_ids_and_the_versions(backbones: di
 def test_a_prefix_space_that_does_nothing_is_refused(
     backbones: dict[str, Path], tmp_path: Path, family: str, wanted: bool
 ) -> None:
-    with pytest.raises(HardnegError, match=r"does not take prefix_space\.\n.*encoder.prefix_space\n.*false, but 'a'"):
+    with pytest.raises(HardnegError, match=r"ignores prefix_space\.\n.*encoder.prefix_space\n.*false, but 'a'"):
         made(backbones[family], tmp_path / "made", prefix_space=wanted)
 
 

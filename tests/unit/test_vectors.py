@@ -79,7 +79,7 @@ def test_shards_that_disagree_are_refused_by_name(tmp_path: Path, second: np.nda
 @pytest.mark.parametrize("wrong", [np.ones(4, dtype=np.float32), np.ones((3, 4)), np.ones((3, 4), dtype=np.int32)])
 def test_other_arrays_are_refused(tmp_path: Path, wrong: np.ndarray) -> None:
     np.save(tmp_path / "x.npy", wrong)
-    with pytest.raises(HardnegError, match="no shard of vectors"):
+    with pytest.raises(HardnegError, match="not a shard of vectors"):
         VectorStore([tmp_path / "x.npy"])
 
 

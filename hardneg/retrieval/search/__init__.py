@@ -1,1 +1,1 @@
-"""Searching passage vectors: exact inner products, and FAISS indexes made from a factory string."""
+"""Search over passage vectors: exact inner products, and FAISS indexes from a factory string."""

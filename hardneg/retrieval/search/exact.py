@@ -1,10 +1,9 @@
-"""Exact inner-product search, the same to the last bit however the work is spread.
+"""Exact inner-product search whose results do not depend on how the work is divided, to the last bit.
 
-The last bits of a matrix product depend on its shape: one query alone and the same query among a thousand get scores
-that differ, and close passages change places. So every product here has a shape that neither the caller nor the
-machine chooses: `query_batch` queries, the last batch filled up with zeros, against canonical blocks of `BLOCK`
-passages, counted by position over all shards. A device takes whole blocks, and the order of results is total (score,
-then position), so that it does not matter which device found what, or when.
+The last bits of a matrix product depend on its shape: a query alone and the same query among a thousand get slightly
+different scores, and close passages swap ranks. So all products here have fixed shapes: `query_batch` queries, with
+the last batch zero-padded, against blocks of `BLOCK` passages, counted by position over all shards. Each device takes
+whole blocks. Results have a total order (score, then position), so it does not matter which device found what.
 """
 
 from __future__ import annotations
@@ -21,30 +20,31 @@ from hardneg.retrieval.search.vectors import VectorStore
 
 QUERY_BATCH = 512
 BLOCK = 16_384
-# The last block is filled up with zeros to a multiple of this: with fewer columns than a tile of the matrix product
-# MKL sums in another order, and equal passages would get unequal scores.
+# The last block is zero-padded to a multiple of this. With fewer columns than a tile of the matrix product, MKL sums
+# in another order, and equal passages would get unequal scores.
 TILE = 64
-ALIGNMENT = 64  # bytes; MKL promises to repeat itself only for matrices that are aligned alike
+ALIGNMENT = 64  # bytes; MKL guarantees equal results only for equal alignment
 HOST_RESIDENT_BYTES = 2 << 30
 LAST_POSITION = 2**32 - 1
 
 
 class ExactSearcher:
-    """The k passages with the highest inner product for each query; ties go to the lower position.
+    """Finds the k passages with the highest inner product for each query; ties go to the lower position.
 
     Args:
         vectors: the passages, at most 2^32 rows.
-        devices: where to search, all of one kind; each takes every n-th block.
-        resident: keep the passages as float32 on the devices between calls. None does so where they fit (half of
-            the GPU's free memory, 2 GiB of the host's), else blocks are read anew in each call, once for all
-            its queries. Aligned float32 shards are mapped on the CPU and cost no memory either way.
-        query_batch: queries in one matrix product. Scores may differ in the last bits between values: it belongs
-            to a stage's settings. A training loop gives its own batch size.
+        devices: where to search, all CPU or all CUDA; each takes every n-th block.
+        resident: keep the passages as float32 on the devices between calls. False reads the blocks again in each
+            call, once for all its queries. None keeps them if they fit in half of the GPU's free memory, or in 2 GiB
+            of host memory. On the CPU, aligned float32 shards are mapped and take no memory in either case.
+        query_batch: queries in one matrix product. It can change the last bits of scores, so it is part of a stage's
+            settings. A training loop passes its own batch size.
 
-    At its peak a device holds [query_batch, BLOCK] scores, and [queries, k] int64 of results.
+    At its peak a device holds [query_batch, BLOCK] float32 scores and [queries, k] int64 results.
 
     Raises:
-        HardnegError: a passage vector is not finite (found when its block is read).
+        HardnegError: a passage vector is not finite (raised when its block is read).
+        ValueError: the devices are of different kinds.
     """
 
     def __init__(
@@ -55,7 +55,9 @@ class ExactSearcher:
         query_batch: int = QUERY_BATCH,
     ) -> None:
         if len({device.type for device in devices}) != 1:
-            raise ValueError(f"devices must be of one kind, or scores depend on which one finds a passage: {devices}")
+            raise ValueError(
+                f"devices must be of one kind, or scores depend on the device that computes them: {devices}"
+            )
         self.vectors = vectors
         starts = range(0, vectors.rows, BLOCK)
         self._shares = []
@@ -69,13 +71,13 @@ class ExactSearcher:
 
         Args:
             queries: [n, dim] float, on any device; no gradient flows through the search.
-            k: how many passages a query gets, at least 1.
+            k: passages for each query, at least 1.
 
         Returns:
             positions [n, k'] int64 and scores [n, k'] float32, best first, on the queries' device; k' = min(k, rows).
 
         Raises:
-            HardnegError: a query vector is not finite or has another width than the passages.
+            HardnegError: a query vector is not finite, or its width differs from the passages'.
         """
         queries = checked_queries(queries, self.vectors.dim)
         with _full_float32():
@@ -89,13 +91,13 @@ class ExactSearcher:
 
 
 class _Share:
-    """One device's part of the passages: the blocks that begin at `starts`."""
+    """One device's share of the passages: the blocks that begin at `starts`."""
 
     def __init__(
         self, vectors: VectorStore, device: torch.device, starts: Sequence[int], resident: bool, query_batch: int
     ) -> None:
         self.vectors, self.device, self.starts = vectors, device, starts
-        # Used again and again: mapping fresh memory takes as long as the product that fills it.
+        # Allocated once: mapping fresh memory takes as long as the product that fills it.
         self._batch = torch.zeros(query_batch, vectors.dim, device=device)
         self._scores = torch.empty(query_batch * BLOCK, device=device)
         self._resident = [self._read(start) for start in starts] if resident else None
@@ -122,8 +124,8 @@ class _Share:
         product = self._scores[: len(self._batch) * len(block)].view(len(self._batch), len(block))
         torch.mm(self._batch, block.T, out=product)  # with `out`, autocast leaves the product in float32
         scores = product[: len(batch), : min(BLOCK, self.vectors.rows - start)]
-        # torch.topk is fast and keeps whichever of equal scores it likes. One score more than was asked for tells
-        # where that choice mattered; those queries, seldom any, are done again by score and position.
+        # torch.topk is fast, but picks arbitrarily among equal scores. One score beyond k shows whether the k-th is
+        # tied; those few queries are ranked again by score and position.
         top = scores.topk(min(k + 1, scores.shape[1]))
         keys = _pack(top.values[:, :k], start + top.indices[:, :k])
         if top.values.shape[1] > k and (tied := top.values[:, k - 1] == top.values[:, k]).any():
@@ -132,7 +134,7 @@ class _Share:
         return keys
 
     def _read(self, start: int) -> torch.Tensor:
-        """The block that begins at row `start`, float32 on this device, filled up to a multiple of `TILE` rows."""
+        """The block that begins at row `start`, float32 on this device, zero-padded to a multiple of `TILE` rows."""
         stop = min(start + BLOCK, self.vectors.rows)
         mapped = self.vectors.mapped(start, stop) if self.device.type == "cpu" else None
         if mapped is not None and len(mapped) % TILE == 0 and mapped.ctypes.data % ALIGNMENT == 0:
@@ -147,14 +149,14 @@ class _Share:
 
 
 def checked_queries(queries: torch.Tensor, dim: int) -> torch.Tensor:
-    """The queries detached and as float32.
+    """The queries as float32 [n, dim], detached.
 
     Raises:
         HardnegError: they are not [n, dim], or not finite.
     """
     if queries.ndim != 2 or queries.shape[1] != dim:
         raise HardnegError(
-            "Query vectors do not have the width of the passage vectors.",
+            "Query vectors and passage vectors differ in width.",
             found=f"shape {list(queries.shape)}",
             expected=f"[queries, {dim}]",
             remedy="encode queries and passages with encoders of the same output width.",
@@ -165,10 +167,15 @@ def checked_queries(queries: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 def require_finite(rows: torch.Tensor, what: str, first: int) -> None:
-    """Refuse vectors with NaN or infinity in them; `first` is the position of the first of `rows` [n, dim].
+    """Refuse vectors that contain NaN or infinity.
+
+    Args:
+        rows: [n, dim] float.
+        what: "query" or "passage", for the message.
+        first: position of the first row, for the message.
 
     Raises:
-        HardnegError: naming the first such vector.
+        HardnegError: a vector is not finite; names the first one.
     """
     finite = rows.isfinite()
     if not finite.all():
@@ -187,10 +194,10 @@ def _fits(vectors: VectorStore, device: torch.device, blocks: int) -> bool:
 
 
 def _pack(scores: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """One int64 for a score and a position, greater for the better result: higher score, then lower position.
+    """Pack a score and a position into one int64 key. Better results have greater keys: score, then lower position.
 
-    The bits of a float32, read as an integer, are ordered as the floats are, once the lower 31 bits of the negative
-    ones are turned over. Adding 0.0 makes -0.0 equal to 0.0.
+    The bits of a float32, read as an integer, sort like the floats once the lower 31 bits of negative numbers are
+    inverted. Adding 0.0 turns -0.0 into 0.0.
     """
     bits = (scores + 0.0).view(torch.int32)
     return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() * 2**32 + (LAST_POSITION - positions)
@@ -205,11 +212,11 @@ def _unpack(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 @contextlib.contextmanager
 def _full_float32() -> Iterator[None]:
-    """No TF32 (GPU) and no bfloat16 (CPU) inside float32 products, whichever of torch's two switches allowed them."""
+    """Turn off TF32 (GPU) and bfloat16 (CPU) in float32 products, whichever of torch's two switches allowed them."""
     backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     switches = [backend.fp32_precision for backend in backends]
     overall = "highest"
-    with contextlib.suppress(RuntimeError):  # raised where the newer switches were used: those are restored below
+    with contextlib.suppress(RuntimeError):  # raised if the newer switches were used, which are restored below
         overall = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:

@@ -1,7 +1,7 @@
-"""FAISS's factory strings, checked before anything long starts: imports FAISS and nothing else that is heavy.
+"""FAISS factory strings, checked before any long job starts. Imports FAISS and nothing else that is slow to import.
 
-A factory string stands for indexes inside indexes: behind transforms, to refine with, inside a graph, to choose lists
-by. What is asked of it is asked of these, made and empty, never of its text.
+A factory string describes nested indexes: behind transforms, inside a graph, for refinement, or as a coarse quantiser.
+The checks build the empty index and inspect these parts; they do not parse the string.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import faiss
 
 from hardneg.errors import HardnegError
 
-# FAISS wants so many vectors for each centroid, and warns where there are fewer.
+# FAISS warns if there are fewer training vectors than this for each centroid.
 POINTS_PER_CENTROID = 39
-OPQ_CENTROIDS = 256  # FAISS finds the rotation with a quantiser of 8 bits, whichever follows
+OPQ_CENTROIDS = 256  # FAISS trains the rotation with an 8-bit quantiser, whatever quantiser follows
 INNER = ("index", "base_index", "refine_index", "storage", "quantizer")
-# They take no vectors, or not block by block.
+# Kinds to which vectors cannot be added, or not block by block.
 NOT_FILLED_IN_BLOCKS = (faiss.IndexIDMap, faiss.IndexNSG, faiss.IndexRowwiseMinMaxBase)
 LINEAR = (faiss.LinearTransform, faiss.RemapDimensionsTransform, faiss.CenteringTransform)
-# The score that these give is the inner product with the vector that they decode, to the precision of float32.
+# Kinds whose score is the inner product with the decoded vector, to float32 precision.
 DECODED = (
     faiss.IndexFlat,
     faiss.IndexPQ,
@@ -34,31 +34,31 @@ DECODED = (
 
 
 def check_factory(factory: str, dim: int, where: str = "index.factory") -> None:
-    """Refuse a factory string that FAISS cannot use for inner products of vectors of width `dim`; takes no time.
+    """Refuse a factory string that FAISS cannot use for inner products of vectors of width `dim`. Immediate.
 
     Raises:
-        HardnegError: the string is unknown, the M of a product quantiser does not divide the width, the kind of index
-            knows no inner product, or it cannot be filled block by block; naming the key `where`.
+        HardnegError: the string is unknown, the M of a product quantiser does not divide the width, this kind of index
+            does not support inner products, or it cannot be filled block by block. Names the key `where`.
     """
     new_index(factory, dim, where)
 
 
 def check_search(factory: str, dim: int, nprobe: int | None, ef_search: int | None, where: str = "index") -> None:
-    """Refuse parameters of a search that the index of a factory string does not have.
+    """Refuse search parameters that the index of a factory string does not have.
 
     Raises:
-        HardnegError: `nprobe` for an index without lists or beyond their number, or `ef_search` for one without a
-            graph; naming the key of the index, `where`.
+        HardnegError: `nprobe` for an index without inverted lists or with fewer lists, or `ef_search` for an index
+            without a graph. Names the index's key, `where`.
     """
     index = new_index(factory, dim, f"{where}.factory")
     ivf = ivf_of(index)
     if nprobe is not None and (ivf is None or nprobe > ivf.nlist):
         raise HardnegError(
-            "The index has no lists to look into." if ivf is None else "The index has fewer lists than that.",
+            "The index has no inverted lists." if ivf is None else "The index has fewer lists than nprobe.",
             where=f"{where}.nprobe",
             found=f"{nprobe} for {factory}",
             expected="null, or an IVF index, such as IVF256,Flat" if ivf is None else f"1 to {ivf.nlist}",
-            remedy="set it to null, or choose an IVF index." if ivf is None else "lower it, or raise the lists.",
+            remedy="set it to null, or choose an IVF index." if ivf is None else "lower nprobe, or use more lists.",
         )
     if ef_search is not None and not graphs_of(index):
         raise HardnegError(
@@ -74,11 +74,11 @@ def check_sample(factory: str, dim: int, rows: int | None, train_rows: int, wher
     """Refuse to train an index on fewer vectors than FAISS needs.
 
     Args:
-        factory: FAISS's factory string.
-        dim: the width of the vectors.
-        rows: how many there are; None where that is not known yet.
-        train_rows: how many of them are drawn to train on.
-        where: the key of the index.
+        factory: FAISS factory string.
+        dim: width of the vectors.
+        rows: number of vectors; None if not yet known.
+        train_rows: number of vectors sampled for training.
+        where: the index's key, for the message.
 
     Raises:
         HardnegError: the sample is smaller than `least_training`.
@@ -94,23 +94,23 @@ def check_sample(factory: str, dim: int, rows: int | None, train_rows: int, wher
             expected=f"at least {least:,}",
             remedy=f"raise train_rows, or {smaller}."
             if enough
-            else f"{smaller}, which a small collection is served best by.",
+            else f"{smaller}, the best choice for a small collection.",
         )
 
 
 def check_reconstruct(factory: str, dim: int, where: str = "index.factory") -> None:
-    """Refuse an index that cannot hand out the vectors it scores with; see `hardneg.retrieval.search.index.ServedVectors`.
+    """Refuse an index that cannot return the vectors it scores with; see `retrieval.search.index.ServedVectors`.
 
     Raises:
-        HardnegError: a transform before it is not linear, or its kind decodes no vectors, or scores with others.
+        HardnegError: a transform is not linear, or this kind of index cannot decode its vectors or scores with others.
     """
     require_decoded(new_index(factory, dim, where), factory, where)
 
 
 def require_decoded(index: faiss.Index, factory: str, where: str) -> tuple[list[faiss.VectorTransform], faiss.Index]:
-    """The transforms that a query goes through, in order, and the index inside that then scores it.
+    """The transforms that a query passes through, in order, and the inner index that scores it.
 
-    Both belong to `index` and end with it.
+    Both are owned by `index` and must not outlive it.
 
     Raises:
         HardnegError: as `check_reconstruct`.
@@ -128,7 +128,7 @@ def require_decoded(index: faiss.Index, factory: str, where: str) -> tuple[list[
     nested = any(isinstance(part, faiss.IndexIVF) for part in list(parts(scored_by))[1:])
     if not decoded or nested or not all(isinstance(transform, LINEAR) for transform in transforms):
         raise HardnegError(
-            "This index cannot hand out the vectors that it scores with, which training needs.",
+            "This index cannot return the vectors that it scores with, which training needs.",
             where=where,
             found=factory,
             expected="Flat, PQ, SQ, RQ, LSQ, IVF or HNSW over these, after OPQ, PCA or RR; no L2norm, no fast scan",
@@ -138,16 +138,16 @@ def require_decoded(index: faiss.Index, factory: str, where: str) -> tuple[list[
 
 
 def least_training(factory: str, dim: int) -> int:
-    """How many vectors FAISS needs at the very least to train the index; 0 where nothing is trained."""
+    """The minimum number of vectors that FAISS needs to train the index; 0 if it needs no training."""
     index = new_index(factory, dim)
-    # A PCA gives no more dimensions than it saw vectors; a residual quantiser is trained with one.
+    # A PCA has no more dimensions than training vectors; a residual quantiser contains one.
     widths = [transform.d_out for transform in _transforms_within(index) if isinstance(transform, faiss.PCAMatrix)]
     widths += [quantiser.d for quantiser in _additive_within(index)]
     return 0 if index.is_trained else max(1, centroids(index), *widths)
 
 
 def centroids(index: faiss.Index) -> int:
-    """How many the largest quantiser in it has: coarse, product, residual, additive; 0 without any."""
+    """Number of centroids of the index's largest quantiser (coarse, product, residual or additive); 0 without one."""
     counts = [part.nlist for part in parts(index) if isinstance(part, faiss.IndexIVF)]
     counts += [part.pq.ksub for part in parts(index) if hasattr(part, "pq")]
     counts += [2 ** int(faiss.vector_to_array(quantiser.nbits).max()) for quantiser in _additive_within(index)]
@@ -166,19 +166,19 @@ def new_index(factory: str, dim: int, where: str = "index.factory") -> faiss.Ind
     except RuntimeError as fault:
         raise _refused(factory, dim, where, reason(fault)) from None
     for part in parts(index):
-        if part.metric_type != faiss.METRIC_INNER_PRODUCT:  # some kinds fall back on it without a word
-            raise _refused(factory, dim, where, "FAISS has this kind for Euclidean distances only")
+        if part.metric_type != faiss.METRIC_INNER_PRODUCT:  # some kinds silently fall back to Euclidean distance
+            raise _refused(factory, dim, where, "FAISS supports this kind for Euclidean distances only")
         if isinstance(part, NOT_FILLED_IN_BLOCKS):
             raise _refused(factory, dim, where, "vectors cannot be added to this kind block by block")
         if hasattr(part, "do_polysemous_training"):
-            # It numbers centroids such that Hamming distances between codes mean something, for a search that nobody
-            # here does; it takes nearly two seconds a sub-quantiser, and scores stay as they are.
+            # Polysemous training renumbers centroids for a search by Hamming distance, which is not used here. It
+            # takes nearly two seconds a sub-quantiser and does not change scores.
             part.do_polysemous_training = False
     return index
 
 
 def parts(index: faiss.Index) -> Iterator[faiss.Index]:
-    """The index and all indexes inside it, outer ones first; inner ones end with `index`."""
+    """The index and all indexes inside it, outer ones first. Inner ones must not outlive `index`."""
     index = faiss.downcast_index(index)
     yield index
     for name in INNER:
@@ -187,7 +187,7 @@ def parts(index: faiss.Index) -> Iterator[faiss.Index]:
 
 
 def transforms_of(part: faiss.Index) -> list[faiss.VectorTransform]:
-    """The transforms of an IndexPreTransform, in order; none of any other index."""
+    """The transforms of an IndexPreTransform, in order; empty for any other index."""
     if not isinstance(part, faiss.IndexPreTransform):
         return []
     chain: Any = part.chain
@@ -204,28 +204,28 @@ def _additive_within(index: faiss.Index) -> list[faiss.AdditiveQuantizer]:
 
 
 def ivf_of(index: faiss.Index) -> faiss.IndexIVF | None:
-    """The inverted lists that are searched, or None."""
+    """The outermost IVF index, or None."""
     return next((part for part in parts(index) if isinstance(part, faiss.IndexIVF)), None)
 
 
 def graphs_of(index: faiss.Index) -> list[faiss.IndexHNSW]:
-    """The graphs in it, of passages or of lists."""
+    """The HNSW graphs in the index, over passages or over lists."""
     return [part for part in parts(index) if isinstance(part, faiss.IndexHNSW)]
 
 
 def reason(fault: RuntimeError) -> str:
-    """FAISS's own words, without the place in its source code before them."""
+    """FAISS's message, without the source location before it."""
     return str(fault).split(".cpp:")[-1].split(": ", 1)[-1].strip()
 
 
 def _refused(factory: str, dim: int, where: str, why: str) -> HardnegError:
     divisors = ", ".join(map(str, _divisors(dim)))
     return HardnegError(
-        "FAISS cannot make an index for inner products from this factory string.",
+        "FAISS cannot build an inner-product index from this factory string.",
         where=where,
         found=f"'{factory}' for vectors of width {dim}: {why}",
         expected=f"such as {', '.join(_examples(dim))}",
-        remedy=f"mend the string; the M of PQ and OPQ divides the width: {divisors}.",
+        remedy=f"correct the string; the M of PQ and OPQ must divide the width: {divisors}.",
     )
 
 

@@ -1,10 +1,11 @@
-"""FAISS indexes from a factory string: checked, built and searched, and the vectors that they score with.
+"""FAISS indexes from a factory string: building, searching, and the vectors that they score with.
 
-The factory string is FAISS's own language ("Flat", "PQ16", "IVF256,PQ16", "HNSW32" ...); scores are inner products.
-faiss-cpu and faiss-gpu have the same interface, and either will do.
+Factory strings are FAISS's ("Flat", "PQ16", "IVF256,PQ16", "HNSW32" ...); scores are inner products. Works with
+faiss-cpu and with faiss-gpu.
 
-An index lies in files, each a whole FAISS index over consecutive vectors, all trained alike: a file fits in memory
-where the index does not. Files are mapped, not read, so that the system keeps of them what memory has room for.
+An index is stored in one or more files. Each is a complete FAISS index over consecutive vectors, with the same
+training, so an index may be larger than memory as long as each file fits. Files are memory-mapped, so that the
+operating system keeps as much of them in memory as there is room for.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 TRAINED = "trained-index"
-# Vectors that a product quantiser encodes together, with 1 KiB of distances for each of its M: FAISS would take a whole
-# block, 768 MiB of them for PQ48. Codes are the same.
+# Vectors that a product quantiser encodes at once. Each needs 1 KiB of distances for each of the M sub-quantisers: a
+# whole block, FAISS's default, would need 768 MiB for PQ48. The codes are the same.
 ENCODED_AT_ONCE = 4096
 
 
@@ -54,28 +55,28 @@ def build_index(
     rows_per_file: int,
     progress_file: Path | None = None,
 ) -> dict[str, Any]:
-    """Build an index over all vectors, in the order of their positions, in files `index-0000-of-0003` and so on.
+    """Build an index over all vectors, in order of position, in files `index-0000-of-0003` and so on.
 
-    It is trained once, on a sample, and each file then filled and written atomically. What was trained, and files that
-    are finished, stay where a build is interrupted: the next one in this folder goes on with them.
+    The index is trained once, on a sample; then each file is filled and written atomically. An interrupted build can be
+    resumed: the next build in the same folder reuses the trained index and the finished files.
 
     Args:
-        vectors: what is indexed; read in blocks, so that memory holds one file and one block, or the sample.
-        factory: FAISS's factory string.
-        folder: where the files go, readable by `faiss.read_index`; of this build alone.
-        train_rows: how many vectors, drawn without replacement, an index that needs training is trained on.
-        seed: of that draw.
-        rows_per_file: vectors in a file; the last one may hold fewer.
+        vectors: the vectors to index; read in blocks, so that memory holds the sample, or one file and one block.
+        factory: FAISS factory string.
+        folder: where the files are written, readable by `faiss.read_index`; used by this build only.
+        train_rows: size of the training sample, drawn without replacement.
+        seed: seed of that sample.
+        rows_per_file: vectors in a file; the last file may hold fewer.
         progress_file: where progress is written.
 
     Returns:
-        Facts for the manifest: factory, metric, rows, dim, train_rows (0 where nothing was trained), centroids of the
+        Facts for the manifest: factory, metric, rows, dim, train_rows (0 if nothing was trained), centroids of the
         largest quantiser, code_bytes (bytes of one vector's code; None for graphs), files (in the order of their
         rows), bytes (of all files).
 
     Raises:
-        HardnegError: see `hardneg.retrieval.search.factory.check_factory`; or the training sample is too small, a vector is not
-            finite, or a file cannot be written.
+        HardnegError: as `hardneg.retrieval.search.factory.check_factory`; or the training sample is too small, a
+            vector is not finite, or a file cannot be written.
     """
     index = new_index(factory, vectors.dim)
     count = -(-vectors.rows // rows_per_file)
@@ -84,22 +85,16 @@ def build_index(
     trained = folder / CHECKPOINTS / TRAINED
     try:
         if not trained.exists():
-            for name in files:  # of a build that this one begins anew
+            for name in files:  # left by an earlier build
                 (folder / name).unlink(missing_ok=True)
             _train(index, vectors, trained_on, seed)
             trained.parent.mkdir(exist_ok=True)
             _write(index, trained)
-        with Progress("index", vectors.rows, "vectors", progress_file) as progress:
-            for name, first in files.items():
-                last = min(first + rows_per_file, vectors.rows)
-                if (folder / name).exists():
-                    progress.advance(last - first)
-                else:
-                    _write(_filled(faiss.read_index(str(trained)), vectors, first, last, progress), folder / name)
+        _fill(trained, vectors, folder, files, rows_per_file, progress_file)
     except RuntimeError as fault:
         raise HardnegError(
             f"FAISS could not build the index {factory}.",
-            found=f"{vectors.rows:,} vectors, {trained_on:,} of them to train on: {reason(fault)}",
+            found=f"{vectors.rows:,} vectors, {trained_on:,} of them for training: {reason(fault)}",
             remedy="train on more vectors, or choose an index with fewer centroids.",
         ) from None
     return {
@@ -116,18 +111,18 @@ def build_index(
 
 
 def _train(index: faiss.Index, vectors: VectorStore, rows: int, seed: int) -> None:
-    """Train it on a sample of so many rows, without FAISS's warnings of a small one, which come by the hundred."""
+    """Train the index on a sample of `rows` vectors, without FAISS's hundreds of warnings about small samples."""
     if index.is_trained:
         return
     sample = vectors.take(np.sort(np.random.default_rng(seed).choice(vectors.rows, rows, replace=False)))
     require_finite(torch.from_numpy(sample), "sampled passage", 0)
-    lent = []  # FAISS keeps a bare pointer: what is lent must live as long
+    lent = []  # FAISS keeps a bare pointer to the quantiser, which must therefore outlive the training
     for part in parts(index):
         for holder in (part, *(getattr(part, name) for name in ("pq", "rq") if hasattr(part, name))):
             if hasattr(holder, "cp"):
                 holder.cp.min_points_per_centroid = 1
         for transform in transforms_of(part):
-            if isinstance(transform, faiss.OPQMatrix):  # the quantiser that it would make for itself
+            if isinstance(transform, faiss.OPQMatrix):  # the same quantiser as FAISS would make
                 quantiser = faiss.ProductQuantizer(transform.d_out, transform.M, 8)
                 quantiser.cp.min_points_per_centroid = 1
                 transform.pq = quantiser
@@ -137,8 +132,26 @@ def _train(index: faiss.Index, vectors: VectorStore, rows: int, seed: int) -> No
         transform.pq = None
 
 
+def _fill(
+    trained: Path,
+    vectors: VectorStore,
+    folder: Path,
+    files: dict[str, int],
+    rows_per_file: int,
+    progress_file: Path | None,
+) -> None:
+    """Write each file that is missing: the trained index with that file's vectors. `files` maps names to first rows."""
+    with Progress("index", vectors.rows, "vectors", progress_file) as progress:
+        for name, first in files.items():
+            last = min(first + rows_per_file, vectors.rows)
+            if (folder / name).exists():
+                progress.advance(last - first)
+            else:
+                _write(_filled(faiss.read_index(str(trained)), vectors, first, last, progress), folder / name)
+
+
 def _filled(index: faiss.Index, vectors: VectorStore, first: int, last: int, progress: Progress) -> faiss.Index:
-    """The index with rows `first` to `last` (exclusive) in it."""
+    """The index after adding rows `first` to `last` (exclusive)."""
     faiss.cvar.product_quantizer_compute_codes_bs = ENCODED_AT_ONCE  # type: ignore[attr-defined]
     for start in range(first, last, BLOCK):
         block = vectors.block(start, min(start + BLOCK, last))
@@ -150,21 +163,21 @@ def _filled(index: faiss.Index, vectors: VectorStore, first: int, last: int, pro
 
 def _write(index: faiss.Index, path: Path) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as stream:
-        # Through a stream of our own: FAISS's own file writer says nothing when the last bytes do not fit on the disk.
+        # Through a Python stream: FAISS's file writer does not report that the last bytes did not fit on the disk.
         faiss.write_index(index, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]
 
 
 def _mapped(path: Path) -> faiss.Index:
-    """A file of an index, mapped.
+    """A file of an index, memory-mapped.
 
     Raises:
-        HardnegError: it is missing or no index.
+        HardnegError: the file is missing or is not an index.
     """
     try:
         return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as fault:
         raise HardnegError(
-            "The index is not readable.",
+            "The index cannot be read.",
             where=str(path),
             found=reason(fault),
             remedy="delete that stage's folder and build the index again.",
@@ -174,26 +187,26 @@ def _mapped(path: Path) -> faiss.Index:
 class FaissSearcher:
     """Searches an index written by `build_index`, with the interface of `ExactSearcher`.
 
-    Queries run in batches of `query_batch`, the last one filled up with zeros, since FAISS too gives other last bits
-    to other batch sizes. Results are ordered by score, then by ascending position; which of several passages that
-    tie with the k-th are returned is FAISS's choice. Into how many files an index is cut changes nothing else, but for
-    graphs, and for indexes that rank a second time, which keep candidates by file.
+    Queries run in batches of `query_batch`, the last one zero-padded, since the last bits of FAISS's scores also depend
+    on the batch size. Results are ordered by score, then by ascending position. If several passages tie with the k-th,
+    FAISS decides which are returned. The number of files does not change results otherwise, except for graphs and
+    for indexes with refinement, which select candidates in each file.
 
     Args:
         paths: the index's files, in the order of their rows.
-        devices: CUDA devices share each file where FAISS was built for GPUs and has this kind of index there; elsewhere
-            the CPU searches. Files stay on the GPUs between calls where all fit in half of the free memory; else each
-            call moves them there one after the other.
+        devices: CUDA devices share each file if FAISS was built for GPUs and supports this kind of index there;
+            otherwise the CPU searches. Files stay on the GPUs between calls if all fit in half of the free memory;
+            otherwise each call moves them there one after the other.
         query_batch: queries in one call of FAISS; see `ExactSearcher`.
-        nprobe: lists of an IVF index that a query looks into; None: FAISS's own, 1.
-        ef_search: candidates that an HNSW index keeps; None: FAISS's own, 16.
+        nprobe: inverted lists of an IVF index that a query searches; None: FAISS's default, 1.
+        ef_search: candidates that an HNSW index keeps; None: FAISS's default, 16.
 
     Attributes:
         rows: passages in the index.
-        dim: the width of its vectors.
+        dim: width of its vectors.
 
     Raises:
-        HardnegError: a file is missing or no index, or does not fit on the GPUs.
+        HardnegError: a file is missing, is not an index, or does not fit on the GPUs.
     """
 
     def __init__(
@@ -225,12 +238,13 @@ class FaissSearcher:
             if size <= gpus.free() // 2:
                 self._files = [gpus.copy(file) for file in self._files]
             else:
-                gpus.copy(self._files[0])  # whether there is such a form, and a file fits
+                gpus.copy(self._files[0])  # fails if there is no GPU version, or if a file does not fit
                 self._gpus = gpus
         except RuntimeError as fault:
             if "memory" not in str(fault).lower():
                 print(
-                    f"warning: the CPU searches the index, which has no form for GPUs: {reason(fault)}", file=sys.stderr
+                    f"warning: the index is searched on the CPU, since it has no GPU version: {reason(fault)}",
+                    file=sys.stderr,
                 )
                 return
             raise HardnegError(
@@ -245,15 +259,15 @@ class FaissSearcher:
 
         Args:
             queries: [n, dim] float, on any device; no gradient flows through the search.
-            k: how many passages a query gets, at least 1.
+            k: passages for each query, at least 1.
 
         Returns:
             positions [n, k'] int64 and scores [n, k'] float32, best first, on the queries' device; k' = min(k, rows).
-            An index that looks at some of its lists only may find fewer: the row then ends with position -1, score
+            An index that searches only some of its lists may find fewer; the row then ends with position -1, score
             -inf.
 
         Raises:
-            HardnegError: a query vector is not finite or has another width than the index.
+            HardnegError: a query vector is not finite, or its width differs from the index's.
         """
         checked = checked_queries(queries, self.dim).cpu().numpy()
         k = min(k, self.rows)
@@ -269,7 +283,7 @@ class FaissSearcher:
         return torch.from_numpy(positions).to(queries.device), torch.from_numpy(scores).to(queries.device)
 
     def _merge(self, index: faiss.Index, first: int, k: int, queries: Floats, positions: Ints, scores: Floats) -> None:
-        """Search one file, whose rows begin at `first`, and keep the best of what it and those before it found."""
+        """Search one file, whose rows begin at `first`, and merge its hits with those of the files before it."""
         self._batch[: len(queries)] = queries
         self._batch[len(queries) :] = 0
         found, where = index.search(self._batch, k)
@@ -293,7 +307,7 @@ class _Gpus:
         self._options.shard = True
 
     def free(self) -> int:
-        """Bytes."""
+        """Free memory of all GPUs together, in bytes."""
         return sum(torch.cuda.mem_get_info(number)[0] for number in self._numbers)
 
     def copy(self, index: faiss.Index) -> faiss.Index:
@@ -301,21 +315,20 @@ class _Gpus:
 
 
 class ServedVectors:
-    """The vectors that an index scores with: its score of passage p for a query q is the product query(q) . take(p).
+    """The vectors that an index scores with: its score of passage p for query q is the product query(q) . take(p).
 
-    They are what was indexed as the index decodes it, in the space that its transforms (a rotation, a projection) lead
-    to.
+    They are the decoded vectors, in the space after the index's transforms (a rotation, a projection).
 
     Args:
         paths: the index's files, in the order of their rows.
-        factory: the string it was made from, for messages.
+        factory: the factory string, for messages.
 
     Attributes:
         rows: passages in the index.
-        dim: the width of queries; vectors that are taken may have another.
+        dim: width of the queries; the decoded vectors may have another width.
 
     Raises:
-        HardnegError: a file is missing or no index, or see `hardneg.retrieval.search.factory.check_reconstruct`.
+        HardnegError: a file is missing or is not an index; or as `hardneg.retrieval.search.factory.check_reconstruct`.
     """
 
     def __init__(self, paths: Sequence[Path], factory: str) -> None:
@@ -324,27 +337,27 @@ class ServedVectors:
         self._decoders = [require_decoded(file, factory, "index.factory")[1] for file in self._files]
         for decoder in self._decoders:
             if isinstance(decoder, faiss.IndexIVF):
-                decoder.make_direct_map()  # 8 bytes a vector; else it could not tell the list of one
+                decoder.make_direct_map()  # 8 bytes a vector; finds the list that holds a vector
         self._starts = np.cumsum([0] + [file.ntotal for file in self._files])
         self.rows = int(self._starts[-1])
         self.dim: int = self._files[0].d
         self._affine: tuple[torch.Tensor, torch.Tensor] | None = None
         if transforms:
-            # An affine map is known by where it takes the origin and the unit vectors.
+            # The images of the origin and of the unit vectors determine an affine map.
             corners = np.vstack([np.zeros((1, self.dim), np.float32), np.eye(self.dim, dtype=np.float32)])
             for transform in transforms:
                 corners = transform.apply(corners)
             self._affine = torch.from_numpy(corners[0]), torch.from_numpy(corners[1:] - corners[0])
 
     def query(self, queries: torch.Tensor) -> torch.Tensor:
-        """Queries [n, dim] float32 as the index compares them, [n, dim'] on their device; gradients flow through."""
+        """Queries float32 [n, dim] after the index's transforms: [n, dim'] on their device; gradients flow through."""
         if self._affine is None:
             return queries
         bias, matrix = (part.to(queries.device) for part in self._affine)
         return torch.addmm(bias, queries, matrix)
 
     def take(self, positions: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """The vectors at `positions` ([n] integers, in any order, repeats allowed) as a float32 array [n, dim'].
+        """The decoded vectors at `positions` ([n] integers, in any order, repeats allowed): float32 [n, dim'].
 
         Raises:
             IndexError: a position is negative or beyond the last row.

@@ -1,4 +1,4 @@
-"""Runs from vectors: which searcher serves, and rankings of all queries of a split."""
+"""Runs from vectors: the choice of a searcher, and rankings for all queries of a split."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from hardneg.retrieval.search.vectors import VectorStore
 from hardneg.stages.artifacts import Artifact
 from hardneg.stages.progress import Progress
 
-# The passages are read once for so many hits, or batches of queries, whichever is reached first.
+# The passages are read once for this many hits or batches of queries, whichever comes first.
 HITS_AT_ONCE = 8_000_000
 BATCHES_AT_ONCE = 64
 
 
 class Searcher(Protocol):
-    """What `ExactSearcher` and `FaissSearcher` have in common."""
+    """The interface of `ExactSearcher` and `FaissSearcher`."""
 
     def search(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Positions int64 and scores float32 [n, k'] of queries [n, dim], best first."""
 
 
 class Served(Protocol):
-    """What `ExactVectors` and `ServedVectors` have in common."""
+    """The interface of `ExactVectors` and `ServedVectors`: the vectors whose inner products are the search's scores."""
 
     def query(self, queries: torch.Tensor) -> torch.Tensor:
-        """Queries [n, dim] as the passages' vectors are compared with them: [n, dim']."""
+        """Queries [n, dim], mapped to the space of the passage vectors: [n, dim']."""
 
     def take(self, positions: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """The passages' vectors at `positions` [n]: [n, dim']."""
+        """The passage vectors at `positions` [n]: float32 [n, dim']."""
 
 
 class ExactVectors:
-    """The passages' own vectors, which exact search scores with; see `ServedVectors`."""
+    """The stored passage vectors, with which exact search scores; see `ServedVectors`."""
 
     def __init__(self, vectors: VectorStore) -> None:
         self.take = vectors.take
 
     def query(self, queries: torch.Tensor) -> torch.Tensor:
-        """The queries, as they are."""
+        """The queries, unchanged."""
         return queries
 
 
@@ -75,14 +75,14 @@ def open_searcher(
     query_batch: int = QUERY_BATCH,
     search: Mapping[str, int | None] | None = None,
 ) -> Searcher:
-    """The exact searcher where the vectors are at hand and no index, or a Flat one, is asked for; else FAISS.
+    """The exact searcher if passage vectors are given and the index is Flat or None; else FAISS.
 
     Args:
-        passages: the passage vectors.
-        index: the index.
-        devices: all of them search.
-        query_batch: queries in one matrix product, or one call of FAISS.
-        search: `nprobe` and `ef_search`, each None for FAISS's own; see `FaissSearcher`.
+        passages: the passage vectors; None requires an index.
+        index: the index; None searches exactly.
+        devices: where to search; the work is spread over all of them.
+        query_batch: queries in one matrix product, or in one call of FAISS.
+        search: `nprobe` and `ef_search`, each None for FAISS's default; see `FaissSearcher`.
     """
     if passages is not None and _is_exact(index):
         return ExactSearcher(vectors_of(passages), devices, query_batch=query_batch)
@@ -91,7 +91,7 @@ def open_searcher(
 
 
 def served_vectors(passages: Artifact, index: Artifact | None) -> Served:
-    """The vectors that `open_searcher` scores with: the passages' own, or what the index decodes of them.
+    """The vectors that `open_searcher` scores with: the stored ones, or the index's decoded codes.
 
     Raises:
         HardnegError: see `hardneg.retrieval.search.factory.check_reconstruct`.
@@ -109,7 +109,7 @@ def _is_exact(index: Artifact | None) -> bool:
 def retrieve(
     searcher: Searcher, queries: Path, depth: int, label: str, progress: Path | None = None
 ) -> Iterator[Ranking]:
-    """Rank `depth` passages for each query vector of an `.npy` file [queries, dim], in parts that follow each other."""
+    """Rank `depth` passages for each query vector of an `.npy` file [queries, dim]; yields consecutive parts."""
     vectors = np.load(queries, mmap_mode="r")
     at_once = QUERY_BATCH * min(max(HITS_AT_ONCE // (depth * QUERY_BATCH), 1), BATCHES_AT_ONCE)
     with Progress(label, len(vectors), "queries", progress) as bar:

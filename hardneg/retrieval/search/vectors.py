@@ -1,4 +1,4 @@
-"""Vectors on disk: an ordered list of `.npy` shards, read as one matrix."""
+"""Vectors on disk: an ordered list of `.npy` shards that reads as one matrix."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ STORED_DTYPES = (np.dtype(np.float16), np.dtype(np.float32))
 
 
 class VectorStore:
-    """A read-only view over `.npy` shards as one matrix [rows, dim]; rows are read from disk when they are asked for.
+    """A read-only view over `.npy` shards as one matrix [rows, dim]. Rows are read from disk on demand.
 
     Args:
         paths: the shards, each [rows of the shard, dim] float16 or float32, in the order of their rows.
-        remedy: what to do where a shard is none.
+        remedy: the remedy in messages about a missing or broken shard.
 
     Attributes:
         rows: vectors in all shards together.
         dim: their width.
-        dtype: how they are stored; everything is handed out as float32.
+        dtype: the dtype on disk; every method returns float32.
 
     Raises:
-        HardnegError: a shard is missing, unreadable or no such matrix, or the shards disagree, or hold no vector.
+        HardnegError: a shard is missing, unreadable or not such a matrix; shards differ in width or dtype; or there
+            are no vectors.
     """
 
     def __init__(self, paths: Sequence[Path], remedy: str = ENCODE_AGAIN) -> None:
         self._shards = [_open_shard(Path(path), remedy) for path in paths]
         if not any(len(shard) for shard in self._shards):
-            raise HardnegError("There are no vectors: the shards hold no row.", found=f"{len(paths)} shards")
+            raise HardnegError("There are no vectors: all shards are empty.", found=f"{len(paths)} shards")
         first = self._shards[0]
         self.dim: int = first.shape[1]
         self.dtype: np.dtype[np.floating] = first.dtype
@@ -56,7 +57,7 @@ class VectorStore:
         """Rows `start` to `stop` (exclusive) as a new float32 array [stop - start, dim]; they may cross shards.
 
         Raises:
-            IndexError: the rows are not all there.
+            IndexError: the range goes beyond the rows.
         """
         if not 0 <= start <= stop <= self.rows:
             raise IndexError(f"rows {start} to {stop} of {self.rows}")
@@ -68,7 +69,7 @@ class VectorStore:
         return out
 
     def mapped(self, start: int, stop: int) -> npt.NDArray[np.float32] | None:
-        """The same rows where they lie, read-only and without a copy, if they are float32 in one shard; else None."""
+        """The same rows, memory-mapped read-only without a copy, if they are float32 and in one shard; else None."""
         number = int(np.searchsorted(self._starts, start, side="right")) - 1
         first, shard = self._starts[number], self._shards[number]
         if self.dtype != np.float32 or stop > self._starts[number + 1] or not shard.flags.c_contiguous:
@@ -101,7 +102,7 @@ def _open_shard(path: Path, remedy: str) -> np.memmap:
         raise HardnegError("A shard of vectors is broken.", where=str(path), found=str(fault), remedy=remedy) from None
     if shard.ndim != 2 or shard.dtype not in STORED_DTYPES:
         raise HardnegError(
-            "A file is no shard of vectors.",
+            "A file is not a shard of vectors.",
             where=str(path),
             found=f"shape {shard.shape}, {shard.dtype}",
             expected="[rows, dim] of float16 or float32",
