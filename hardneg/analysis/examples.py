@@ -38,7 +38,7 @@ def examples(
         runs: each system's run stage, or its `run.<split>.parquet`.
         chosen: the system to explain.
         baseline: the system it is compared with.
-        count: the number of queries, half wins and half losses. Ties go to the earlier query. There may be fewer.
+        count: the maximum number of queries, half wins and half losses. Ties go to the earlier query.
         relevant_grade: the lowest grade that counts as relevant.
 
     Returns:
@@ -50,8 +50,7 @@ def examples(
                           "relevant": [{"id", "ranks": {system: rank, or None if not retrieved}}],
                           "above": {chosen and baseline: [{"id", "rank", "judged"}]}}]}
 
-        Wins come before losses, the largest first. `above` holds up to 5 passages ranked above the first relevant
-        one, and says whether each is judged.
+        Wins come first, the largest first. `above` has up to 5 passages ranked above the first relevant one.
     """
     queries = pq.read_table(collection.path(f"queries.{split}.parquet"), columns=["query_id", "text"]).to_pandas()
     values = per_query.pivot(index="query_id", columns="system", values="value").reindex(queries["query_id"])
@@ -62,10 +61,8 @@ def examples(
         query: sorted(passage for passage, grade in grades.items() if grade >= relevant_grade)
         for query, grades in judged.items()
     }
-    above = {
-        query: {system: _above(hits[system][query], relevant[query]) for system in (chosen, baseline)}
-        for query in shown
-    }
+    pair = (chosen, baseline)
+    above = {query: {system: _above(hits[system][query], relevant[query]) for system in pair} for query in shown}
     wanted = {passage for query in shown for part in (relevant[query], *above[query].values()) for passage in part}
     passages = _passages(collection.path("passages.parquet"), np.array(sorted(wanted), np.int64))
     ids = {position: passage["passage_id"] for position, passage in passages.items()}
@@ -75,19 +72,18 @@ def examples(
             **queries.iloc[query].to_dict(),
             "values": values.iloc[query].dropna().to_dict(),
             "relevant": [
-                {"id": ids[passage], "ranks": {system: found[query].get(passage) for system, found in hits.items()}}
+                {"id": ids[passage], "ranks": {system: ranks[query].get(passage) for system, ranks in hits.items()}}
                 for passage in relevant[query]
             ],
-            "above": {
-                system: [
-                    {"id": ids[passage], "rank": rank, "judged": passage in judged[query]}
-                    for passage, rank in found.items()
-                ]
-                for system, found in above[query].items()
-            },
+            "above": {system: _listed(ranks, ids, judged[query]) for system, ranks in above[query].items()},
         }
 
     return {"passages": _texts(passages), "queries": [entry(query) for query in shown]}
+
+
+def _listed(ranks: Mapping[int, int], ids: Mapping[int, str], judged: Mapping[int, int]) -> list[dict[str, Any]]:
+    """Id, rank and whether it is judged, for each passage of `ranks`."""
+    return [{"id": ids[passage], "rank": rank, "judged": passage in judged} for passage, rank in ranks.items()]
 
 
 def _texts(passages: Mapping[int, Mapping[str, str]]) -> dict[str, dict[str, str]]:

@@ -1,12 +1,12 @@
-"""Getting files from the web: transfers that go on where they stopped, digests, safe unpacking.
+"""Downloads that resume, are verified by digest, and are unpacked safely.
 
-In the folder of a download, beside what was asked for:
+The target folder also holds these files:
 
-* `<name>.part` holds the bytes so far, `<name>.part.json` what the server said of them (ETag, date, length), so that
-  the next attempt, of this process or a later one, asks for the rest only and notices a file that has changed;
-* `.downloads.json` records what is complete: what was asked for, and the SHA-256 of each file that came of it.
+* `<name>.part` has the bytes received so far, and `<name>.part.json` the server's ETag, date and length. The next
+  attempt, in this process or a later one, requests only the rest and notices if the file has changed.
+* `.downloads.json` records complete downloads: the request, and the SHA-256 of each resulting file.
 
-Nothing that is already there is ever overwritten: a file that differs is refused, and the person decides.
+Existing files are never overwritten. A different file in the way is an error, and the user decides.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from hardneg.stages.progress import Progress
 
 RECEIPTS = ".downloads.json"
 DIGESTS = ".digests.json"
-CHUNK = 1 << 16  # bytes; what a broken connection may lose
-PATIENCE = 86_400.0  # seconds that a second process waits for the first
-LONGEST_WAIT = 60.0  # seconds between two attempts
+CHUNK = 1 << 16  # bytes; a broken connection loses at most this much
+PATIENCE = 86_400.0  # seconds; how long a second process waits for the first
+LONGEST_WAIT = 60.0  # seconds; the longest pause between attempts
 CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
-PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that may be others a moment later
+PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # temporary HTTP statuses
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class Remote:
     """A file on the web.
 
     Attributes:
-        url: where it is, http or https.
-        sha256: its published digest in hexadecimal, or None.
-        md5: the same, for publishers that give no better one.
-        size: its length in bytes, or None.
-        unpack: unpack it if it is a zip, tar, tar.gz or tgz; anything else, a lone .gz too, is left as it is.
+        url: its http or https URL.
+        sha256: its published SHA-256 in hexadecimal, or None.
+        md5: its published MD5, for publishers that give no SHA-256, or None.
+        size: its size in bytes, or None.
+        unpack: unpack a zip, tar, tar.gz or tgz archive. Other files, including a plain .gz, are kept as they are.
     """
 
     url: str
@@ -59,10 +59,10 @@ class Remote:
 
     @property
     def name(self) -> str:
-        """The last segment of the URL's path: the name under which it is kept.
+        """The file name: the last segment of the URL's path.
 
         Raises:
-            HardnegError: the URL is not of http or https, or ends in no usable name.
+            HardnegError: the URL is not http or https, or does not end in a valid file name.
         """
         try:
             parts = urlsplit(self.url)
@@ -70,21 +70,21 @@ class Remote:
         except ValueError:
             usable = False
         if not usable:
-            raise HardnegError("A URL cannot be downloaded from.", where=self.url, expected="https://... or http://...")
+            raise HardnegError("A URL is not valid.", where=self.url, expected="https://... or http://...")
         name = unquote(parts.path.rpartition("/")[2])
         if not name or name.startswith(".") or set(name) & set("/\\\0"):
             raise HardnegError(
-                "A URL does not end in a file's name.",
+                "A URL does not end in a file name.",
                 where=self.url,
                 found=repr(name),
-                expected="such as https://host/folder/collection.tar.gz",
+                expected="a URL such as https://host/folder/collection.tar.gz",
                 remedy="give the URL of the file itself.",
             )
         return name
 
     @property
     def archive(self) -> bool:
-        """Whether it is to be unpacked."""
+        """Whether it will be unpacked."""
         return self.unpack and self.name.endswith(ARCHIVES)
 
 
@@ -98,32 +98,32 @@ def fetch(
     wait: float = 1.0,
     limit: int = UNPACKED_LIMIT,
 ) -> list[Path]:
-    """Download a file into a folder, or unpack it there, unless that was done before.
+    """Download a file into a folder, and unpack it if requested. Does nothing if that was done before.
 
-    A transfer that breaks off is continued. A file put there by hand under the URL's name is checked and used; an
-    archive put there stays, one that was downloaded does not.
+    Interrupted transfers are resumed. A file that the user put there under the URL's name is verified and used. A
+    downloaded archive is deleted after unpacking; one that the user put there is kept.
 
     Args:
-        remote: what to get.
-        folder: where to put it; made if missing. One process at a time writes there, others wait.
-        progress: where lines of progress go, in bytes.
-        attempts: how many attempts in a row may break off; one that comes further than all before counts as the first.
-        timeout: seconds to wait for a connection, and then for each next piece of the answer.
+        remote: the file.
+        folder: the target folder, created if missing. Only one process writes there at a time; others wait.
+        progress: the file for progress lines (in bytes), if any.
+        attempts: the number of consecutive failures allowed. An attempt that gets further than any before resets it.
+        timeout: seconds to wait for a connection, and for each further chunk of the response.
         wait: seconds before the second attempt, doubled for each further one, at most 60.
-        limit: bytes that an archive may unpack to.
+        limit: the largest total size of the unpacked files, in bytes.
 
     Returns:
-        The file, or the unpacked files in the order of their paths.
+        The file, or the unpacked files sorted by path.
 
     Raises:
-        HardnegError: the URL cannot be used, the server refuses or cannot be reached, size or digest is wrong, a
+        HardnegError: the URL is not valid, the server refuses or cannot be reached, the size or digest is wrong, a
             different file is in the way, or the archive is damaged or unsafe.
         OSError: the folder cannot be written, or the disk is full.
     """
     if (files := _fetched(remote, folder)) is not None:
         return files
     with writer_lock(folder, patience=PATIENCE):
-        if (files := _fetched(remote, folder)) is not None:  # by the process that held the lock
+        if (files := _fetched(remote, folder)) is not None:  # done by the process that held the lock
             return files
         target, part = folder / remote.name, folder / f"{remote.name}{PART}"
         source = target if target.exists() else part
@@ -150,7 +150,7 @@ def fetch(
 
 
 def _fetched(remote: Remote, folder: Path) -> list[Path] | None:
-    """The files of an earlier download of just this; None if it is still to be made, wholly or again."""
+    """The files of an earlier, complete download of `remote`, or None."""
     receipt = _read(folder / RECEIPTS).get(remote.name)
     if receipt is None or receipt["remote"] != asdict(remote):
         return None
@@ -164,7 +164,7 @@ def _fetched(remote: Remote, folder: Path) -> list[Path] | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """A JSON file's object; empty where there is none or it is broken."""
+    """The object in a JSON file; empty if the file is missing or malformed."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -173,18 +173,18 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _notes(part: Path) -> Path:
-    """Where that is kept which a server said about a part."""
+    """The file with the server's information about a part."""
     return part.with_name(f"{part.name}.json")
 
 
 def _discard(part: Path) -> None:
-    """Remove what there is of a part and its notes."""
+    """Remove a part and its notes, if they exist."""
     part.unlink(missing_ok=True)
     _notes(part).unlink(missing_ok=True)
 
 
 def _difference(path: Path, remote: Remote) -> tuple[str, str] | None:
-    """What a file is and what it should be, in size or digest; None if it is right."""
+    """The actual and the expected size or digest of a file; None if they agree."""
     if remote.size not in (None, size := path.stat().st_size):
         return f"{size:,} bytes", f"{remote.size:,} bytes"
     for algorithm, expected in (("sha256", remote.sha256), ("md5", remote.md5)):
@@ -198,35 +198,35 @@ def _difference(path: Path, remote: Remote) -> tuple[str, str] | None:
 
 
 class _Interrupted(Exception):
-    """A transfer ended before its end; another attempt may go on."""
+    """A transfer was interrupted and can be resumed."""
 
 
 class _Session(requests.Session):
     """Follows redirects from http to http or https, and from https to https."""
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Where a response sends us.
+        """The URL that a response redirects to.
 
         Raises:
-            HardnegError: to a less safe or another kind of address.
+            HardnegError: it is not http or https, or leads from https to http.
         """
         target = super().get_redirect_target(resp)
         if target is not None:
             scheme = urlsplit(urljoin(resp.url, target)).scheme
             if scheme != "https" and (scheme != "http" or resp.url.startswith("https:")):
                 raise HardnegError(
-                    "A redirect leads to a place that is not safe.",
+                    "A redirect is not safe.",
                     where=resp.url,
                     found=target,
-                    expected="an address as safe as the one before",
-                    remedy="give the URL that the publisher names now.",
+                    expected="a URL at least as secure as the original",
+                    remedy="use the publisher's current URL.",
                 )
         return target
 
 
 def _download(remote: Remote, part: Path, bar: Progress, attempts: int, timeout: float, wait: float) -> None:
-    """Bring a part to its end and check it."""
-    by_hand = f"get {remote.url} by hand and put it at {part.with_suffix('')}"
+    """Download until the part is complete, and verify it."""
+    by_hand = f"download {remote.url} by hand to {part.with_suffix('')}"
     longest = part.stat().st_size if part.exists() else 0
     in_pieces, renewed, failures = longest > 0, False, 0
     with _Session() as session:
@@ -242,10 +242,10 @@ def _download(remote: Remote, part: Path, bar: Progress, attempts: int, timeout:
                         "A file could not be downloaded.",
                         where=remote.url,
                         found=f"{fault} ({failures} attempts; {reached:,} bytes kept)",
-                        remedy=f"check the network, then run the same command: it goes on. Or {by_hand}.",
+                        remedy=f"check the network, then run the same command to resume. Or {by_hand}.",
                     ) from None
                 seconds = min(wait * 2 ** (failures - 1), LONGEST_WAIT)
-                print(f"{remote.url}: {fault}; goes on in {seconds:g} s with {reached:,} bytes", flush=True)
+                print(f"{remote.url}: {fault}; resuming in {seconds:g} s from {reached:,} bytes", flush=True)
                 time.sleep(seconds)
                 in_pieces = in_pieces or reached > 0
                 continue
@@ -254,30 +254,30 @@ def _download(remote: Remote, part: Path, bar: Progress, attempts: int, timeout:
             _discard(part)
             if not in_pieces or renewed:
                 raise HardnegError(
-                    "A downloaded file is not the one expected; it was deleted.",
+                    "A downloaded file is not the expected one. It was deleted.",
                     where=remote.url,
                     found=wrong[0],
                     expected=wrong[1],
-                    remedy=f"if its publisher has changed it, give the new digest and size. Or {by_hand}.",
+                    remedy=f"if the publisher has changed it, give the new digest and size. Or {by_hand}.",
                 )
-            print(f"{remote.url}: the pieces give {wrong[0]}, not {wrong[1]}; begins anew", flush=True)
+            print(f"{remote.url}: the pieces give {wrong[0]}, not {wrong[1]}; starting over", flush=True)
             renewed, longest, failures = True, 0, 0
 
 
 def _transfer(session: requests.Session, remote: Remote, part: Path, bar: Progress, timeout: float) -> None:
-    """Ask once for what a part still lacks and append it.
+    """Request the missing bytes of a part once, and append them.
 
     Raises:
-        _Interrupted: the end was not reached; what is in the part is good.
-        HardnegError: asking again would not help.
+        _Interrupted: the end was not reached. The bytes in the part are valid.
+        HardnegError: another attempt would not help.
     """
     known = _read(_notes(part))
     validators: dict[str, str] = known.get("validators", {})
     offset = part.stat().st_size if part.exists() and known.get("url") == remote.url else 0
     if not (validators or remote.sha256 or remote.md5):
-        offset = 0  # nothing would tell a file that changed between two pieces
+        offset = 0  # a change between two pieces could not be detected
     if offset and offset == known.get("total"):
-        return  # it was ended, but not checked
+        return  # complete, but not verified yet
     headers = {"Accept-Encoding": "identity"} | (_continuing(offset, validators) if offset else {})
     try:
         with session.get(remote.url, headers=headers, stream=True, timeout=timeout) as response:
@@ -289,7 +289,7 @@ def _transfer(session: requests.Session, remote: Remote, part: Path, bar: Progre
             bar.total = bar.bar.total = end
             bar.advance(offset - bar.done)
             with part.open("ab" if offset else "wb") as stream:
-                if not offset:  # only once the old bytes are gone may the new ones be described
+                if not offset:  # write the notes only after the old bytes are gone
                     kept = {
                         name: response.headers[name] for name in ("ETag", "Last-Modified") if name in response.headers
                     }
@@ -303,7 +303,7 @@ def _transfer(session: requests.Session, remote: Remote, part: Path, bar: Progre
                 stream.flush()
                 os.fsync(stream.fileno())
     except (requests.ConnectionError, requests.Timeout, HTTPError) as fault:
-        request = getattr(fault, "request", None)  # after a redirect another host than the first
+        request = getattr(fault, "request", None)  # may be another host after a redirect
         host = urlsplit(remote.url if request is None else request.url).hostname
         by_proxy = " through the proxy" if isinstance(fault, requests.exceptions.ProxyError) else ""
         raise _Interrupted(f"{host}{by_proxy}: {_reason(fault)}") from fault
@@ -312,13 +312,13 @@ def _transfer(session: requests.Session, remote: Remote, part: Path, bar: Progre
             "A file could not be downloaded.", where=remote.url, found=_reason(fault), remedy="correct the URL."
         ) from fault
     if end is not None and bar.done < end:
-        raise _Interrupted(f"the answer ended after {bar.done:,} of {end:,} bytes")
+        raise _Interrupted(f"the response ended after {bar.done:,} of {end:,} bytes")
 
 
 def _continuing(offset: int, validators: dict[str, str]) -> dict[str, str]:
-    """The headers that ask for the bytes from `offset` on, or for all if the file has changed (RFC 9110, 13.1.5)."""
+    """Headers that request the bytes from `offset`, or all bytes if the file has changed (RFC 9110, 13.1.5)."""
     tag = validators.get("ETag", "")
-    strong = tag and not tag.startswith("W/")  # a weak one never matches
+    strong = tag and not tag.startswith("W/")  # a weak tag never matches
     condition = tag if strong else validators.get("Last-Modified")
     return {"Range": f"bytes={offset}-"} | ({"If-Range": condition} if condition else {})
 
@@ -326,7 +326,7 @@ def _continuing(offset: int, validators: dict[str, str]) -> dict[str, str]:
 def _start(
     remote: Remote, part: Path, response: requests.Response, offset: int, known: dict[str, Any]
 ) -> tuple[int, int | None]:
-    """Where in the file an answer begins, and the length of the whole if it is told; checks that it can be used."""
+    """Check a response. Returns its offset in the file, and the length of the whole file if known."""
     status = f"{response.status_code} {response.reason}"
     if response.status_code in PASSING:
         raise _Interrupted(status)
@@ -334,11 +334,11 @@ def _start(
         _discard(part)
         raise _Interrupted(f"{status} after {offset:,} bytes, which were deleted")
     if response.status_code == 206:
-        told = response.headers.get("Content-Range", "")
-        match = CONTENT_RANGE.fullmatch(told)
+        content_range = response.headers.get("Content-Range", "")
+        match = CONTENT_RANGE.fullmatch(content_range)
         if match is None or int(match[1]) != offset:
             _discard(part)
-            raise _Interrupted(f"asked from byte {offset:,}, answered {told!r}")
+            raise _Interrupted(f"requested bytes from {offset:,}, got {content_range!r}")
         totals = {known.get("total") if offset else None, None if match[2] == "*" else int(match[2])} - {None}
         validators = known.get("validators", {}) if offset else {}
         if len(totals) > 1 or any(response.headers.get(name, value) != value for name, value in validators.items()):
@@ -347,10 +347,10 @@ def _start(
         return offset, totals.pop() if totals else None
     if response.status_code != 200:
         raise HardnegError(
-            "A server does not give a file.",
+            "The server refused to send a file.",
             where=remote.url,
             found=status if not response.history else f"{status} from {response.url}",
-            remedy=f"correct the URL, or get the file by hand and put it at {part.with_suffix('')}.",
+            remedy=f"correct the URL, or download the file by hand to {part.with_suffix('')}.",
         )
     length = response.headers.get("Content-Length", "")
     return 0, int(length) if length.isdecimal() and "Transfer-Encoding" not in response.headers else None
@@ -358,16 +358,16 @@ def _start(
 
 def _wrong_size(remote: Remote, found: str) -> HardnegError:
     return HardnegError(
-        "A file on the web has not the expected size.",
+        "A file on the web does not have the expected size.",
         where=remote.url,
         found=found,
-        expected=f"{remote.size:,} bytes" if remote.size is not None else "the length that the server told",
+        expected=f"{remote.size:,} bytes" if remote.size is not None else "the length that the server announced",
         remedy="open the URL in a browser: it may ask for a login. If the file has changed, give its new size.",
     )
 
 
 def _reason(fault: BaseException) -> str:
-    """What went wrong, as the innermost fault says it."""
+    """The message of the innermost cause."""
     while inner := fault.__cause__ or next((cause for cause in fault.args if isinstance(cause, BaseException)), None):
         fault = inner
     return getattr(fault, "strerror", None) or str(fault) or type(fault).__name__

@@ -1,4 +1,4 @@
-"""Which reader reads which format."""
+"""The registry of collection formats and their readers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hardneg.data.formats.hub import HubTable
 
 FETCHED = "files"
-"""The folder, in that of a download stage, with what was fetched."""
+"""The folder of downloaded files inside the folder of a download stage."""
 
 ROOTS = {
     "pydocs": "hardneg.data.formats.pydocs:PyDocs",
@@ -28,23 +28,23 @@ ROOTS = {
 
 
 def roots(chosen: Mapping[str, Any]) -> list[str]:
-    """The code that reads a collection, for its stage's revision."""
+    """The names of the code that reads a collection, for the stage's revision."""
     return [ROOTS[chosen["format"]], *(["hardneg.data.holdout:HeldOut"] if chosen["holdout"] else [])]
 
 
 def open_collection(
     chosen: Mapping[str, Any], train: str | None, fetched: Path | None = None, workers: int = 1
 ) -> CollectionReader:
-    """The reader of a `collection` of the configuration.
+    """The reader of a configured collection.
 
     Args:
-        chosen: its settings as JSON, paths included.
+        chosen: the section `collection` of the configuration, as JSON types.
         train: the training split, which held-out queries are taken from.
-        fetched: where its files were downloaded to; `path` then counts from there.
-        workers: processes that may read at once.
+        fetched: the folder of its downloaded files, if any. `path` is then relative to it.
+        workers: the number of processes that read.
 
     Raises:
-        HardnegError: its files are not there.
+        HardnegError: its files are missing.
     """
     reader = _open(chosen, fetched, workers)
     if train is None or not chosen["holdout"]:
@@ -55,7 +55,7 @@ def open_collection(
 
 
 def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> CollectionReader:
-    # Each format is imported when it is asked for: the plan opens collections at every start.
+    # Formats are imported on demand, because planning opens a collection at every start.
     folder = (fetched or Path()) / chosen.get("path", "")
     match chosen["format"]:
         case "pydocs":
@@ -114,6 +114,6 @@ def _rows(given: Mapping[str, Any]) -> HubTable:
 
 
 def _columns(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields whose columns are named."""
+    """The columns that the configuration names, by field."""
     fields = ("id", "url", "title", "text", "query", "passage", "grade")
     return {field: given[field] for field in fields if given.get(field) is not None}

@@ -1,4 +1,4 @@
-"""What is read of a text before it is tokenised: the fields of a passage joined by a template, a cut, lower-casing."""
+"""The text that is tokenized: the fields of a passage joined by a template, truncated and lower-cased."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ DEFAULT_TEMPLATE = "{title} {text}"
 
 
 def check_template(template: str, where: str = "encoder.passage_template") -> None:
-    """Refuse a template that names anything but the fields of a passage and `{sep}`, or no field at all.
+    """Check that a template uses at least one field of a passage, and nothing else but `{sep}`.
 
     Raises:
-        HardnegError: naming the key `where`, what was found there and what is allowed.
+        HardnegError: it does not. `where` is the key shown in the message.
     """
     allowed = [f"{{{name}}}" for name in (*FIELDS, SEPARATOR)]
     try:
         parts = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
     except ValueError as fault:
         raise HardnegError(
-            "The passage template is not readable.",
+            "The passage template is malformed.",
             where=where,
             found=f"{template!r}: {fault}",
             expected=f"text with {', '.join(allowed)}",
-            remedy="close each brace, or double it where a brace is meant: {{ or }}.",
+            remedy="close each brace, or write a literal brace as {{ or }}.",
         ) from None
     for name, form, conversion in parts:
         if name not in (*FIELDS, SEPARATOR) or form or conversion:
             near = nearest(str(name), (*FIELDS, SEPARATOR))
             raise HardnegError(
-                "The passage template names an unknown field.",
+                "The passage template uses an unknown field.",
                 where=where,
                 found=f"{{{name}{'!' + conversion if conversion else ''}{':' + form if form else ''}}}",
                 expected=", ".join(allowed),
@@ -42,29 +42,29 @@ def check_template(template: str, where: str = "encoder.passage_template") -> No
             )
     if not fields_of(template):
         raise HardnegError(
-            "The passage template names no field: every passage would be the same text.",
+            "The passage template uses no field, so all passages would be the same.",
             where=where,
             found=repr(template),
             expected=f"at least one of {', '.join(allowed[:-1])}",
-            remedy=f"write for instance {DEFAULT_TEMPLATE!r}.",
+            remedy=f"write, for instance, {DEFAULT_TEMPLATE!r}.",
         )
 
 
 def fields_of(template: str) -> list[str]:
-    """The fields of a passage that a template names, each once, in the order url, title, text."""
+    """The fields that a template uses, each once, in the order url, title, text."""
     named = {name for _, name, _, _ in Formatter().parse(template)}
     return [field for field in FIELDS if field in named]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How the texts of a collection are read.
+    """How the texts of a collection are prepared for the tokenizer.
 
     Attributes:
-        passage_template: see `check_template`; white space at the ends of the result is removed.
-        separator: what `{sep}` stands for: the text of the tokenizer's separator token, which is never lower-cased.
-        lower_case: lower-case passages and queries.
-        characters: characters of a joined passage that are kept; None: all.
+        passage_template: see `check_template`. The result is stripped of white space.
+        separator: the value of `{sep}`, the tokenizer's separator token. It is never lower-cased.
+        lower_case: whether passages and queries are lower-cased.
+        characters: the maximum length of a joined passage in characters. None: unlimited.
     """
 
     passage_template: str = DEFAULT_TEMPLATE
@@ -73,12 +73,12 @@ class Reading:
     characters: int | None = None
 
     def passage(self, fields: Mapping[str, str]) -> str:
-        """One passage as one text; `fields` holds at least those that the template names."""
+        """The text of a passage. `fields` has at least the fields of the template."""
         joined = self.passage_template.format(**fields, **{SEPARATOR: self.separator}).strip()
         return self._lowered(joined[: self.characters])
 
     def query(self, text: str) -> str:
-        """One query."""
+        """The text of a query."""
         return self._lowered(text)
 
     def _lowered(self, text: str) -> str:

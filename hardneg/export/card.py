@@ -1,4 +1,4 @@
-"""Model cards: what a system is, how it came about, how good it is, where that ends, and how it is loaded."""
+"""Model cards: description, loading, training, data, scores and limitations of a system."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from hardneg.text.tokens import TokenStore
 
 METHODS = {
     "bm25": "BM25 through Lucene",
-    "dense": "Dense retrieval, by the inner product of a passage's vector and the query's",
-    "run": "A ranking that was made elsewhere",
-    "vectors": "Dense retrieval with vectors that were made elsewhere",
+    "dense": "Dense retrieval by the inner product of query and passage vectors",
+    "run": "A ranking computed elsewhere",
+    "vectors": "Dense retrieval with vectors computed elsewhere",
 }
 
 FRONT = """\
@@ -38,8 +38,8 @@ ENCODER = """\
 {{ front }}
 # {{ system }}: {{ texts }} encoder
 
-It turns a {{ texts }} into {{ dim }} numbers; the inner product with those of the {{ other }} encoder is the score. It
-reads at most {{ length }} tokens. How texts are made, how it was trained and how good it is: `../README.md`.
+Maps a {{ texts }} to a vector of {{ dim }} dimensions. The score is the inner product with a {{ other }} vector.
+Texts are truncated at {{ length }} tokens. See `../README.md` for input format, training and scores.
 
 ```python
 from sentence_transformers import SentenceTransformer
@@ -56,25 +56,26 @@ CARD = """\
 
 {{ methods[systems[system].retriever] }}.
 {% if encoder %}
-A text has {{ dim }} numbers: {{ encoder.pooling }} pooling{{ ", a projection with LayerNorm" if encoder.projection }}\
-{{ ", length 1" if encoder.normalize }}. Queries and passages have {{ "an encoder each" if apart else "one encoder" }}.
+Vectors have {{ dim }} dimensions: {{ encoder.pooling }} pooling\
+{{ ", a projection with LayerNorm" if encoder.projection }}{{ ", unit length" if encoder.normalize }}.
+Queries and passages {{ "have separate encoders" if apart else "share one encoder" }}.
 {% endif %}
 
-| here | what |
+| path | content |
 |---|---|
 {% if encoder %}
-| `query_encoder/`, `passage_encoder/` | for sentence-transformers and Transformers |
+| `query_encoder/`, `passage_encoder/` | encoders for sentence-transformers and Transformers |
 {% endif %}
 {% if pyserini %}
-| `pyserini/` | the passages' FAISS index ({{ index.factory }}) and their ids, for Pyserini |
+| `pyserini/` | FAISS index of the passages ({{ index.factory }}) and passage ids, for Pyserini |
 {% endif %}
-| `runs/` | TREC runs, with a header on how they were made (ir-metadata.org) |
-| `runs/plain/` | the same without the header, for trec_eval before 10 and pytrec_eval |
+| `runs/` | TREC runs with an ir-metadata.org header |
+| `runs/plain/` | the same runs without the header, for pytrec_eval and trec_eval before version 10 |
 {% if encoder %}
 
 ## Loading
 
-The text of a passage is made of {{ fields | join(" and ") }}. A query is taken as it is.\
+A passage's text consists of {{ fields | join(" and ") }}. A query is used as it is.\
 {{ " The tokenizer lower-cases both." if reading.lower_case }}
 
 ```python
@@ -95,7 +96,7 @@ passages = passage_encoder.encode(["a passage", "another one"])
 scores = query_encoder.similarity(queries, passages)  # inner products
 ```
 
-With Transformers, the query encoder for instance (a pooler that is reported as new is not used):
+With Transformers, for instance the query encoder (ignore a warning about a newly initialized pooler):
 
 ```python
 import torch
@@ -126,7 +127,7 @@ vectors = torch.nn.functional.normalize(vectors, dim=-1)
 {% endif %}
 {% if encoder and pyserini %}
 
-With Pyserini, which needs Java 21, and an `OPENAI_API_KEY` of any content to be imported:
+With Pyserini, which needs Java 21, and any value in `OPENAI_API_KEY` to be imported:
 
 ```python
 from pyserini.search.faiss import FaissSearcher
@@ -137,42 +138,42 @@ hits = [(hit.docid, hit.score) for hit in searcher.search("a question", k=10)]
 ```
 {% elif pyserini %}
 
-Pyserini's `FaissSearcher("pyserini", None)` searches it with vectors of queries, float32 [1, width].
+Pyserini's `FaissSearcher("pyserini", None)` searches it with query vectors, float32 [1, width].
 {% endif %}
 {% if index and not pyserini %}
 
-There is no folder for Pyserini, which opens one file: the index has {{ index.files }}, and FAISS cannot join those of
-{{ index.factory }}. With a larger `rows_per_file` it has one.
+There is no folder for Pyserini, because it opens a single file. The index has {{ index.files }} files, and FAISS cannot
+merge files of {{ index.factory }}. A larger `rows_per_file` gives one file.
 {% endif %}
 
-## How it was made
+## Training
 
-The system comes first, then those that it starts from or mines.
+This system first, then the systems that it starts from or mines.
 
-{% for name, made in systems.items() %}
+{% for name, answers in systems.items() %}
 ### {{ name }}
 
-- {{ methods[made.retriever] }}
-- trains: {{ made.trains | replace("_", " ") }}
-- starts from: {{ made["from"] or "no other system" }}
-{% if made.trains != "nothing" %}
+- {{ methods[answers.retriever] }}
+- trains: {{ answers.trains | replace("_", " ") }}
+- starts from: {{ answers["from"] or "no other system" }}
+{% if answers.trains != "nothing" %}
 
 | question | answer |
 |---|---|
 {% for question, text in questions.items() %}
-| {{ text }} | {{ question }}: {{ made[question] | words }} |
+| {{ text }} | {{ question }}: {{ answers[question] | words }} |
 {% endfor %}
 
 ```yaml
-{{ made.train | yaml }}
+{{ answers.train | yaml }}
 ```
 {% endif %}
 
 {% endfor %}
 {% if encoder %}
-The training data of the query encoder: {{ trained.dataset }}, split {{ trained.split }}. Its seed: {{ trained.seed }}.
+The query encoder was trained on {{ trained.dataset }}, split {{ trained.split }}, with seed {{ trained.seed }}.
 
-The encoder:
+Encoder settings:
 
 ```yaml
 {{ encoder | yaml }}
@@ -180,7 +181,7 @@ The encoder:
 
 {% endif %}
 {% if searched %}
-The search:
+Search settings:
 
 ```yaml
 {{ searched | yaml }}
@@ -189,7 +190,7 @@ The search:
 {% endif %}
 ## Data
 
-{{ dataset }} has {{ collection | counts }}{{ ", which are windows of its documents" if windows }}.
+{{ dataset }} has {{ collection | counts }}{{ "; passages are windows of documents" if windows }}.
 
 | split | |
 |---|---|
@@ -203,8 +204,8 @@ The search:
 
 ## Scores
 
-Means over the queries with a judgement. Relevant is what has at least the grade given here.\
-{{ " A document stands where its best passage does." if windows }}
+Means over the judged queries. The column `grade` is the lowest grade that counts as relevant.\
+{{ " A document takes the rank of its best passage." if windows }}
 
 | split | queries | grade | {{ measures | join(" | ") }} |
 |---|---|---|{{ "---|" * measures | length }}
@@ -216,23 +217,22 @@ Means over the queries with a judgement. Relevant is what has at least the grade
 - {{ name }}: {{ meanings[name] }}
 {% endfor %}
 
-## Limits
+## Limitations
 
 {% if encoder %}
-- One seed. Another one gives other scores, and a difference within that spread says nothing.
+- Trained with a single seed. Scores vary across seeds, and differences within that variation are not meaningful.
 {% endif %}
-- Measured on {{ dataset }} alone: in its language, on its kind of text, among so many passages.
-- A passage that nobody judged counts as not relevant: what is found beside the judged ones is held against it.
+- Evaluated only on {{ dataset }}. Other languages, domains and collection sizes may give other results.
+- Unjudged passages count as not relevant, so relevant but unjudged passages lower the scores.
 {% for text, cut in cuts.items() %}
-- {{ text }} are cut at {{ cut.length }} tokens, special ones included: {{ cut.share }} % reach that length, and what \
-they say beyond it is not read.
+- {{ text }} are truncated at {{ cut.length }} tokens, special tokens included. {{ cut.share }}% reach that length.
 {% endfor %}
 {% if encoder %}
-- The vectors of the runs were computed in precision {{ vectors.precision }} (auto: fp32 on a CPU, bf16 on a GPU), \
-passages' kept as {{ vectors.dtype }}; what is loaded here computes in float32.
+- The vectors of the runs were computed in precision {{ vectors.precision }} (auto: fp32 on a CPU, bf16 on a GPU), and \
+passage vectors were stored as {{ vectors.dtype }}. The exported encoders compute in float32.
 {% endif %}
 {% if index and index.factory != "Flat" %}
-- The index ({{ index.factory }}) is approximate: other scores than those of the vectors, and passages not found.
+- The index ({{ index.factory }}) is approximate. Scores differ from exact inner products, and passages may be missed.
 {% endif %}
 
 ## Versions
@@ -244,13 +244,13 @@ passages' kept as {{ vectors.dtype }}; what is loaded here computes in float32.
 
 
 def write_cards(stage: StageFolder, reading: Reading | None, pyserini: bool, searched: Mapping[str, Any]) -> None:
-    """Write `README.md`, and one into each encoder's folder; where there is no encoder, these are left out.
+    """Write `README.md`, and another one into the folder of each encoder, if there are encoders.
 
     Args:
-        stage: the export stage, its other files written.
-        reading: how texts are read, where there is an encoder.
-        pyserini: whether there is a folder for Pyserini.
-        searched: the settings that the runs were made with.
+        stage: the export stage, with all other files already written.
+        reading: how texts are prepared, or None without an encoder.
+        pyserini: whether the folder for Pyserini exists.
+        searched: the search settings of the runs.
     """
     settings, parents, collection = stage.settings, stage.parents, stage.parents["collection"].facts
     known: dict[str, Any] = {
@@ -328,7 +328,7 @@ def _index(parents: Mapping[str, Artifact]) -> dict[str, Any] | None:
 
 
 def _scores(measure: Artifact, split: str, measures: list[str]) -> list[str]:
-    """A row of the table of scores."""
+    """A row of the score table."""
     per_query = pq.read_table(measure.path(f"measures.{split}.parquet")).to_pandas()
     means = aggregate(per_query).set_index("measure")["value"]
     queries, grade = per_query["query_id"].nunique(), measure.settings["relevant_grade"][split]
@@ -344,15 +344,17 @@ def _yaml(value: Any) -> str:
 
 
 def _words(answer: Mapping[str, Any]) -> str:
-    """An answer as `name (setting value, ...)`."""
+    """An answer formatted as `name (setting value, ...)`."""
     settings = ", ".join(f"{key} {value}" for key, value in answer.items() if key != "name" and value is not None)
     return f"{answer['name']} ({settings})" if settings else str(answer["name"])
 
 
 def _nearest_first(name: str, systems: Mapping[str, Any]) -> dict[str, Any]:
-    """A system's answers, then those of what it starts from and mines, and so on; settings come in no such order."""
+    """The answers of a system, then those of the systems it starts from and mines, recursively."""
     found = {name: systems[name]}
     for other in (systems[name]["from"], systems[name]["source"].get("system")):
         if other in systems:
-            found |= {further: made for further, made in _nearest_first(other, systems).items() if further not in found}
+            found |= {
+                further: answers for further, answers in _nearest_first(other, systems).items() if further not in found
+            }
     return found

@@ -1,4 +1,4 @@
-"""A finished system, written for other tools."""
+"""Export a trained system for other tools."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ PYSERINI, RUNS, CARD = "pyserini", "runs", "README.md"
 
 
 def export(stage: StageFolder) -> list[str]:
-    """Write `query_encoder/`, `passage_encoder/`, `pyserini/`, `runs/` and `README.md`, as far as the system has them.
+    """Write `query_encoder/`, `passage_encoder/`, `pyserini/`, `runs/` and `README.md`, as far as they apply.
 
     Args:
-        stage: settings `system`, `splits`, `measures`, `search` (`nprobe`, `ef_search`), and for the
-            card `about` (`format` of the collection; `systems`, the configuration of this one and of those it starts
-            from or mines); parents `collection`, `measure`, and where there are such `run`, `tokenizer`, `tokens`,
+        stage: the export stage. Its settings: `system`, `splits`, `measures`, `search` (`nprobe`, `ef_search`), and for
+            the card `about` (`format` of the collection; `systems`, the configuration of this system and of those it
+            starts from or mines). Its parents: `collection`, `measure`, and optionally `run`, `tokenizer`, `tokens`,
             `model`, `passage_model`, `passages`, `index`.
 
     Returns:
-        The names of the files.
+        The names of the files written.
     """
     settings, parents = stage.settings, stage.parents
-    for name in (*ENCODERS, PYSERINI, RUNS):  # of a killed run
+    for name in (*ENCODERS, PYSERINI, RUNS):  # left by a killed run
         shutil.rmtree(stage.folder / name, ignore_errors=True)
     reading = None
     if "model" in parents:
@@ -53,12 +53,14 @@ def export(stage: StageFolder) -> list[str]:
         {split: _metadata(stage, split, searched) for split in settings["splits"]},
     )
     write_cards(stage, reading, written, searched)
-    made = [path for name in (*ENCODERS, PYSERINI, RUNS) for path in (stage.folder / name).rglob("*") if path.is_file()]
-    return [CARD, *sorted(path.relative_to(stage.folder).as_posix() for path in made)]
+    files = [
+        path for name in (*ENCODERS, PYSERINI, RUNS) for path in (stage.folder / name).rglob("*") if path.is_file()
+    ]
+    return [CARD, *sorted(path.relative_to(stage.folder).as_posix() for path in files)]
 
 
 def _searched(stage: StageFolder) -> dict[str, Any]:
-    """The settings that the system's runs were made with."""
+    """The search settings of the system's runs."""
     parents = stage.parents
     ranked = parents["run"].settings
     searched: dict[str, Any] = {name: ranked[name] for name in ("k1", "b", "depth") if name in ranked}
@@ -68,7 +70,7 @@ def _searched(stage: StageFolder) -> dict[str, Any]:
 
 
 def _metadata(stage: StageFolder, split: str, searched: dict[str, Any]) -> dict[str, Any]:
-    """The header of a run (ir-metadata.org, schema 0.1); of the platform it has what every run of a stage shares."""
+    """The metadata header of a run (ir-metadata.org, schema 0.1), limited to what is the same on every machine."""
     settings, parents, dataset = stage.settings, stage.parents, stage.record["dataset"]
     name, measure = settings["system"], parents["measure"].manifest
     system = settings["about"]["systems"][name]
@@ -92,7 +94,7 @@ def _metadata(stage: StageFolder, split: str, searched: dict[str, Any]) -> dict[
         "implementation": {"executable": {"cmd": "snakemake --cores all evaluate"}, "source": {"lang": ["python"]}},
         "method": {
             "automatic": True,
-            "score ties": "by ascending position in the collection; the scores written decrease strictly",
+            "score ties": "by ascending position in the collection; written scores are strictly decreasing",
             "retrieval": [{"name": name, "method": METHODS[system["retriever"]], **searched}],
         },
         "actor": {"role": "experimenter", "team": "not given"},

@@ -1,4 +1,4 @@
-"""TREC runs, plain and with a header that says how they were made (ir-metadata.org, schema 0.1; methods 3.9)."""
+"""TREC runs, plain and with a metadata header (ir-metadata.org, schema 0.1; methods 3.9)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PLAIN = "plain"
 def write_runs(folder: Path, measure: Artifact, metadata: Mapping[str, Mapping[str, Any]]) -> None:
     """Write `<split>.trec`, with the header, and `plain/<split>.trec`, without it, for each split.
 
-    Tools before trec_eval 10 do not know lines that start with `#`; the plain run is for them.
+    The plain run is for tools that do not accept lines starting with `#`, such as trec_eval before version 10.
 
     Args:
-        folder: to be made.
+        folder: the new folder.
         measure: the stage with the runs.
-        metadata: the header's content by split, JSON types only.
+        metadata: the content of the header by split, JSON types only.
     """
     (folder / PLAIN).mkdir(parents=True)
     for split, content in metadata.items():

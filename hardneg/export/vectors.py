@@ -1,4 +1,4 @@
-"""The folder that Pyserini's `FaissSearcher` opens: `index`, a FAISS file, and `docid`, an id a line (methods 3.7)."""
+"""A folder for Pyserini's `FaissSearcher`: `index`, a FAISS file, and `docid`, one id per line (methods 3.7)."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from hardneg.retrieval.search.retrieve import files_of, vectors_of
 from hardneg.retrieval.search.vectors import VectorStore
 from hardneg.stages.artifacts import Artifact, atomic_path
 
-# Search settings by FAISS's names; both are kept in the file.
+# FAISS's names of the search settings. Both are stored in the index file.
 PARAMETERS = {"nprobe": "nprobe", "ef_search": "efSearch"}
 
 
 def write_pyserini(
     folder: Path, collection: Artifact, passages: Artifact, index: Artifact | None, search: Mapping[str, int | None]
 ) -> bool:
-    """Write the passages' index, searched as the system's run searched it, and the passages' ids.
+    """Write the passage index, with the search settings of the system's run, and the passage ids.
 
-    Vectors are written without being held in memory; an index of another kind is held whole.
+    Plain vectors are streamed. Any other index is held in memory.
 
     Args:
-        folder: to be made.
+        folder: the new folder.
         collection: the prepared collection, for the ids.
         passages: the stage with the vectors.
-        index: the index that served, in files over consecutive passages; None or a Flat one: the vectors themselves.
-        search: `nprobe` and `ef_search`, each None where it is FAISS's own.
+        index: the index of the run, in files over consecutive passages. For None or a Flat index, the vectors are
+            written.
+        search: `nprobe` and `ef_search`. None leaves FAISS's default.
 
     Returns:
-        whether there is a folder: FAISS joins the files of some kinds of index only (not HNSW), and Pyserini opens one.
+        Whether the folder was written. Pyserini opens a single file, and FAISS cannot merge the files of every kind of
+        index (not HNSW, for instance).
     """
     if index is None or index.settings["factory"] == "Flat":
         folder.mkdir()
@@ -55,11 +57,11 @@ def write_pyserini(
 
 
 def join(paths: Sequence[Path]) -> Any | None:
-    """One FAISS index of several over consecutive rows, trained alike; None where FAISS cannot join their kind."""
+    """Merge FAISS indexes over consecutive rows with the same training. None if FAISS cannot merge this kind."""
     first, *others = paths
     joined = faiss.read_index(str(first))
     for path in others:
-        # Inverted lists keep ids, which must be moved on; elsewhere the place of a vector is its id.
+        # Inverted lists store ids, which must be shifted. In other indexes the position is the id.
         shift = joined.ntotal if faiss.try_extract_index_ivf(joined) else 0
         try:
             joined.merge_from(faiss.read_index(str(path)), shift)
@@ -69,9 +71,9 @@ def join(paths: Sequence[Path]) -> Any | None:
 
 
 def write_flat(vectors: VectorStore, path: Path) -> None:
-    """Write the file that FAISS would for `IndexFlatIP` over all vectors, a block at a time.
+    """Write the file of an `IndexFlatIP` over all vectors, block by block.
 
-    It is that of an empty index, which ends with the count of its numbers, with both counts put in.
+    The header is that of an empty index, with the counts of rows and of values filled in.
     """
     header = bytearray(faiss.serialize_index(faiss.IndexFlatIP(vectors.dim)))
     header[8:16] = vectors.rows.to_bytes(8, "little")

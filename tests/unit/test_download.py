@@ -134,7 +134,7 @@ def test_wrong_content_range_is_refused(site: Site, tmp_path: Path) -> None:
     said = refused(Remote(site.url), tmp_path, attempts=1)
     assert "100,000 bytes kept" in said
     said = refused(Remote(site.url), tmp_path, attempts=1)
-    assert "asked from byte 100,000, answered 'bytes 100007-299999/300000'" in said
+    assert "requested bytes from 100,000, got 'bytes 100007-299999/300000'" in said
     assert left(tmp_path) == []
     site.cuts, site.shift = [], 0
     assert get(Remote(site.url), tmp_path)[0].read_bytes() == CONTENT
@@ -163,7 +163,7 @@ def test_wrong_bytes_in_pieces_are_asked_for_once_more(site: Site, tmp_path: Pat
     assert get(remote, tmp_path / "mended")[0].read_bytes() == OTHER
     assert ranges(site) == [None, "bytes=100000-", None]
     site.asked, site.cuts = [], [100_000, 200_000, 50_000]
-    assert "it was deleted" in refused(Remote(site.url, SHA256), tmp_path / "wrong")
+    assert "It was deleted" in refused(Remote(site.url, SHA256), tmp_path / "wrong")
     assert ranges(site) == [None, "bytes=100000-", None, "bytes=50000-"]  # the second time in pieces too, then no more
     assert left(tmp_path / "wrong") == []
 
@@ -216,7 +216,7 @@ def test_nobody_listens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/file.bin"
         said = refused(Remote(url), tmp_path, attempts=2)
     assert "found:    127.0.0.1: Connection refused (2 attempts; 0 bytes kept)" in said
-    assert f"get {url} by hand and put it at {tmp_path / 'file.bin'}" in said
+    assert f"download {url} by hand to {tmp_path / 'file.bin'}" in said
 
 
 def test_no_such_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

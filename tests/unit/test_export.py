@@ -357,12 +357,12 @@ def test_the_card(made: Exported) -> None:
     _, front, body = made.card.split("---\n", 2)
     assert yaml.safe_load(front)["library_name"] == "sentence-transformers"
     assert body.startswith("\n# adore_star on made\n")
-    for word in ("- starts from: star", "- starts from: bm25neg", "40 passages", "12 queries", "seed: 5"):
+    for word in ("- starts from: star", "- starts from: bm25neg", "40 passages", "12 queries", "with seed 5"):
         assert word.lower() in body.lower(), word
     assert "| What is minimised? | loss: lambda_ranknet (metric MRR, cut 200) |" in body
     tokens = made.parents["tokens"]
     full = np.mean(TokenStore(tokens, "passages").lengths(np.arange(40)) == PASSAGE_LENGTH)
-    assert f"Passages are cut at {PASSAGE_LENGTH} tokens, special ones included: {100 * full:.1f} %" in body
+    assert f"Passages are truncated at {PASSAGE_LENGTH} tokens, special tokens included. {100 * full:.1f}%" in body
     assert "\n\n\n" not in made.card and str(made.folder) not in made.card
     for fenced in re.findall(r"```yaml\n(.*?)\n```", body, re.DOTALL):
         assert isinstance(yaml.safe_load(fenced), dict)
@@ -461,5 +461,5 @@ def test_vectors_from_elsewhere_behind_an_index_that_cannot_be_joined(tmp_path: 
     stage = begun(tmp_path / "export", made | {"index": seal(stage, stage.facts["files"])})
     assert export(stage) == ["README.md", "runs/plain/train.trec", "runs/train.trec"]
     card = (stage.folder / "README.md").read_text()
-    assert "the index has 2, and FAISS cannot join those of\nHNSW8." in card and "`pyserini/`" not in card
+    assert "The index has 2 files, and FAISS cannot\nmerge files of HNSW8." in card and "`pyserini/`" not in card
     assert "- The index (HNSW8) is approximate" in card and "index: HNSW8" in card

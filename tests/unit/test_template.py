@@ -53,18 +53,18 @@ def test_a_template_reads_only_the_fields_it_names() -> None:
     [
         (
             "{titel} {text}",
-            "The passage template names an unknown field.\n  where:    encoder.passage_template\n"
+            "The passage template uses an unknown field.\n  where:    encoder.passage_template\n"
             "  found:    {titel}\n  expected: {url}, {title}, {text}, {sep}\n  remedy:   did you mean {title}?",
         ),
-        ("{text.__class__}", "names an unknown field"),
+        ("{text.__class__}", "uses an unknown field"),
         ("{text!r}", "found:    {text!r}"),
         ("{text:>9}", "found:    {text:>9}"),
         ("{0} {text}", "found:    {0}"),
         ("{} {text}", "found:    {}"),
-        ("{title {text}", "names an unknown field|is not readable"),
-        ("text}", "The passage template is not readable."),
-        ("{sep}", "every passage would be the same text"),
-        ("", "every passage would be the same text"),
+        ("{title {text}", "uses an unknown field|is malformed"),
+        ("text}", "The passage template is malformed."),
+        ("{sep}", "all passages would be the same"),
+        ("", "all passages would be the same"),
     ],
 )
 def test_other_templates_are_refused(template: str, message: str) -> None:

@@ -1,23 +1,23 @@
 """The embedded collection, `pydocs`: docstrings of pinned packages and of the standard library.
 
-A query is the first paragraph of a docstring, its passage the qualified name with the rest. Sources are parsed and
-never imported. The rules:
+A query is the first paragraph of a docstring. Its relevant passage is the qualified name and the rest of the docstring.
+Sources are parsed, never imported. The rules:
 
-* Sources are the folders of `DISTRIBUTIONS` and the Python modules of the standard library, without folders named
-  `tests` or `test` and without `NOT_EVERYWHERE`. Modules, classes, methods and functions count; what is defined
-  inside a function does not. Files that this Python cannot parse are skipped and named in the provenance.
-* Underlines of headings go and white space is folded. A docstring counts when it has at least 25 words, its first
-  paragraph 4 to 30 words, and something after it, and when the first paragraph is a sentence and no list of arguments,
-  example or directive.
-* Texts are the same when they differ only in case, white space and the punctuation at either end. Docstrings with the
-  same first paragraph make one query, those with the same rest one passage, and a query is judged relevant to a
-  passage exactly where some docstring has both: relevance does not spread further, since two functions that share the
-  words of their arguments may do different things. A passage's title is the best qualified name for each query it
-  answers (public before private, then shorter, then alphabetical), its id the best of all.
-* A passage that holds the text of one of its queries is left out.
-* The split is a fixed range of a hash. Queries that share a passage go together, by the hash of the alphabetically
-  first of them, so that no passage is judged in two splits. Adding a package moves no other query, unless it links it
-  to such a group.
+* The sources are the folders of `DISTRIBUTIONS` and the Python modules of the standard library, without folders named
+  `tests` or `test` and without `NOT_EVERYWHERE`. Modules, classes, methods and functions are used, but nothing defined
+  inside a function. Files that this Python cannot parse are skipped and listed in the provenance.
+* Underlines of headings are removed and white space is normalized. A docstring is used if it has at least 25 words, a
+  first paragraph of 4 to 30 words, and something after it. The first paragraph must be a sentence, not a list of
+  arguments, an example or a directive.
+* Texts are equal if they differ only in case, white space, and punctuation at either end. Docstrings with equal first
+  paragraphs give one query, and docstrings with equal rests give one passage. A passage is relevant to a query if and
+  only if some docstring has both. Relevance is not transitive, because functions with the same arguments may do
+  different things. A passage's title lists the best qualified name for each of its queries (public before private, then
+  shorter, then alphabetical). Its id is the best name of all.
+* A passage that contains the text of one of its queries is left out.
+* The split is a fixed range of a hash. Queries that share a passage go to the same split, by the hash of the
+  alphabetically first of them, so no passage is judged in two splits. Adding a package moves an existing query only if
+  it links the query to such a group.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ DISTRIBUTIONS: Mapping[str, str] = {
 }
 IMPORT_NAMES: Mapping[str, str] = {"scikit-learn": "sklearn"}
 
-# Parts of the standard library that systems ship apart or not at all: without them the collection is the same on each.
+# Parts of the standard library that some systems package separately or omit. Without them the collection is the same
+# everywhere.
 NOT_EVERYWHERE = frozenset(
     {"distutils", "ensurepip", "idlelib", "lib2to3", "test", "tkinter", "turtle", "turtledemo", "venv"}
 )
@@ -66,7 +67,7 @@ TEST_FOLDERS = frozenset({"tests", "test"})
 FEWEST_WORDS = 25
 QUERY_WORDS = range(4, 31)
 QUERIES_ABOUT = 24_000
-"""Roughly how many queries there are: the hash is cut into so many slots, of which `test` and `dev` take theirs."""
+"""The approximate number of queries. The hash has this many slots, and `test` and `dev` each take some of them."""
 SPLITS = ("train", "dev", "test")
 
 UNDERLINE = re.compile(r"^[^\w\n]{3,}$\n?", re.MULTILINE)
@@ -83,7 +84,7 @@ Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, slots=True)
 class Docstring:
-    """A docstring that can serve: its qualified name, its first paragraph, and the rest, white space folded."""
+    """A usable docstring: its qualified name, its first paragraph and the rest, with white space normalized."""
 
     name: str
     summary: str
@@ -92,7 +93,7 @@ class Docstring:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """The docstrings that can serve in the order of files and lines, the number of files, the modules not parsed."""
+    """The usable docstrings by file and line, the number of files, and the modules that could not be parsed."""
 
     docstrings: list[Docstring]
     files: int
@@ -101,7 +102,7 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Passages by id; for each split its queries by id, and its judgements."""
+    """The passages, sorted by id, and for each split its queries, sorted by id, and its judgements."""
 
     passages: list[Passage]
     queries: dict[str, list[Query]]
@@ -109,17 +110,17 @@ class Merged:
 
 
 def fold(text: str) -> str:
-    """White space folded to single spaces."""
+    """The text with white space collapsed to single spaces."""
     return " ".join(text.split())
 
 
 def normalise(text: str) -> str:
-    """What texts that count as the same have in common: case, white space and punctuation at the ends folded away."""
+    """The normal form of a text, without case, extra white space, and punctuation at either end."""
     return fold(text).casefold().strip(" .:;,!")
 
 
 def summary_and_rest(docstring: str) -> tuple[str, str] | None:
-    """The first paragraph of a cleaned docstring and the rest, or None where the two make no query and passage."""
+    """The first paragraph of a cleaned docstring and the rest, or None if they are not usable."""
     paragraphs = PARAGRAPH_END.split(UNDERLINE.sub("", docstring).strip(), maxsplit=1)
     if len(paragraphs) < 2 or NO_SENTENCE.match(paragraphs[0] + "\n"):
         return None
@@ -131,7 +132,7 @@ def summary_and_rest(docstring: str) -> tuple[str, str] | None:
 
 
 def definitions(tree: ast.AST, name: str) -> Iterator[tuple[str, Documented]]:
-    """Qualified names and nodes of what a module or class holds, itself first; function bodies are not entered."""
+    """Yield the qualified names and nodes of a module or class and its members. Function bodies are not entered."""
     if isinstance(tree, Documented):
         yield name, tree
     if isinstance(tree, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -144,9 +145,9 @@ def definitions(tree: ast.AST, name: str) -> Iterator[tuple[str, Documented]]:
 
 
 def read_source(path: Path, module: str) -> list[Docstring] | None:
-    """The docstrings of one file that can serve, in the order of its lines, or None where it cannot be parsed."""
+    """The usable docstrings of a file, in line order, or None if it cannot be parsed."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # invalid escapes in other people's code
+        warnings.simplefilter("ignore")  # invalid escapes in third-party code
         try:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError, RecursionError):
@@ -159,7 +160,7 @@ def read_source(path: Path, module: str) -> list[Docstring] | None:
 
 
 def source_files(root: Path) -> Iterator[tuple[Path, str]]:
-    """The Python files of a package folder (or the one file) with their modules' names, in alphabetical order."""
+    """Yield the Python files of a package folder (or a single file) with their module names, sorted."""
     for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
         parts = path.relative_to(root.parent).with_suffix("").parts
         if TEST_FOLDERS.isdisjoint(parts[:-1]):
@@ -167,16 +168,16 @@ def source_files(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def read_sources(roots: Sequence[Path], workers: int = 1) -> Sources:
-    """Read every Python file under `roots` (package folders or single modules) in `workers` processes.
+    """Read all Python files under `roots` (package folders or single modules) in `workers` processes.
 
-    The order of the result depends on the roots alone, not on the number of workers.
+    The order of the result does not depend on the number of workers.
     """
     files = [file for root in roots for file in source_files(root)]
     paths, modules = [path for path, _ in files], [module for _, module in files]
     if workers == 1:
         read = list(map(read_source, paths, modules))
     else:
-        # Spawned, not forked: a process that already runs threads (torch, the JVM) cannot be forked safely.
+        # Spawn instead of fork: forking is not safe with running threads (torch, the JVM).
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
             read = list(pool.map(read_source, paths, modules, chunksize=32))
     return Sources(
@@ -187,28 +188,28 @@ def read_sources(roots: Sequence[Path], workers: int = 1) -> Sources:
 
 
 def name_order(docstring: Docstring) -> tuple[int, int, str]:
-    """Sorts the better of two names first: fewer private parts, then fewer parts, then the alphabet."""
+    """The sort key of names, the best first: fewer private parts, then fewer parts, then alphabetical."""
     parts = docstring.name.split(".")
     private = sum(part.startswith("_") and not part.endswith("__") for part in parts)
     return private, len(parts), docstring.name
 
 
 def query_id_of(text: str) -> str:
-    """An id from the normalised text alone."""
+    """A query id derived only from the normal form of its text."""
     return f"q-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def split_of(text: str, test: int, dev: int) -> str:
-    """The split of a query (or of the group it leads) by a fixed range of the SHA-256 of its normalised text."""
+    """The split of a query (or of the group it leads), from the SHA-256 of its normal form."""
     slot = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) % QUERIES_ABOUT
     return "test" if slot < test else "dev" if slot < test + dev else "train"
 
 
 def group_leaders(judged: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """For each query the alphabetically first of those it is linked to by shared passages, directly or through others.
+    """For each query the alphabetically first query that it is connected to through shared passages.
 
     Args:
-        judged: the queries of each passage.
+        judged: the queries of each passage, by passage id.
     """
     leader: dict[str, str] = {}
 
@@ -225,15 +226,15 @@ def group_leaders(judged: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 
 def merge(docstrings: Sequence[Docstring], test: int, dev: int) -> Merged:
-    """Make queries, passages and judgements by the rules at the head of this module.
+    """Build queries, passages and judgements by the rules of this module's docstring.
 
     Args:
-        docstrings: in a fixed order.
-        test: queries of every `QUERIES_ABOUT` that go to the test split.
-        dev: the same for the dev split.
+        docstrings: the docstrings, in a fixed order.
+        test: the number of test slots out of `QUERIES_ABOUT`.
+        dev: the number of dev slots out of `QUERIES_ABOUT`.
     """
     query_texts: dict[str, str] = {}
-    by_rest: dict[str, dict[str, Docstring]] = defaultdict(dict)  # of each rest, the best docstring for each query
+    by_rest: dict[str, dict[str, Docstring]] = defaultdict(dict)  # the best docstring by rest and query
     for docstring in sorted(docstrings, key=name_order):
         query = normalise(docstring.summary)
         query_texts.setdefault(query, docstring.summary)
@@ -248,7 +249,7 @@ def merge(docstrings: Sequence[Docstring], test: int, dev: int) -> Merged:
         whole = normalise(f"{title} {first.rest}")
         if any(query in whole for query in answers):
             continue
-        uses[first.name] += 1  # a name may be defined twice, as in the branches of an `if`
+        uses[first.name] += 1  # a name can be defined twice, for instance in the branches of an `if`
         passage_id = first.name if uses[first.name] == 1 else f"{first.name}~{uses[first.name]}"
         passages.append(Passage(passage_id, title, first.rest))
         judged[passage_id] = list(answers)
@@ -271,10 +272,10 @@ def installed_roots(distributions: Mapping[str, str]) -> list[Path]:
     """The source folders of pinned distributions, found without importing them.
 
     Args:
-        distributions: versions by name; a local part such as `+cpu` in the installed one is ignored.
+        distributions: versions by name. A local suffix such as `+cpu` of the installed version is ignored.
 
     Raises:
-        HardnegError: one is not installed, has another version, or has no source folder.
+        HardnegError: a distribution is not installed, has another version, or has no source folder.
     """
     roots, faults = [], {}
     for name, wanted in sorted(distributions.items()):
@@ -291,7 +292,7 @@ def installed_roots(distributions: Mapping[str, str]) -> list[Path]:
         roots.append(root)
     if faults:
         raise HardnegError(
-            "The collection pydocs is made from the text of pinned packages, and these differ.",
+            "The collection pydocs needs pinned packages, and the installed ones differ.",
             found=", ".join(f"{name} {fault}" for name, fault in faults.items()),
             expected=", ".join(f"{name} {distributions[name]}" for name in faults),
             remedy="make install",
@@ -310,10 +311,10 @@ class PyDocs:
     """Reads the embedded collection; a `CollectionReader`.
 
     Args:
-        distributions: the packages to read besides the standard library, versions by name.
-        workers: processes that parse; it changes no byte of the result.
-        test: queries of every `QUERIES_ABOUT` that go to the test split.
-        dev: the same for the dev split.
+        distributions: the packages to read in addition to the standard library, versions by name.
+        workers: the number of parsing processes. It does not change the result.
+        test: the number of test slots out of `QUERIES_ABOUT`.
+        dev: the number of dev slots out of `QUERIES_ABOUT`.
 
     Raises:
         HardnegError: a distribution is not installed at its version.
@@ -339,7 +340,7 @@ class PyDocs:
         return SPLITS
 
     def files(self, splits: Iterable[str]) -> dict[str, Path]:
-        """None: versions tell what is read."""
+        """Empty: the versions identify the sources."""
         return {}
 
     def passages(self) -> Iterator[Passage]:
@@ -355,7 +356,7 @@ class PyDocs:
         return iter(self._merged.judgements[split])
 
     def provenance(self) -> dict[str, Any]:
-        """The versions of Python and of the packages, and how many files and docstrings were read."""
+        """The versions of Python and the packages, and the numbers of files and docstrings."""
         return {
             "python": platform.python_version(),
             "distributions": self.distributions,
