@@ -97,7 +97,7 @@ def match_columns(
 
     Raises:
         HardnegError: a necessary field has no column, or, with `all_given`, a column that `table.columns` names is
-            missing. Also, a column might hold grades under an unknown name.
+            missing, or an unknown column of qrels might hold grades.
     """
     given = given_names(table)
     free = {name.strip().casefold(): name for name in reversed(list(names)) if name not in given.values()}

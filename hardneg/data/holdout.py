@@ -84,5 +84,5 @@ class HeldOut:
         return (judgement for judgement in judgements if self._split_of(judgement.query_id) == split)
 
     def provenance(self) -> dict[str, Any]:
-        """What the collection was made from."""
+        """The origin of the collection (see `CollectionReader`)."""
         return self._reader.provenance()

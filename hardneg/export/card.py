@@ -11,17 +11,18 @@ import pyarrow.parquet as pq
 import yaml
 
 from hardneg import __version__
-from hardneg.axes import QUESTIONS
 from hardneg.data.template import Reading, fields_of
 from hardneg.evaluation.measure_names import meaning
 from hardneg.evaluation.measures import aggregate
 from hardneg.export.encoders import encoder_settings
+from hardneg.methods.axes import AXES
 from hardneg.stages.artifacts import Artifact, StageFolder, atomic_path
 from hardneg.text.tokens import TokenStore
 
 METHODS = {
     "bm25": "BM25 through Lucene",
     "dense": "Dense retrieval by the inner product of query and passage vectors",
+    "rerank": "A cross-encoder that reorders another ranking",
     "run": "A ranking computed elsewhere",
     "vectors": "Dense retrieval with vectors computed elsewhere",
 }
@@ -263,7 +264,7 @@ def write_cards(stage: StageFolder, reading: Reading | None, pyserini: bool, sea
         "cuts": {},
         "pyserini": pyserini,
         "index": _index(parents),
-        "questions": {question: text for question, (text, _) in QUESTIONS.items()},
+        "questions": {key: axis.question for key, axis in AXES.items()},
         "collection": {name: count for name, count in collection.items() if name in ("passages", "documents")},
         "windows": "documents" in collection,
         "splits": collection["splits"],
@@ -343,8 +344,12 @@ def _yaml(value: Any) -> str:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip()
 
 
-def _words(answer: Mapping[str, Any]) -> str:
-    """An answer formatted as `name (setting value, ...)`."""
+def _words(answer: Mapping[str, Any] | list[Mapping[str, Any]] | None) -> str:
+    """An answer formatted as `name (setting value, ...)`; several of them joined by a plus sign."""
+    if answer is None:
+        return "none"
+    if isinstance(answer, list):
+        return " + ".join(map(_words, answer)) or "none"
     settings = ", ".join(f"{key} {value}" for key, value in answer.items() if key != "name" and value is not None)
     return f"{answer['name']} ({settings})" if settings else str(answer["name"])
 
@@ -352,7 +357,7 @@ def _words(answer: Mapping[str, Any]) -> str:
 def _nearest_first(name: str, systems: Mapping[str, Any]) -> dict[str, Any]:
     """The answers of a system, then those of the systems it starts from and mines, recursively."""
     found = {name: systems[name]}
-    for other in (systems[name]["from"], systems[name]["source"].get("system")):
+    for other in (systems[name]["from"], *(source.get("system") for source in systems[name]["source"])):
         if other in systems:
             found |= {
                 further: answers for further, answers in _nearest_first(other, systems).items() if further not in found

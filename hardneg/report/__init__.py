@@ -1,1 +1,1 @@
-"""The report: what it is made from (material), its tables and figures (items), and the page and files they become."""
+"""The report: its data (material), its tables and figures (items), the page, and files for papers."""

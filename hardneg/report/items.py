@@ -14,7 +14,7 @@ Category = Literal["Effectiveness", "Why", "Compressed indexes", "Cost", "Negati
 
 
 class Entry(NamedTuple):
-    """A table or figure, as far as it is known before there are results.
+    """The properties of a table or figure that are known before there are results.
 
     Attributes:
         shows: whether it has a table, a figure or both.

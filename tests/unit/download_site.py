@@ -35,7 +35,7 @@ class Site:
         ranges: whether Range is understood.
         conditions: whether If-Range is understood.
         shift: how far the answer to a Range is off.
-        told: whether Content-Length is sent.
+        sends_length: whether Content-Length is sent.
         second: content and validators after the first answer, if they change.
         gate: answers wait for it.
         asked: Range and If-Range of each request.
@@ -49,7 +49,7 @@ class Site:
     ranges: bool = True
     conditions: bool = True
     shift: int = 0
-    told: bool = True
+    sends_length: bool = True
     second: tuple[bytes, dict[str, str]] | None = None
     gate: threading.Event = field(default_factory=threading.Event)
     asked: list[tuple[str | None, str | None]] = field(default_factory=list)
@@ -83,7 +83,7 @@ def handler_of(site: Site) -> type[BaseHTTPRequestHandler]:
             if start:
                 whole = len(site.content)
                 self.send_header("Content-Range", f"bytes {start + site.shift}-{whole - 1}/{whole}")
-            if site.told:
+            if site.sends_length:
                 self.send_header("Content-Length", str(len(body)))
             for name, value in site.validators.items():
                 self.send_header(name, value)

@@ -1,4 +1,4 @@
-"""A report's material with every part filled, made for the tests: numbers from a seed, that hang together.
+"""A report's material with every part filled, for the tests. The numbers come from a seed and are consistent.
 
 One judged passage a query; a system places it at a rank drawn from its own distribution, and effectiveness and errors
 follow from those ranks.
@@ -369,13 +369,13 @@ def _examples(found: dict[str, npt.NDArray[np.int64]], per_query: pd.DataFrame) 
     return {"passages": passages, "queries": queries}
 
 
-def made(name: str, material: Material) -> Item:
+def item_of(name: str, material: Material) -> Item:
     """An item of the report."""
     return ITEMS[name](material)
 
 
 def table(name: str, material: Material) -> pd.DataFrame:
     """The table of an item that has one."""
-    found = made(name, material).table
+    found = item_of(name, material).table
     assert found is not None
     return found

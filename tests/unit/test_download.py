@@ -168,23 +168,23 @@ def test_wrong_bytes_in_pieces_are_asked_for_once_more(site: Site, tmp_path: Pat
     assert left(tmp_path / "wrong") == []
 
 
-def test_wrong_size_is_told_at_once(site: Site, tmp_path: Path) -> None:
+def test_wrong_size_is_reported_at_once(site: Site, tmp_path: Path) -> None:
     said = refused(Remote(site.url, size=299_999), tmp_path)
     assert "found:    300,000 bytes\n  expected: 299,999 bytes" in said
-    site.told = False  # the length shows only while reading
+    site.sends_length = False  # the length shows only while reading
     assert "found:    more than 299,999 bytes" in refused(Remote(site.url, size=299_999), tmp_path)
     assert ranges(site) == [None, None]
     assert left(tmp_path) == []
 
 
 def test_an_answer_without_length_is_continued_to_the_expected_size(site: Site, tmp_path: Path) -> None:
-    site.told, site.cuts = False, [100_000]
+    site.sends_length, site.cuts = False, [100_000]
     assert get(Remote(site.url, size=len(CONTENT)), tmp_path)[0].read_bytes() == CONTENT
     assert ranges(site) == [None, "bytes=100000-"]
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_a_refusal_is_told_at_once(site: Site, tmp_path: Path, status: int) -> None:
+def test_a_refusal_is_reported_at_once(site: Site, tmp_path: Path, status: int) -> None:
     site.statuses = [status] * 9
     said = refused(Remote(site.url), tmp_path)
     assert f"where:    {site.url}\n  found:    {status} " in said

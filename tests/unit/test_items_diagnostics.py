@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from made_report import made, made_material, table
+from made_report import item_of, made_material, table
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
@@ -21,7 +21,7 @@ def material() -> Material:
 
 
 def draw(name: str, material: Material) -> Figure:
-    figure = made(name, material).figure
+    figure = item_of(name, material).figure
     assert figure is not None
     return figure()
 
@@ -31,9 +31,10 @@ def test_negatives_are_counted_by_system(material: Material) -> None:
     assert found.T["star"].tolist() == ["bm25neg", 4_421_000, 18_290, 4_402_710, pytest.approx(6.3), 2_611_200, 1_404]
     assert found.loc["rand"].isna().all()
     assert found.loc["inbatch", "in-batch judged relevant, masked"] == 912
-    item = made("negatives", material)
+    item = item_of("negatives", material)
     assert item.here.startswith(
-        f"Without removal and masking, {16_470 + 18_290:,} judged passages among mined hits and {912 + 1_404:,} among in-batch pairs"
+        f"Without removal and masking, {16_470 + 18_290:,} judged passages among mined hits and {912 + 1_404:,} among "
+        "in-batch pairs"
     )
     assert "star has the largest share of likely false negatives, 6.3%" in item.here
     assert "that star scores above" in item.caption
@@ -43,7 +44,7 @@ def test_negatives_without_a_teacher(material: Material) -> None:
     assert material.negatives is not None
     systems, by_rank = material.negatives.systems, material.negatives.by_rank
     untaught = Negatives(None, systems.assign(likely_false_share=None), by_rank.assign(likely_false=None))
-    item = made("negatives", replace(material, negatives=untaught))
+    item = item_of("negatives", replace(material, negatives=untaught))
     assert "Likely false candidates: not measured" in item.caption
     assert "likely false" not in item.here
     assert len(draw("negatives_by_rank", replace(material, negatives=untaught)).axes) == 1
@@ -65,7 +66,7 @@ def test_negatives_by_rank_draws_margins_with_their_quartiles(material: Material
             assert (at.min(), at.max()) == pytest.approx((low, high))
     labels = [label.get_text() for label in margin.get_xticklabels()]
     assert labels == ["1", "2–5", "6–10", "11–20", "21–50", "51–100", "101–200"]
-    item = made("negatives_by_rank", material)
+    item = item_of("negatives_by_rank", material)
     assert "bm25neg down to rank 1, star down to rank 1" in item.here
     assert "bm25neg 40.0% and 1.7%, star 50.0% and 2.1%" in item.here
 
@@ -73,9 +74,9 @@ def test_negatives_by_rank_draws_margins_with_their_quartiles(material: Material
 def test_negatives_by_rank_where_no_candidate_wins_or_none_was_mined(material: Material) -> None:
     assert material.negatives is not None
     low = replace(material.negatives, by_rank=material.negatives.by_rank.assign(margin_median=-1.0))
-    assert made("negatives_by_rank", replace(material, negatives=low)).here.startswith("The median candidate never ")
+    assert item_of("negatives_by_rank", replace(material, negatives=low)).here.startswith("The median candidate never ")
     none = replace(material, negatives=replace(material.negatives, by_rank=pd.DataFrame({"system": []})))
-    assert made("negatives_by_rank", none).here == "No system mined a ranking."
+    assert item_of("negatives_by_rank", none).here == "No system mined a ranking."
     assert [text.get_text() for text in draw("negatives_by_rank", none).axes[0].texts] == ["nothing was measured"]
 
 
@@ -89,8 +90,8 @@ def test_agreement_shows_counts_and_rates(material: Material) -> None:
     assert found["measured false negatives, %"].tolist() == pytest.approx(
         [100 * x for x in rows["measured_false_negative_rate"]]
     )
-    assert f"agree on {sum(rows['agreed']) / sum(rows['unjudged']):.1%} of" in made("agreement", material).here
-    assert "up to 10 per query" in made("agreement", material).caption
+    assert f"agree on {sum(rows['agreed']) / sum(rows['unjudged']):.1%} of" in item_of("agreement", material).here
+    assert "up to 10 per query" in item_of("agreement", material).caption
     sparse = replace(material, agreement=rows.assign(measured_false_negative_rate=None))
     assert "measured false negatives, %" not in table("agreement", sparse)
 
@@ -123,14 +124,14 @@ def test_seeds_say_whether_the_best_is_apart(material: Material) -> None:
         return replace(material, seeds=pd.DataFrame(rows, columns=["system", "seed", "split", "measure", "value"]))
 
     apart = of(star=[0.3, 0.31], adore_star=[0.41, 0.4], bm25neg=[0.1, 0.1])
-    assert made("seeds", apart).here.startswith(
+    assert item_of("seeds", apart).here.startswith(
         "The worst seed of adore_star (0.4000) is above the best seed of star (0.3100)"
     )
     close = of(star=[0.3, 0.42], adore_star=[0.41, 0.4])
-    assert made("seeds", close).here.startswith(
+    assert item_of("seeds", close).here.startswith(
         "The worst seed of adore_star (0.4000) is not above the best seed of star (0.4200)"
     )
-    assert made("seeds", of(star=[0.3, 0.4])).here == "Only one system was trained with several seeds."
+    assert item_of("seeds", of(star=[0.3, 0.4])).here == "Only one system was trained with several seeds."
 
 
 def test_wins_are_counted_query_by_query(material: Material) -> None:
@@ -148,4 +149,4 @@ def test_wins_are_counted_query_by_query(material: Material) -> None:
         assert row["lost"] == sum(ours[query] < theirs[query] for query in ours)
     ((*_, won, tied, lost),) = found.query("system == 'adore_star' and baseline == 'star'").to_numpy().tolist()
     said = f"adore_star wins {won}, ties {tied} and loses {lost} against star"
-    assert said in made("wins", material).here
+    assert said in item_of("wins", material).here

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from made_report import PARTS, K, made, made_material, table
+from made_report import PARTS, K, item_of, made_material, table
 from scipy import stats
 
 from hardneg.report.claims import differences
@@ -84,7 +84,7 @@ def test_the_paper_s_numbers_are_all_there(material: Material) -> None:
 
 @pytest.mark.parametrize("name", ITEMS)
 def test_what_is_said_names_the_data_and_the_paper_s_data(material: Material, name: str) -> None:
-    item = made(name, material)
+    item = item_of(name, material)
     assert material.dataset in item.caption
     assert item.caption.endswith(".")
     assert item.here
@@ -178,19 +178,19 @@ def test_table1_counts_by_query_and_by_positive(material: Material) -> None:
     assert found.T["star"].tolist() == ["STAR", 1014 / 2, 214 / 2, 1014 / 3, pytest.approx(214 / 3)]
     assert found.T["rand"].tolist() == ["random", 330 / 2, 230 / 2, 330 / 3, pytest.approx(230 / 3)]
     assert all(str(name).endswith(LOWER) for name in found.columns[1:])
-    assert "2 queries with 3 judged passages" in made("table1", small).caption
+    assert "2 queries with 3 judged passages" in item_of("table1", small).caption
 
 
 def test_table1_says_whether_the_paper_s_claims_show(material: Material) -> None:
     as_in_the_paper = {"rand": (300, 40), "bm25neg": (3000, 60), "star": (1500, 20), "adore_star": (1400, 10)}
-    here = made("table1", replace(material, errors=errors_of(as_in_the_paper))).here
+    here = item_of("table1", replace(material, errors=errors_of(as_in_the_paper))).here
     assert here.startswith("Confirmed here: random negatives have the fewest total errors: rand ")
     assert "adore_star has the fewest top-200 errors on average" in here
     turned = {"rand": (3000, 20), "bm25neg": (300, 40), "star": (1500, 60), "adore_star": (1500, 70)}
-    here = made("table1", replace(material, errors=errors_of(turned))).here
+    here = item_of("table1", replace(material, errors=errors_of(turned))).here
     assert here.startswith("Not confirmed here: hard negatives have the fewest total errors: rand ")
     part = {"rand": (300, 40), "bm25neg": (3000, 60), "star": (1500, 20), "adore_star": (1500, 20)}
-    here = made("table1", replace(material, errors=errors_of(part))).here
+    here = item_of("table1", replace(material, errors=errors_of(part))).here
     assert here.startswith("Partly confirmed here: ")
     assert "not significant" in here.split("Not confirmed: ")[1]
 
@@ -209,7 +209,7 @@ def test_table2_has_every_value(material: Material) -> None:
 def test_table2_marks_what_differs_significantly(material: Material) -> None:
     found = table("table2", material).set_index("system")
     baselines = {"a": "bm25", "b": "bm25neg"}
-    assert "significantly better than a bm25, b bm25neg" in made("table2", material).caption
+    assert "significantly better than a bm25, b bm25neg" in item_of("table2", material).caption
     seen = set()
     for (split, measure), rows in material.per_query.groupby(["split", "measure"]):
         values = rows.pivot(index="query_id", columns="system", values="value")
@@ -231,7 +231,7 @@ def test_table2_without_named_baselines_marks_each_system_s_own(material: Materi
     found = table("table2", own).set_index("system")[f"dev R@100{MARKS}"]
     tests = material.significance.query("split == 'dev' and measure == 'R@100' and p_t_holm < .05")
     assert set(found[found != ""].index) == set(tests["system"])
-    assert "each system against its own baselines" in made("table2", own).caption
+    assert "each system against its own baselines" in item_of("table2", own).caption
 
 
 def with_scores(material: Material, means: dict[str, float]) -> Material:
@@ -248,13 +248,13 @@ def with_scores(material: Material, means: dict[str, float]) -> Material:
 
 def test_table2_says_whether_the_paper_s_claims_show(material: Material) -> None:
     better = with_scores(material, {"rand": 0.3, "bm25neg": 0.31, "star": 0.5, "adore_rand": 0.4, "adore_star": 0.6})
-    here = made("table2", better).here
+    here = item_of("table2", better).here
     assert here.startswith("Confirmed here: adore_rand 0.4000 against rand 0.3000 (p < 0.0001); adore_star 0.6000 ")
     assert "star 0.5000 against bm25neg 0.3100 (p < 0.0001)" in here
     worse = with_scores(material, {"rand": 0.5, "bm25neg": 0.6, "star": 0.4, "adore_rand": 0.4, "adore_star": 0.2})
-    assert made("table2", worse).here.startswith("Not confirmed here: adore_rand 0.4000 against rand 0.5000 ")
+    assert item_of("table2", worse).here.startswith("Not confirmed here: adore_rand 0.4000 against rand 0.5000 ")
     alike = with_scores(material, {"star": 0.5, "adore_star": 0.501})
-    here = made("table2", alike).here
+    here = item_of("table2", alike).here
     assert here.startswith("Partly confirmed here: the best trained system is adore_star")
     assert "0.5010 against star 0.5000 (p = " in here.split("Not confirmed: ")[1]
     assert "not significant" in here.split("Not confirmed: ")[1]
@@ -275,10 +275,10 @@ def test_verdicts_do_not_hang_on_names(material: Material) -> None:
         per_query=scored.per_query.assign(system=scored.per_query["system"].map(new)),
         measures=scored.measures.assign(system=scored.measures["system"].map(new)),
     )
-    said = made("table2", scored).here
+    said = item_of("table2", scored).here
     for name in sorted(new, key=len, reverse=True):
         said = said.replace(f"{name} ", f"{new[name]} ").replace(f"{name}'", f"{new[name]}'")
-    assert made("table2", renamed).here == said
+    assert item_of("table2", renamed).here == said
 
 
 def test_comparisons_have_every_pair_with_its_verdict(material: Material) -> None:
@@ -307,7 +307,7 @@ def test_table3_is_the_matrix_and_its_diagonal_decides(material: Material) -> No
     assert list(found.index) == ["not trained (bm25neg)", "Flat", "PQ32", "PQ16", "PQ8"]
     for row in cells.query("split == 'dev'").to_dict("records"):
         assert found.loc[row["trained_on"] or "not trained (bm25neg)", f"served on {row['served_on']}"] == row["value"]
-    here = made("table3", material).here
+    here = item_of("table3", material).here
     assert here.startswith("Confirmed here: served on Flat, 0.5110 trained on it vs. 0.5010 trained on PQ32; ")
     assert here.endswith("These differences were not tested.")
 
@@ -322,9 +322,9 @@ def test_table3_is_the_matrix_and_its_diagonal_decides(material: Material) -> No
         assert material.compression is not None
         return replace(material.compression, cells=cells.assign(value=value))
 
-    part = made("table3", replace(material, compression=beside(("PQ8",)))).here
+    part = item_of("table3", replace(material, compression=beside(("PQ8",)))).here
     assert part.startswith("Partly confirmed here: served on PQ8, 0.9000 trained on it")
-    assert made("table3", replace(material, compression=beside(()))).here.startswith(
+    assert item_of("table3", replace(material, compression=beside(()))).here.startswith(
         "Not confirmed here: served on Flat"
     )
 
@@ -334,18 +334,18 @@ def test_table4_in_seconds_and_in_hours(material: Material) -> None:
     assert found.loc["star", "speed-up"] == pytest.approx(1290 / 66)
     assert found.loc["adore_star", "total speed-up"] == pytest.approx((1290 + 66) / (66 + 66 + 12))
     assert found.loc["adore_star", "seconds"] == 12
-    assert made("table4", material).here.startswith("Confirmed here: star 19.5x alone, 10.3x in total; ")
+    assert item_of("table4", material).here.startswith("Confirmed here: star 19.5x alone, 10.3x in total; ")
     slow = material.training_costs.assign(
         seconds=material.training_costs["seconds"] * 3600, whole_seconds=material.training_costs["whole_seconds"] * 3600
     )
     assert table("table4", replace(material, training_costs=slow)).set_index("system").loc["adore_star", "hours"] == 12
     quick = material.training_costs.copy()
     quick.loc[quick["system"] == "ance", ["seconds", "whole_seconds"]] = 1.0
-    here = made("table4", replace(material, training_costs=quick)).here
+    here = item_of("table4", replace(material, training_costs=quick)).here
     assert here.startswith("Not confirmed here: star 0.0152x alone")
     unnamed = replace(material, speed_baseline=None)
     assert "speed-up" not in table("table4", unnamed)
-    assert made("table4", unnamed).here.startswith("Cannot be checked here: ")
+    assert item_of("table4", unnamed).here.startswith("Cannot be checked here: ")
 
 
 def test_table5_says_what_small_indexes_lose(material: Material) -> None:
@@ -354,7 +354,7 @@ def test_table5_says_what_small_indexes_lose(material: Material) -> None:
     found = table("table5", material)
     assert found["MiB"].tolist() == indexes["mib"].tolist()
     assert found["index quality (bm25neg, MRR@10)"].tolist() == indexes["quality"].tolist()
-    assert made("table5", material).here.startswith(
+    assert item_of("table5", material).here.startswith(
         "Not confirmed here: PQ32 has 3.1% of the size of Flat and loses 3.0% "
     )
     for values, start in (
@@ -362,9 +362,9 @@ def test_table5_says_what_small_indexes_lose(material: Material) -> None:
         ([0.5, 0.495, 0.3, 0.2], "Partly confirmed here: PQ32"),
     ):
         changed = replace(material.compression, indexes=indexes.assign(value=values))
-        assert made("table5", replace(material, compression=changed)).here.startswith(start)
+        assert item_of("table5", replace(material, compression=changed)).here.startswith(start)
     alone = replace(material.compression, indexes=indexes.iloc[:1])
-    assert made("table5", replace(material, compression=alone)).here.startswith(
+    assert item_of("table5", replace(material, compression=alone)).here.startswith(
         "Cannot be checked here: no index has at most 10% "
     )
 
@@ -374,7 +374,7 @@ def test_stages_cost_is_all_of_it(material: Material) -> None:
     assert found["seconds"].tolist() == material.costs["seconds"].tolist()
     hours = sum(row["seconds"] * row["devices"] for row in material.costs.to_dict("records")) / 3600
     total = sum(material.costs["seconds"])
-    assert made("stages_cost", material).here.startswith(
+    assert item_of("stages_cost", material).here.startswith(
         f"In total {total:,.1f} seconds and {hours:,.2f} device-hours. "
     )
 

@@ -139,7 +139,7 @@ def test_nothing_to_repair_is_nothing_to_tell(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("batches")
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "expected"),
     [
         (
             {"qrels": [*QRELS, ("q9", "p9", 1), ("q0", "p8", 1)]},
@@ -189,10 +189,10 @@ def test_nothing_to_repair_is_nothing_to_tell(tmp_path: Path) -> None:
         ({"qrels": []}, ["A split has no positive judgement.", "split train, from its first judgement\n"]),
     ],
 )
-def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, changed: dict[str, Any], told: list[str]) -> None:
+def test_what_is_wrong_is_reported_with_its_place(tmp_path: Path, changed: dict[str, Any], expected: list[str]) -> None:
     with pytest.raises(HardnegError) as caught:
         prepared(tmp_path, Made(**changed))
-    for words in told:
+    for words in expected:
         assert words in str(caught.value)
     assert not list(tmp_path.glob("*.tmp"))
 
@@ -261,15 +261,18 @@ def test_every_passage_of_a_judged_document_is_judged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "expected"),
     [
         ({"rows": [*PASSAGES, PASSAGES[0]]}, "The documents have duplicate ids.*corpus:1 and corpus:5.*'p3'"),
         ({"qrels": [("q1", "p3#0", 1)]}, "names a document that does not exist.*qrels:1.*'p3#0'.*document file"),
-        ({"qrels": [*QRELS, ("q1", "p2", 1)]}, "a document are judged with different grades.*qrels:1 and qrels:6.*document 'p2'"),
+        (
+            {"qrels": [*QRELS, ("q1", "p2", 1)]},
+            "a document are judged with different grades.*qrels:1 and qrels:6.*document 'p2'",
+        ),
     ],
 )
-def test_faults_of_documents_are_told_by_document(tmp_path: Path, changed: dict[str, Any], told: str) -> None:
-    with pytest.raises(HardnegError, match=f"(?s){told}"):
+def test_faults_of_documents_are_reported_by_document(tmp_path: Path, changed: dict[str, Any], expected: str) -> None:
+    with pytest.raises(HardnegError, match=f"(?s){expected}"):
         prepared(tmp_path, Made(**changed), (3, 1))
 
 

@@ -1,4 +1,4 @@
-"""What a system is trained with, and what it starts from."""
+"""The kind of negatives of a system, and its starting system."""
 
 from __future__ import annotations
 
