@@ -404,13 +404,13 @@ DATA = [
     Case(
         "broken JSON",
         line("data/corpus.jsonl", 31, '{"_id": "p", "text": '),
-        ("A line is not valid JSON.", "data/corpus.jsonl:31", "mend or remove that line"),
+        ("A line is not valid JSON.", "data/corpus.jsonl:31", "fix or remove that line"),
         fails="collection",
     ),
     Case(
         "broken JSON, with retries",
         line("data/queries.jsonl", 9, "words"),
-        ("A line is not valid JSON.", "data/queries.jsonl:9", "mend or remove that line", "the same as before"),
+        ("A line is not valid JSON.", "data/queries.jsonl:9", "fix or remove that line", "the same as before"),
         fails="collection",
         arguments=("--retries", "1"),
     ),
