@@ -1,8 +1,8 @@
-# make demo       install what is needed into .venv, then run the workflow on config.yaml
-# make test       install what is needed, then run the tests
-# make test-slow  the tests that kill a run a dozen times
+# make demo       install into .venv, then run the workflow on config.yaml
+# make test       install, then run the tests
+# make test-slow  install, then run the tests that kill a run a dozen times
 # make lint       check format, style and types of the Python and of the rules
-# make install    only install
+# make install    install only
 # make lock       rewrite requirements.lock and envs/ from the pins in pyproject.toml
 # make clean      remove .venv and the caches of the tools; artifacts/ and results/ stay
 
@@ -12,14 +12,14 @@ SHELL := /bin/bash
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check -qq
-# The rules call `python`: it must be the one of the environment.
+# The rules call `python`, which must be the environment's.
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 demo: install
 	$(RUN) snakemake --cores all
 
-# Two workers, a file's tests in one of them since they share what they ran. OpenMP's threads would spin while they
-# wait, and take the cores from the other worker: training is ten times slower then.
+# Two workers; all tests of a file run in one of them, since they share results. Waiting OpenMP threads must not spin:
+# they would take the cores from the other worker, and training would be ten times slower.
 test: install
 	$(RUN) OMP_WAIT_POLICY=PASSIVE python -m pytest -n 2 --dist loadfile
 
@@ -35,7 +35,7 @@ lint: install
 
 install: $(VENV)/installed
 
-# The environment holds what the lock says and nothing else: when the lock changes, it is made anew.
+# The environment contains exactly the packages of the lock. When the lock changes, it is created again.
 $(VENV)/locked: requirements.lock
 	@for python in $(PYTHON) python3.11 python3 python; do \
 	    "$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2> /dev/null && break; \
@@ -44,14 +44,14 @@ $(VENV)/locked: requirements.lock
 	if [ -z "$$python" ]; then \
 	    echo "error: hardneg needs Python 3.11 with venv (on Debian and Ubuntu: python3.11-venv)."; \
 	    echo "  found:    $$(python3 --version 2>&1)"; \
-	    echo "  remedy:   install it, or name it: make $(or $(MAKECMDGOALS),install) PYTHON=/path/to/python3.11"; \
+	    echo "  remedy:   install it, or give its path: make $(or $(MAKECMDGOALS),install) PYTHON=/path/to/python3.11"; \
 	    exit 1; \
 	fi >&2; \
 	echo "Installing the packages of requirements.lock into $(VENV) (2.5 GB or more, some minutes) ..."; \
 	"$$python" -m venv --clear $(VENV)
 	@$(PIP) install --no-compile --requirement requirements.lock
-	@# Compiled here, on all cores, since each of the workflow's jobs is a process of its own; a few packages carry
-	@# files that are no Python of this version, which nobody imports.
+	@# Compile now, on all cores: each job of the workflow is a separate process. A few packages contain files for other
+	@# Python versions, which are never imported; their errors are ignored.
 	@$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
 	@touch $@
 

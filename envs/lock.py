@@ -1,7 +1,7 @@
 """Rewrite requirements.lock and the conda environments from the pins in pyproject.toml: `make lock`.
 
-pip resolves, without installing, the direct dependencies to complete sets of pins: one for the workflow, and one with
-the tools of development on top. The lock is for pip and the CPU, `gpu.yaml` differs from `cpu.yaml` in FAISS alone.
+pip resolves the direct dependencies to complete sets of pins, without installing them: one set for the workflow, and one
+that adds the development tools. The lock is for pip and the CPU. `gpu.yaml` differs from `cpu.yaml` only in FAISS.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# torch's CUDA build pins these itself, its CPU build lacks them: the same lock serves both.
+# torch's CUDA build pins these, and its CPU build does not need them, so one lock serves both.
 LEFT_TO_TORCH = re.compile(r"(nvidia|cuda)-.*|triton")
 HEADER = "# Written by `make lock` from the pins in pyproject.toml.\n"
 ENVIRONMENT = """\
@@ -36,14 +36,14 @@ def resolve(requirements: Iterable[str]) -> list[str]:
     """Exact pins, `name==version` in alphabetical order, of the requirements and of all they need.
 
     Raises:
-        subprocess.CalledProcessError: pip found no such set; it has said why.
+        subprocess.CalledProcessError: pip found no consistent set; it printed the reason.
     """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
         options = ["--dry-run", "--ignore-installed", "--quiet", "--report", str(report)]
         subprocess.run([sys.executable, "-m", "pip", "install", *options, *requirements], check=True)
         found = [item["metadata"] for item in json.loads(report.read_text(encoding="utf-8"))["install"]]
-    # What follows a plus, such as torch's `+cpu`, says who built it and is known to no registry.
+    # A local version suffix, such as torch's `+cpu`, does not exist on the package index.
     pins = [f"{item['name']}=={item['version'].partition('+')[0]}" for item in found]
     return sorted((pin for pin in pins if not LEFT_TO_TORCH.match(pin)), key=str.lower)
 
