@@ -113,17 +113,17 @@ def fit(
     label: str,
     continues: Path | None = None,
 ) -> Log:
-    """Run the steps of a budget, going on from the newest checkpoint if there is one.
+    """Run the steps of a budget, resuming from the newest checkpoint if there is one.
 
     Args:
-        module: what trains; left on the device with its final weights.
-        compute_loss: the loss of a step; it may keep things in the log.
-        stage: its `settings["train"]` and `settings["seed"]`, and the folder of checkpoints.
-        budget: which steps.
+        module: the module to train; left on the device with its final weights.
+        compute_loss: the loss of a step; it may keep tensors in the log.
+        stage: provides `settings["train"]`, `settings["seed"]` and the folder of checkpoints.
+        budget: the steps to run.
         accelerator: from `new_accelerator`.
-        checkpoint_seconds: how often a checkpoint is written; 0 writes one a step.
-        label: for the progress bar.
-        continues: the state that an earlier round left, to go on from at `budget.first`.
+        checkpoint_seconds: seconds between checkpoints; 0 writes one after each step.
+        label: the name in the progress bar and in messages.
+        continues: the state that an earlier round left, from which to continue at `budget.first`.
 
     Returns:
         The log.
@@ -134,20 +134,10 @@ def fit(
     train, seed = stage.settings["train"], stage.settings["seed"]
     module.train()
     optimizer = optimizer_of(module, train)
-    scheduler = get_scheduler(
-        train["schedule"],
-        optimizer,
-        num_warmup_steps=train["warmup_steps"],
-        num_training_steps=planned_steps(train["schedule_steps"], budget.total),
-    )
+    scheduler = _scheduler(optimizer, train, budget.total)
     module, optimizer, scheduler = accelerator.prepare(module, optimizer, scheduler)
     state = _State(module, optimizer, scheduler, accelerator)
-    log, start = Log(), budget.first
-    if continues is not None:
-        state.read(continues)
-    if (newest := _newest(stage.checkpoints, state)) is not None:
-        start, log = newest
-        print(f"resuming {label} at step {start}", flush=True)
+    start, log = _start(stage, state, budget, continues, label)
     if accelerator.log_with:
         accelerator.init_trackers(label.replace(" ", "-"), config={})
     saved = time.monotonic()
@@ -156,21 +146,8 @@ def fit(
             torch.manual_seed(int(generator(seed, step, purpose=2).integers(2**62)))
             with accelerator.autocast():
                 loss = compute_loss(step, log)
-            value = float(loss.detach())
-            if not np.isfinite(value):
-                raise HardnegError(
-                    "Training diverged.",
-                    where=f"{label}, step {step + 1}",
-                    found=f"loss {value}",
-                    expected="a finite loss",
-                    remedy="lower train.lr, raise train.warmup_steps, or set arithmetic.precision to fp32.",
-                )
-            optimizer.zero_grad(set_to_none=True)
-            accelerator.backward(loss)
-            accelerator.clip_grad_norm_(module.parameters(), train["max_grad_norm"])
-            lr = float(scheduler.get_last_lr()[0])
-            optimizer.step()
-            scheduler.step()
+            value = _finite(loss, f"{label}, step {step + 1}")
+            lr = state.update(loss, train["max_grad_norm"])
             if (step + 1) % train["log_every"] == 0 or step + 1 == budget.end:
                 log.rows.append((step + 1, value, lr))
                 accelerator.log({"loss": value, "lr": lr}, step=step + 1)
@@ -182,6 +159,44 @@ def fit(
     if budget.end < budget.total:
         state.write(stage.folder / HANDOVER, {})
     return log
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, train: dict[str, Any], total: int) -> Any:
+    """The learning-rate schedule of a run of `total` steps."""
+    return get_scheduler(
+        train["schedule"],
+        optimizer,
+        num_warmup_steps=train["warmup_steps"],
+        num_training_steps=planned_steps(train["schedule_steps"], total),
+    )
+
+
+def _start(stage: StageFolder, state: _State, budget: Budget, continues: Path | None, label: str) -> tuple[int, Log]:
+    """The step to start from, and the log so far; `state` holds that step's weights and moments."""
+    if continues is not None:
+        state.read(continues)
+    if (newest := _newest(stage.checkpoints, state)) is not None:
+        print(f"resuming {label} at step {newest[0]}", flush=True)
+        return newest
+    return budget.first, Log()
+
+
+def _finite(loss: torch.Tensor, where: str) -> float:
+    """The value of the loss.
+
+    Raises:
+        HardnegError: it is not finite.
+    """
+    value = float(loss.detach())
+    if not np.isfinite(value):
+        raise HardnegError(
+            "Training diverged.",
+            where=where,
+            found=f"loss {value}",
+            expected="a finite loss",
+            remedy="lower train.lr, raise train.warmup_steps, or set arithmetic.precision to fp32.",
+        )
+    return value
 
 
 def write_log(log: Log, folder: Path) -> list[str]:
@@ -201,6 +216,16 @@ class _State:
 
     def __init__(self, module: nn.Module, optimizer: Any, scheduler: Any, accelerator: Accelerator) -> None:
         self.module, self.optimizer, self.scheduler, self.accelerator = module, optimizer, scheduler, accelerator
+
+    def update(self, loss: torch.Tensor, max_grad_norm: float) -> float:
+        """Take one optimizer step down the gradient of `loss`; the learning rate that it used."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.module.parameters(), max_grad_norm)
+        lr = float(self.scheduler.get_last_lr()[0])
+        self.optimizer.step()
+        self.scheduler.step()
+        return lr
 
     def write(self, path: Path, facts: dict[str, Any], extra: dict[str, torch.Tensor] | None = None) -> None:
         moments = self.optimizer.state_dict()

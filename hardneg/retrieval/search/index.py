@@ -79,17 +79,14 @@ def build_index(
             vector is not finite, or a file cannot be written.
     """
     index = new_index(factory, vectors.dim)
-    count = -(-vectors.rows // rows_per_file)
-    files = {f"index-{number:04d}-of-{count:04d}": number * rows_per_file for number in range(count)}
+    files = _file_starts(vectors.rows, rows_per_file)
     trained_on = 0 if index.is_trained else min(train_rows, vectors.rows)
     trained = folder / CHECKPOINTS / TRAINED
     try:
         if not trained.exists():
             for name in files:  # left by an earlier build
                 (folder / name).unlink(missing_ok=True)
-            _train(index, vectors, trained_on, seed)
-            trained.parent.mkdir(exist_ok=True)
-            _write(index, trained)
+            _train(index, vectors, trained_on, seed, trained)
         _fill(trained, vectors, folder, files, rows_per_file, progress_file)
     except RuntimeError as fault:
         raise HardnegError(
@@ -104,16 +101,33 @@ def build_index(
         "dim": vectors.dim,
         "train_rows": trained_on,
         "centroids": centroids(index),
-        "code_bytes": None if graphs_of(index) and ivf_of(index) is None else index.sa_code_size(),
+        "code_bytes": _code_bytes(index),
         "files": list(files),
         "bytes": sum((folder / name).stat().st_size for name in files),
     }
 
 
-def _train(index: faiss.Index, vectors: VectorStore, rows: int, seed: int) -> None:
+def _file_starts(rows: int, rows_per_file: int) -> dict[str, int]:
+    """The names of the index's files, and the first row of each."""
+    count = -(-rows // rows_per_file)
+    return {f"index-{number:04d}-of-{count:04d}": number * rows_per_file for number in range(count)}
+
+
+def _code_bytes(index: faiss.Index) -> int | None:
+    """Bytes of one vector's code; None for graphs."""
+    return None if graphs_of(index) and ivf_of(index) is None else index.sa_code_size()
+
+
+def _train(index: faiss.Index, vectors: VectorStore, rows: int, seed: int, target: Path) -> None:
+    """Train the index on a sample of `rows` vectors, if it needs training, and write it to `target`."""
+    if not index.is_trained:
+        _train_on_sample(index, vectors, rows, seed)
+    target.parent.mkdir(exist_ok=True)
+    _write(index, target)
+
+
+def _train_on_sample(index: faiss.Index, vectors: VectorStore, rows: int, seed: int) -> None:
     """Train the index on a sample of `rows` vectors, without FAISS's hundreds of warnings about small samples."""
-    if index.is_trained:
-        return
     sample = vectors.take(np.sort(np.random.default_rng(seed).choice(vectors.rows, rows, replace=False)))
     require_finite(torch.from_numpy(sample), "sampled passage", 0)
     lent = []  # FAISS keeps a bare pointer to the quantiser, which must therefore outlive the training
