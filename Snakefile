@@ -7,10 +7,10 @@ include: "rules/common.smk"
 include: "rules/collection.smk"
 include: "rules/bm25.smk"
 include: "rules/given.smk"
+include: "rules/mine.smk"
 include: "rules/train.smk"
 include: "rules/encode.smk"
 include: "rules/search.smk"
-include: "rules/adore.smk"
 include: "rules/evaluate.smk"
 include: "rules/analyse.smk"
 include: "rules/report.smk"
@@ -25,37 +25,37 @@ rule all:
 
 rule bm25:
     input:
-        PLAN.targets("bm25"),
+        targets(PLAN, "bm25"),
 
 
 rule warmup:
     input:
-        PLAN.targets("warmup"),
+        targets(PLAN, "warmup"),
 
 
 rule encode:
     input:
-        PLAN.targets("encode"),
+        targets(PLAN, "encode"),
 
 
 rule mine:
     input:
-        PLAN.targets("mine"),
+        targets(PLAN, "mine"),
 
 
 rule star:
     input:
-        PLAN.targets("star"),
+        targets(PLAN, "star"),
 
 
 rule index:
     input:
-        PLAN.targets("index"),
+        targets(PLAN, "index"),
 
 
 rule adore:
     input:
-        PLAN.targets("adore"),
+        targets(PLAN, "adore"),
 
 
 rule evaluate:

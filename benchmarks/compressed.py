@@ -26,7 +26,7 @@ from hardneg.config import load, read_yaml
 from hardneg.data.judgements import Judgements
 from hardneg.evaluation.measures import compare, holm
 from hardneg.model.encoder import Encoder, encode_rows
-from hardneg.planning.graph import Plan
+from hardneg.planning.plan import Plan
 from hardneg.retrieval.search.retrieve import open_searcher
 from hardneg.stages.artifacts import Artifact
 from hardneg.text.tokens import TokenStore

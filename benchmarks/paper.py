@@ -19,11 +19,11 @@ import pandas as pd
 from benchmarks.scale import machine
 from benchmarks.seeds import markdown
 from hardneg.config import load, read_yaml
-from hardneg.planning.graph import ARTIFACTS
 from hardneg.report.gather import gather
 from hardneg.report.items import items
 from hardneg.report.material import Item
 from hardneg.report.text import cell_text
+from hardneg.stages.stage import ARTIFACTS
 
 LONGEST = 40  # rows; longer tables are in the report
 

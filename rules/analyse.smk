@@ -1,128 +1,115 @@
-ERRORS = StageRule(PLAN, "errors")
-TRAJECTORY = StageRule(PLAN, "trajectory")
-DIAGNOSIS = StageRule(PLAN, "diagnosis")
-AGREEMENT = StageRule(PLAN, "agreement")
-MOVEMENT = StageRule(PLAN, "movement")
+PAIRWISE_ERRORS = stage_rule("pairwise_errors")
+TRAJECTORY = stage_rule("trajectory")
+DIAGNOSIS = stage_rule("diagnosis")
+AGREEMENT = stage_rule("agreement")
+MOVEMENT = stage_rule("movement")
 
 
 rule count_errors:
     input:
-        collection=ERRORS.parent("collection"),
-        passages=ERRORS.parent("passages"),
-        queries=ERRORS.parent("queries"),
+        unpack(PAIRWISE_ERRORS.inputs),
     output:
-        manifest=ERRORS.manifest,
+        manifest=PAIRWISE_ERRORS.manifest,
     log:
-        f"{ERRORS.log}.log",
+        PAIRWISE_ERRORS.log,
     benchmark:
-        f"{ERRORS.log}.tsv"
+        PAIRWISE_ERRORS.benchmark
     conda:
         ENVIRONMENT
-    threads: ENCODING_THREADS
+    threads: PAIRWISE_ERRORS.threads
     resources:
-        mem_mb=4000,
-        runtime=240,
-        gpu=1,
+        mem_mb=PAIRWISE_ERRORS.mem_mb,
+        runtime=PAIRWISE_ERRORS.runtime,
+        gpu=PAIRWISE_ERRORS.gpu,
     params:
-        record=ERRORS.record,
+        record=PAIRWISE_ERRORS.record,
     shell:
-        command("count_errors", "collection", "passages", "queries")
+        PAIRWISE_ERRORS.shell()
 
 
 rule follow_training:
     input:
-        collection=TRAJECTORY.parent("collection"),
-        model=TRAJECTORY.parent("model"),
-        passages=TRAJECTORY.parent("passages"),
-        index=TRAJECTORY.parent("index"),
-        negatives=TRAJECTORY.parent("negatives"),
+        unpack(TRAJECTORY.inputs),
     output:
         manifest=TRAJECTORY.manifest,
     log:
-        f"{TRAJECTORY.log}.log",
+        TRAJECTORY.log,
     benchmark:
-        f"{TRAJECTORY.log}.tsv"
+        TRAJECTORY.benchmark
     conda:
         ENVIRONMENT
-    threads: ENCODING_THREADS
+    threads: TRAJECTORY.threads
     resources:
-        mem_mb=8000,
-        runtime=240,
-        gpu=SEARCH_GPUS,
+        mem_mb=TRAJECTORY.mem_mb,
+        runtime=TRAJECTORY.runtime,
+        gpu=TRAJECTORY.gpu,
     params:
         record=TRAJECTORY.record,
     shell:
-        command("follow_training", "collection", "model", "passages", "index", "negatives")
+        TRAJECTORY.shell()
 
 
 rule diagnose_negatives:
     input:
-        collection=DIAGNOSIS.parent("collection"),
-        model=DIAGNOSIS.parent("model"),
-        run=DIAGNOSIS.parent("run"),
-        negatives=DIAGNOSIS.parent("negatives"),
-        teacher_passages=DIAGNOSIS.parent("teacher_passages"),
-        teacher_queries=DIAGNOSIS.parent("teacher_queries"),
+        unpack(DIAGNOSIS.inputs),
     output:
         manifest=DIAGNOSIS.manifest,
     log:
-        f"{DIAGNOSIS.log}.log",
+        DIAGNOSIS.log,
     benchmark:
-        f"{DIAGNOSIS.log}.tsv"
+        DIAGNOSIS.benchmark
     conda:
         ENVIRONMENT
-    threads: ENCODING_THREADS
+    threads: DIAGNOSIS.threads
     resources:
-        mem_mb=8000,
-        runtime=120,
-        gpu=0,
+        mem_mb=DIAGNOSIS.mem_mb,
+        runtime=DIAGNOSIS.runtime,
+        gpu=DIAGNOSIS.gpu,
     params:
         record=DIAGNOSIS.record,
     shell:
-        command("diagnose_negatives", "collection", "model", "run", "negatives", "teacher_passages", "teacher_queries")
+        DIAGNOSIS.shell()
 
 
 rule compare_rankings:
     input:
-        stages=AGREEMENT.parents,
+        unpack(AGREEMENT.inputs),
     output:
         manifest=AGREEMENT.manifest,
     log:
-        f"{AGREEMENT.log}.log",
+        AGREEMENT.log,
     benchmark:
-        f"{AGREEMENT.log}.tsv"
+        AGREEMENT.benchmark
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: AGREEMENT.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
-        gpu=0,
+        mem_mb=AGREEMENT.mem_mb,
+        runtime=AGREEMENT.runtime,
+        gpu=AGREEMENT.gpu,
     params:
         record=AGREEMENT.record,
     shell:
-        command("compare_rankings", "stages")
+        AGREEMENT.shell()
 
 
 rule project_movement:
     input:
-        collection=MOVEMENT.parent("collection"),
-        model=MOVEMENT.parent("model"),
-        passages=MOVEMENT.parent("passages"),
+        unpack(MOVEMENT.inputs),
     output:
         manifest=MOVEMENT.manifest,
     log:
-        f"{MOVEMENT.log}.log",
+        MOVEMENT.log,
     benchmark:
-        f"{MOVEMENT.log}.tsv"
+        MOVEMENT.benchmark
     conda:
         ENVIRONMENT
-    threads: ENCODING_THREADS
+    threads: MOVEMENT.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
-        gpu=0,
+        mem_mb=MOVEMENT.mem_mb,
+        runtime=MOVEMENT.runtime,
+        gpu=MOVEMENT.gpu,
     params:
         record=MOVEMENT.record,
     shell:
-        command("project_movement", "collection", "model", "passages")
+        MOVEMENT.shell()

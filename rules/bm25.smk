@@ -1,47 +1,46 @@
-BM25_INDEX = StageRule(PLAN, "bm25_index")
-BM25_RUN = StageRule(PLAN, "bm25_run")
+BM25_INDEX = stage_rule("bm25_index")
+BM25_RUN = stage_rule("bm25_run")
 
 
 rule index_bm25:
     input:
-        collection=BM25_INDEX.parent("collection"),
+        unpack(BM25_INDEX.inputs),
     output:
         manifest=BM25_INDEX.manifest,
     log:
-        f"{BM25_INDEX.log}.log",
+        BM25_INDEX.log,
     benchmark:
-        f"{BM25_INDEX.log}.tsv"
+        BM25_INDEX.benchmark
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: BM25_INDEX.threads
     resources:
-        mem_mb=JAVA_MB,
-        runtime=120,
-        gpu=0,
+        mem_mb=BM25_INDEX.mem_mb,
+        runtime=BM25_INDEX.runtime,
+        gpu=BM25_INDEX.gpu,
     params:
         record=BM25_INDEX.record,
     shell:
-        command("index_bm25", "collection")
+        BM25_INDEX.shell()
 
 
 rule search_bm25:
     input:
-        collection=BM25_RUN.parent("collection"),
-        index=BM25_RUN.parent("index"),
+        unpack(BM25_RUN.inputs),
     output:
         manifest=BM25_RUN.manifest,
     log:
-        f"{BM25_RUN.log}.log",
+        BM25_RUN.log,
     benchmark:
-        f"{BM25_RUN.log}.tsv"
+        BM25_RUN.benchmark
     conda:
         ENVIRONMENT
-    threads: 2
+    threads: BM25_RUN.threads
     resources:
-        mem_mb=JAVA_MB,
-        runtime=240,
-        gpu=0,
+        mem_mb=BM25_RUN.mem_mb,
+        runtime=BM25_RUN.runtime,
+        gpu=BM25_RUN.gpu,
     params:
         record=BM25_RUN.record,
     shell:
-        command("search_bm25", "collection", "index", more="--threads {threads}")
+        BM25_RUN.shell("--threads {threads}")

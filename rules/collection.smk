@@ -1,91 +1,92 @@
-DOWNLOAD = StageRule(PLAN, "download")
-COLLECTION = StageRule(PLAN, "collection")
-TOKENIZER = StageRule(PLAN, "tokenizer")
-TOKENS = StageRule(PLAN, "tokens")
+DOWNLOAD = stage_rule("download")
+COLLECTION = stage_rule("collection")
+TOKENIZER = stage_rule("tokenizer")
+TOKENS = stage_rule("tokens")
 
 
 rule download_collection:
+    input:
+        unpack(DOWNLOAD.inputs),
     output:
         manifest=DOWNLOAD.manifest,
     log:
-        f"{DOWNLOAD.log}.log",
+        DOWNLOAD.log,
     benchmark:
-        f"{DOWNLOAD.log}.tsv"
+        DOWNLOAD.benchmark
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: DOWNLOAD.threads
     resources:
-        mem_mb=1000,
-        runtime=720,
-        gpu=0,
+        mem_mb=DOWNLOAD.mem_mb,
+        runtime=DOWNLOAD.runtime,
+        gpu=DOWNLOAD.gpu,
     params:
         record=DOWNLOAD.record,
     shell:
-        command("download_collection")
+        DOWNLOAD.shell()
 
 
 rule prepare_collection:
     input:
-        files=COLLECTION.parent("files"),
+        unpack(COLLECTION.inputs),
     output:
         manifest=COLLECTION.manifest,
     log:
-        f"{COLLECTION.log}.log",
+        COLLECTION.log,
     benchmark:
-        f"{COLLECTION.log}.tsv"
+        COLLECTION.benchmark
     conda:
         ENVIRONMENT
-    threads: 2
+    threads: COLLECTION.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
-        gpu=0,
+        mem_mb=COLLECTION.mem_mb,
+        runtime=COLLECTION.runtime,
+        gpu=COLLECTION.gpu,
     params:
         record=COLLECTION.record,
     shell:
-        command("prepare_collection", "files", more="--threads {threads}")
+        COLLECTION.shell("--threads {threads}")
 
 
 rule make_tokenizer:
     input:
-        collection=TOKENIZER.parent("collection"),
+        unpack(TOKENIZER.inputs),
     output:
         manifest=TOKENIZER.manifest,
     log:
-        f"{TOKENIZER.log}.log",
+        TOKENIZER.log,
     benchmark:
-        f"{TOKENIZER.log}.tsv"
+        TOKENIZER.benchmark
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: TOKENIZER.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
-        gpu=0,
+        mem_mb=TOKENIZER.mem_mb,
+        runtime=TOKENIZER.runtime,
+        gpu=TOKENIZER.gpu,
     params:
         record=TOKENIZER.record,
     shell:
-        command("make_tokenizer", "collection")
+        TOKENIZER.shell()
 
 
 rule tokenize_texts:
     input:
-        collection=TOKENS.parent("collection"),
-        tokenizer=TOKENS.parent("tokenizer"),
+        unpack(TOKENS.inputs),
     output:
         manifest=TOKENS.manifest,
     log:
-        f"{TOKENS.log}.log",
+        TOKENS.log,
     benchmark:
-        f"{TOKENS.log}.tsv"
+        TOKENS.benchmark
     conda:
         ENVIRONMENT
-    threads: 2
+    threads: TOKENS.threads
     resources:
-        mem_mb=4000,
-        runtime=120,
-        gpu=0,
+        mem_mb=TOKENS.mem_mb,
+        runtime=TOKENS.runtime,
+        gpu=TOKENS.gpu,
     params:
         record=TOKENS.record,
     shell:
-        command("tokenize_texts", "collection", "tokenizer")
+        TOKENS.shell()

@@ -1,7 +1,6 @@
 # The configuration, the plan made from it, and what all rules share.
 import json
 import os
-import shutil
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -9,16 +8,20 @@ from pathlib import Path
 # OpenMP threads that wait busily slow every other process of this machine down; it must be said before torch loads.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
+import snakemake
 from snakemake.exceptions import WorkflowError
 from snakemake.persistence import PersistenceBase
 
 from hardneg.cli import watch
 from hardneg.stages.artifacts import canonical_json, write_json
 from hardneg.errors import HardnegError
-from hardneg.planning.graph import ARTIFACTS
 from hardneg.planning.preflight import check_devices
+from hardneg.planning.targets import targets
+from hardneg.report.brief import brief
 from hardneg.report.items import names
-from workflow_scripts.planning import StageRule, command, planned, tell_jobs
+from hardneg.stages.stage import ARTIFACTS
+from workflow_scripts.environment import tell_jobs
+from workflow_scripts.planning import planned, reporting, rules_of
 
 try:
     PLAN = planned(
@@ -28,21 +31,21 @@ try:
 except HardnegError as fault:
     raise WorkflowError(str(fault))
 
-# Parameters here are text: without this, Snakemake loads pandas (0.4 s at every start) to see whether one is a table.
-PersistenceBase._serialize_param = PersistenceBase._serialize_param_builtin
+# Parameters here are text. Snakemake would load pandas (0.4 s at every start) to see whether one is a table. The method
+# is private, so this holds for the version that it was read in.
+if snakemake.__version__ == "9.27.1":
+    PersistenceBase._serialize_param = PersistenceBase._serialize_param_builtin
 
 # Too long for a command line: the jobs that summarise read it from here, and run again when its digest changes.
-PLAN_FILE = ARTIFACTS / f".plan-{PLAN.dataset}.json"
-SUMMARY = PLAN.summary
-PLAN_DIGEST = sha256(canonical_json(SUMMARY).encode()).hexdigest()
+BRIEF = brief(PLAN)
+BRIEF_DIGEST = sha256(canonical_json(BRIEF).encode()).hexdigest()
+BRIEF_FILE = ARTIFACTS / f".brief-{PLAN.dataset}-{BRIEF_DIGEST[:12]}.json"
 
 SHARDS = PLAN.config.runtime.shards
-TRAINING_THREADS = PLAN.config.arithmetic.training_threads
-ENCODING_THREADS = PLAN.config.arithmetic.encoding_threads
-JAVA_MB = PLAN.config.runtime.java_heap_mib + 2000
-SEARCH_GPUS = PLAN.config.runtime.gpus_per_search
-on_gpu = PLAN.config.runtime.device == "cuda" or shutil.which("nvidia-smi")
-ENVIRONMENT = f"../envs/{'gpu' if on_gpu else 'cpu'}.yaml"
+stage_rule = rules_of(PLAN)
+
+# What jobs need may differ from what this machine has, so the configuration says it, not a look at this machine.
+ENVIRONMENT = f"../envs/{'gpu' if PLAN.config.runtime.device == 'cuda' else 'cpu'}.yaml"
 
 
 def shown(name, folder, ending, category, title):
@@ -68,7 +71,7 @@ onstart:
     if not workflow.remote_exec:
         tell_jobs(workflow.dag_settings)
         ARTIFACTS.mkdir(exist_ok=True)
-        write_json(PLAN_FILE, SUMMARY)
+        write_json(BRIEF_FILE, BRIEF)
     if sys.stderr.isatty():
         watch.start(ARTIFACTS)
 

@@ -1,72 +1,70 @@
-PASSAGES = StageRule(PLAN, "passages")
-QUERIES = StageRule(PLAN, "queries")
+PASSAGES = stage_rule("passages")
+PASSAGES_SHARD = stage_rule("passages", ".{shard}-of-{shards}")
+QUERIES = stage_rule("queries")
 
 
 rule encode_passages:
     input:
-        model=PASSAGES.parent("model"),
-        tokens=PASSAGES.parent("tokens"),
+        unpack(PASSAGES_SHARD.inputs),
     output:
-        manifest=temp(f"{PASSAGES.folder}/shard-{{shard}}-of-{{shards}}.json"),
+        manifest=temp(f"{PASSAGES_SHARD.folder}/shard-{{shard}}-of-{{shards}}.json"),
     log:
-        f"{PASSAGES.log}.{{shard}}-of-{{shards}}.log",
+        PASSAGES_SHARD.log,
     benchmark:
-        f"{PASSAGES.log}.{{shard}}-of-{{shards}}.tsv"
+        PASSAGES_SHARD.benchmark
     conda:
         ENVIRONMENT
-    threads: ENCODING_THREADS
+    threads: PASSAGES_SHARD.threads
     resources:
-        mem_mb=4000,
-        runtime=1440,
-        gpu=1,
+        mem_mb=PASSAGES_SHARD.mem_mb,
+        runtime=PASSAGES_SHARD.runtime,
+        gpu=PASSAGES_SHARD.gpu,
     params:
-        record=PASSAGES.record,
+        record=PASSAGES_SHARD.record,
     shell:
-        command("encode_passages", "model", "tokens", more="--shard {wildcards.shard} --of {wildcards.shards}")
+        PASSAGES_SHARD.shell("--shard {wildcards.shard} --of {wildcards.shards}")
 
 
 rule seal_passages:
     input:
-        model=PASSAGES.parent("model"),
-        tokens=PASSAGES.parent("tokens"),
+        unpack(PASSAGES.inputs),
         markers=[f"{PASSAGES.folder}/shard-{shard:04d}-of-{SHARDS:04d}.json" for shard in range(SHARDS)],
     output:
         manifest=PASSAGES.manifest,
     log:
-        f"{PASSAGES.log}.log",
+        PASSAGES.log,
     benchmark:
-        f"{PASSAGES.log}.tsv"
+        PASSAGES.benchmark
     conda:
         ENVIRONMENT
     threads: 1
     resources:
-        mem_mb=1000,
+        mem_mb=2000,
         runtime=60,
         gpu=0,
     params:
         record=PASSAGES.record,
     shell:
-        command("seal_passages", "model", "tokens", "markers")
+        PASSAGES.shell("--markers {input.markers:q}", script="seal_passages", inputs="{input.model:q} {input.tokens:q}")
 
 
 rule encode_queries:
     input:
-        model=QUERIES.parent("model"),
-        tokens=QUERIES.parent("tokens"),
+        unpack(QUERIES.inputs),
     output:
         manifest=QUERIES.manifest,
     log:
-        f"{QUERIES.log}.log",
+        QUERIES.log,
     benchmark:
-        f"{QUERIES.log}.tsv"
+        QUERIES.benchmark
     conda:
         ENVIRONMENT
-    threads: ENCODING_THREADS
+    threads: QUERIES.threads
     resources:
-        mem_mb=4000,
-        runtime=240,
-        gpu=1,
+        mem_mb=QUERIES.mem_mb,
+        runtime=QUERIES.runtime,
+        gpu=QUERIES.gpu,
     params:
         record=QUERIES.record,
     shell:
-        command("encode_queries", "model", "tokens")
+        QUERIES.shell()

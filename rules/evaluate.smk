@@ -1,27 +1,26 @@
-MEASURE = StageRule(PLAN, "measure")
+MEASURE = stage_rule("measure")
 
 
 rule measure_run:
     input:
-        collection=MEASURE.parent("collection"),
-        run=MEASURE.parent("run"),
+        unpack(MEASURE.inputs),
     output:
         manifest=MEASURE.manifest,
     log:
-        f"{MEASURE.log}.log",
+        MEASURE.log,
     benchmark:
-        f"{MEASURE.log}.tsv"
+        MEASURE.benchmark
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: MEASURE.threads
     resources:
-        mem_mb=2000,
-        runtime=60,
-        gpu=0,
+        mem_mb=MEASURE.mem_mb,
+        runtime=MEASURE.runtime,
+        gpu=MEASURE.gpu,
     params:
         record=MEASURE.record,
     shell:
-        command("measure_run", "collection", "run")
+        MEASURE.shell()
 
 
 rule summarise_measures:
@@ -42,7 +41,7 @@ rule summarise_measures:
         runtime=30,
         gpu=0,
     params:
-        plan=str(PLAN_FILE),
-        digest=PLAN_DIGEST,
+        brief=str(BRIEF_FILE),
+        digest=BRIEF_DIGEST,
     shell:
-        "python -m workflow_scripts.summarise_measures --summary {params.plan:q} --output {output.measures:q} > {log:q} 2>&1"
+        reporting("summarise_measures")

@@ -1,32 +1,23 @@
-EXPORT = StageRule(PLAN, "export")
-EXPORTED = ("collection", "tokenizer", "tokens", "model", "passage_model", "passages", "index", "run", "measure")
+EXPORT = stage_rule("export")
 
 
 rule export_system:
     input:
-        collection=EXPORT.parent("collection"),
-        tokenizer=EXPORT.parent("tokenizer"),
-        tokens=EXPORT.parent("tokens"),
-        model=EXPORT.parent("model"),
-        passage_model=EXPORT.parent("passage_model"),
-        passages=EXPORT.parent("passages"),
-        index=EXPORT.parent("index"),
-        run=EXPORT.parent("run"),
-        measure=EXPORT.parent("measure"),
+        unpack(EXPORT.inputs),
     output:
         manifest=EXPORT.manifest,
     log:
-        f"{EXPORT.log}.log",
+        EXPORT.log,
     benchmark:
-        f"{EXPORT.log}.tsv"
+        EXPORT.benchmark
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: EXPORT.threads
     resources:
-        mem_mb=8000,
-        runtime=120,
-        gpu=0,
+        mem_mb=EXPORT.mem_mb,
+        runtime=EXPORT.runtime,
+        gpu=EXPORT.gpu,
     params:
         record=EXPORT.record,
     shell:
-        command("export_system", *EXPORTED)
+        EXPORT.shell()

@@ -1,46 +1,46 @@
-GIVEN_RUN = StageRule(PLAN, "given_run")
-GIVEN_VECTORS = StageRule(PLAN, "given_vectors")
+GIVEN_RUN = stage_rule("given_run")
+GIVEN_VECTORS = stage_rule("given_vectors")
 
 
 rule import_run:
     input:
-        collection=GIVEN_RUN.parent("collection"),
+        unpack(GIVEN_RUN.inputs),
     output:
         manifest=GIVEN_RUN.manifest,
     log:
-        f"{GIVEN_RUN.log}.log",
+        GIVEN_RUN.log,
     benchmark:
-        f"{GIVEN_RUN.log}.tsv"
+        GIVEN_RUN.benchmark
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: GIVEN_RUN.threads
     resources:
-        mem_mb=4000,
-        runtime=60,
-        gpu=0,
+        mem_mb=GIVEN_RUN.mem_mb,
+        runtime=GIVEN_RUN.runtime,
+        gpu=GIVEN_RUN.gpu,
     params:
         record=GIVEN_RUN.record,
     shell:
-        command("import_run", "collection")
+        GIVEN_RUN.shell()
 
 
 rule import_vectors:
     input:
-        collection=GIVEN_VECTORS.parent("collection"),
+        unpack(GIVEN_VECTORS.inputs),
     output:
         manifest=GIVEN_VECTORS.manifest,
     log:
-        f"{GIVEN_VECTORS.log}.log",
+        GIVEN_VECTORS.log,
     benchmark:
-        f"{GIVEN_VECTORS.log}.tsv"
+        GIVEN_VECTORS.benchmark
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: GIVEN_VECTORS.threads
     resources:
-        mem_mb=4000,
-        runtime=120,
-        gpu=0,
+        mem_mb=GIVEN_VECTORS.mem_mb,
+        runtime=GIVEN_VECTORS.runtime,
+        gpu=GIVEN_VECTORS.gpu,
     params:
         record=GIVEN_VECTORS.record,
     shell:
-        command("import_vectors", "collection")
+        GIVEN_VECTORS.shell()

@@ -22,8 +22,7 @@ rule write_report:
         runtime=30,
         gpu=0,
     params:
-        plan=str(PLAN_FILE),
-        digest=PLAN_DIGEST,
+        brief=str(BRIEF_FILE),
+        digest=BRIEF_DIGEST,
     shell:
-        "python -m workflow_scripts.write_report --summary {params.plan:q}"
-        " --measures {input.measures:q} --output {output.page:q} > {log:q} 2>&1"
+        reporting("write_report", "measures")

@@ -1,48 +1,69 @@
-INDEX = StageRule(PLAN, "index")
-RUN = StageRule(PLAN, "run")
+INDEX = stage_rule("index")
+RUN = stage_rule("run")
+RERANK = stage_rule("rerank")
 
 
 rule build_index:
     input:
-        passages=INDEX.parent("passages"),
+        unpack(INDEX.inputs),
     output:
         manifest=INDEX.manifest,
     log:
-        f"{INDEX.log}.log",
+        INDEX.log,
     benchmark:
-        f"{INDEX.log}.tsv"
+        INDEX.benchmark
     conda:
         ENVIRONMENT
-    threads: 1
+    threads: INDEX.threads
     resources:
-        mem_mb=4000,
-        runtime=240,
-        gpu=0,
+        mem_mb=INDEX.mem_mb,
+        runtime=INDEX.runtime,
+        gpu=INDEX.gpu,
     params:
         record=INDEX.record,
     shell:
-        command("build_index", "passages")
+        INDEX.shell()
 
 
 rule search_dense:
     input:
-        passages=RUN.parent("passages"),
-        index=RUN.parent("index"),
-        queries=RUN.parent("queries"),
+        unpack(RUN.inputs),
     output:
         manifest=RUN.manifest,
     log:
-        f"{RUN.log}.log",
+        RUN.log,
     benchmark:
-        f"{RUN.log}.tsv"
+        RUN.benchmark
     conda:
         ENVIRONMENT
-    threads: ENCODING_THREADS
+    threads: RUN.threads
     resources:
-        mem_mb=8000,
-        runtime=240,
-        gpu=SEARCH_GPUS,
+        mem_mb=RUN.mem_mb,
+        runtime=RUN.runtime,
+        gpu=RUN.gpu,
     params:
         record=RUN.record,
     shell:
-        command("search_dense", "passages", "index", "queries")
+        RUN.shell()
+
+
+rule rerank_run:
+    input:
+        unpack(RERANK.inputs),
+    output:
+        manifest=RERANK.manifest,
+    log:
+        RERANK.log,
+    benchmark:
+        RERANK.benchmark
+    conda:
+        ENVIRONMENT
+    threads: RERANK.threads
+    resources:
+        mem_mb=RERANK.mem_mb,
+        runtime=RERANK.runtime,
+        gpu=RERANK.gpu,
+    params:
+        record=RERANK.record,
+    shell:
+        RERANK.shell()

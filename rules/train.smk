@@ -1,52 +1,69 @@
-MINE = StageRule(PLAN, "mine")
-TRAIN = StageRule(PLAN, "train")
-
-
-rule mine_negatives:
-    input:
-        collection=MINE.parent("collection"),
-        run=MINE.parent("run"),
-    output:
-        manifest=MINE.manifest,
-    log:
-        f"{MINE.log}.log",
-    benchmark:
-        f"{MINE.log}.tsv"
-    conda:
-        ENVIRONMENT
-    threads: 1
-    resources:
-        mem_mb=4000,
-        runtime=60,
-        gpu=0,
-    params:
-        record=MINE.record,
-    shell:
-        command("mine_negatives", "collection", "run")
+DUAL_ENCODER = stage_rule("dual_encoder")
+QUERY_ENCODER = stage_rule("query_encoder")
+CROSS_ENCODER = stage_rule("cross_encoder")
 
 
 rule train_dual_encoder:
     input:
-        collection=TRAIN.parent("collection"),
-        tokenizer=TRAIN.parent("tokenizer"),
-        tokens=TRAIN.parent("tokens"),
-        negatives=TRAIN.parent("negatives"),
-        init=TRAIN.parent("init"),
-        continues=TRAIN.parent("continues"),
+        unpack(DUAL_ENCODER.inputs),
     output:
-        manifest=TRAIN.manifest,
+        manifest=DUAL_ENCODER.manifest,
     log:
-        f"{TRAIN.log}.log",
+        DUAL_ENCODER.log,
     benchmark:
-        f"{TRAIN.log}.tsv"
+        DUAL_ENCODER.benchmark
     conda:
         ENVIRONMENT
-    threads: TRAINING_THREADS
+    threads: DUAL_ENCODER.threads
     resources:
-        mem_mb=8000,
-        runtime=2880,
-        gpu=1,
+        mem_mb=DUAL_ENCODER.mem_mb,
+        runtime=DUAL_ENCODER.runtime,
+        gpu=DUAL_ENCODER.gpu,
     params:
-        record=TRAIN.record,
+        record=DUAL_ENCODER.record,
     shell:
-        command("train_dual_encoder", "collection", "tokenizer", "tokens", "negatives", "init", "continues")
+        DUAL_ENCODER.shell()
+
+
+rule train_query_encoder:
+    input:
+        unpack(QUERY_ENCODER.inputs),
+    output:
+        manifest=QUERY_ENCODER.manifest,
+    log:
+        QUERY_ENCODER.log,
+    benchmark:
+        QUERY_ENCODER.benchmark
+    conda:
+        ENVIRONMENT
+    threads: QUERY_ENCODER.threads
+    resources:
+        mem_mb=QUERY_ENCODER.mem_mb,
+        runtime=QUERY_ENCODER.runtime,
+        gpu=QUERY_ENCODER.gpu,
+    params:
+        record=QUERY_ENCODER.record,
+    shell:
+        QUERY_ENCODER.shell()
+
+
+rule train_cross_encoder:
+    input:
+        unpack(CROSS_ENCODER.inputs),
+    output:
+        manifest=CROSS_ENCODER.manifest,
+    log:
+        CROSS_ENCODER.log,
+    benchmark:
+        CROSS_ENCODER.benchmark
+    conda:
+        ENVIRONMENT
+    threads: CROSS_ENCODER.threads
+    resources:
+        mem_mb=CROSS_ENCODER.mem_mb,
+        runtime=CROSS_ENCODER.runtime,
+        gpu=CROSS_ENCODER.gpu,
+    params:
+        record=CROSS_ENCODER.record,
+    shell:
+        CROSS_ENCODER.shell()

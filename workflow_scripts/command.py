@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from hardneg.errors import HardnegError
-from hardneg.planning.graph import name_of
 from hardneg.stages.artifacts import Artifact, StageFolder, writer_lock
 from hardneg.stages.devices import describe, lease, set_arithmetic_threads
-from workflow_scripts.planning import RUN, RUNTIME, is_forced
+from hardneg.stages.kinds import KINDS
+from hardneg.stages.stage import name_of
+from workflow_scripts.environment import RUN, RUNTIME, is_forced
 
 # A file that may not grow is told like a disk that is full.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -27,7 +28,6 @@ Run = Callable[[StageFolder, dict[str, Any], Sequence[str]], list[str]]
 def stage_command(
     run: Run,
     description: str | None,
-    inputs: Mapping[str, str],
     options: Mapping[str, str] | None = None,
     lists: Mapping[str, str] | None = None,
 ) -> None:
@@ -37,11 +37,11 @@ def stage_command(
         run: given the stage to write, the runtime settings (with `options` and `lists` under their names) and the
             granted devices, it writes the stage's files and returns their names.
         description: the command's help.
-        inputs: the stages it reads, name and help; each is given as the path of a manifest.
         options: further whole-number arguments, name and help.
         lists: further lists of paths, name and help.
     """
-    parser = argparse.ArgumentParser(description=description)
+    script = Path(sys.argv[0]).stem
+    parser = argparse.ArgumentParser(description=description, epilog=_roles(script))
     parser.add_argument(
         "--record", required=True, type=json.loads, help="the stage's record, JSON (`hardneg plan --json` prints it)"
     )
@@ -53,20 +53,25 @@ def stage_command(
     parser.add_argument("--output", required=True, type=Path, help="the manifest to write; its files go beside it")
     parser.add_argument("--gpus", default=0, type=int, help="how many GPUs were granted")
     parser.add_argument("--force", action="store_true", help="make it again although it is finished")
-    for name, text in inputs.items():
-        parser.add_argument(f"--{name}", nargs="?", type=Path, help=text)
+    parser.add_argument("--inputs", nargs="*", default=[], type=Path, help="the manifests of its parents, in any order")
     for name, text in (lists or {}).items():
         parser.add_argument(f"--{name}", nargs="*", default=[], type=Path, help=text)
     for name, text in (options or {}).items():
         parser.add_argument(f"--{name}", required=True, type=int, help=text)
     given = parser.parse_args()
     given.runtime = given.runtime or json.loads(os.environ.get(RUNTIME, "null"))
-    given.force = given.force or is_forced(Path(sys.argv[0]).stem)
+    given.force = given.force or is_forced(script)
     with readable_errors(given.output.parent, given.output.name):
-        _make(run, given, list(inputs), {name: getattr(given, name) for name in (*(options or {}), *(lists or {}))})
+        _make(run, given, {name: getattr(given, name) for name in (*(options or {}), *(lists or {}))})
 
 
-def _make(run: Run, given: argparse.Namespace, inputs: list[str], extra: dict[str, Any]) -> None:
+def _roles(script: str) -> str:
+    """What the kinds of stages that a script makes may read."""
+    roles = {role: text for kind in KINDS.values() if kind.script == script for role, text in kind.roles.items()}
+    return "It may read " + "; ".join(f"{role}: {text}" for role, text in roles.items()) if roles else ""
+
+
+def _make(run: Run, given: argparse.Namespace, extra: dict[str, Any]) -> None:
     record, output = given.record, given.output
     if given.runtime is None:
         raise HardnegError(
@@ -79,7 +84,7 @@ def _make(run: Run, given: argparse.Namespace, inputs: list[str], extra: dict[st
         if output.exists() and not given.force:
             print(f"{output} was finished by another process.", flush=True)
             return
-        parents = _open_parents(given, inputs, record)
+        parents = open_parents(given.inputs, record)
         stage = StageFolder(output.parent, record, parents)
         if given.force:
             stage.forget(output)
@@ -99,21 +104,25 @@ def _make(run: Run, given: argparse.Namespace, inputs: list[str], extra: dict[st
             stage.seal(output, run(stage, {**given.runtime, "places": places, **extra}, granted.devices))
 
 
-def _open_parents(given: argparse.Namespace, inputs: list[str], record: Mapping[str, Any]) -> dict[str, Artifact]:
-    parents = {}
-    for role in inputs:
-        if (path := getattr(given, role)) is not None:
-            parent = Artifact.open(path)
-            if role in record["parents"] and parent.manifest["version"] != record["parents"][role]:
-                raise HardnegError(
-                    "An input is of another version than the plan asks for.",
-                    where=str(path),
-                    found=parent.manifest["version"],
-                    expected=record["parents"][role],
-                    remedy="run the workflow again; it makes the right version.",
-                )
-            parents[role] = parent
-    return parents
+def open_parents(inputs: Sequence[Path], record: Mapping[str, Any]) -> dict[str, Artifact]:
+    """The stages that a record names as parents, by role, told by their versions.
+
+    Raises:
+        HardnegError: one is not given, is of another version, or is not as it was sealed.
+    """
+    given = {artifact.manifest["version"]: artifact for artifact in map(Artifact.open, inputs)}
+    wanted: Mapping[str, str] = record["parents"]
+    for role, version in wanted.items():
+        if version not in given:
+            others = [f"{a.folder} ({a.manifest['version']})" for v, a in given.items() if v not in wanted.values()]
+            raise HardnegError(
+                "An input is missing, or of another version than the plan asks for.",
+                where="--inputs",
+                found=", ".join(others) or "no other stage",
+                expected=f"version {version}, for {role}",
+                remedy="run the workflow again; it makes the right version.",
+            )
+    return {role: given[version] for role, version in wanted.items()}
 
 
 @contextlib.contextmanager

@@ -24,8 +24,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(
-        run,
-        __doc__,
-        {"collection": "the prepared collection", "passages": "the passage vectors", "queries": "the query vectors"},
-    )
+    stage_command(run, __doc__)

@@ -23,15 +23,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(
-        run,
-        __doc__,
-        {
-            "collection": "the prepared collection",
-            "model": "the trained system",
-            "run": "the ranking that was mined",
-            "negatives": "what was mined",
-            "teacher_passages": "passage vectors of the system that tells what is likely false",
-            "teacher_queries": "its vectors of the training queries",
-        },
-    )
+    stage_command(run, __doc__)

@@ -21,4 +21,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(run, __doc__, {})
+    stage_command(run, __doc__)

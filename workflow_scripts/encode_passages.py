@@ -36,9 +36,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(
-        run,
-        __doc__,
-        {"model": "the encoder", "tokens": "the tokens"},
-        {"shard": "this shard, from 0", "of": "how many shards"},
-    )
+    stage_command(run, __doc__, options={"shard": "this shard, from 0", "of": "how many shards"})

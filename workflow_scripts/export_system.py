@@ -16,18 +16,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(
-        run,
-        __doc__,
-        {
-            "collection": "the prepared collection",
-            "tokenizer": "the tokenizer",
-            "tokens": "the tokens",
-            "model": "the encoder of queries",
-            "passage_model": "the encoder of passages",
-            "passages": "the passage vectors",
-            "index": "their index",
-            "run": "the rankings",
-            "measure": "the rankings as TREC runs, and their scores",
-        },
-    )
+    stage_command(run, __doc__)

@@ -23,14 +23,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(
-        run,
-        __doc__,
-        {
-            "collection": "the prepared collection",
-            "model": "the trained query encoder",
-            "passages": "the passage vectors",
-            "index": "their index",
-            "negatives": "the static negatives it was trained on",
-        },
-    )
+    stage_command(run, __doc__)

@@ -28,4 +28,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(run, __doc__, {"collection": "the prepared collection"})
+    stage_command(run, __doc__)

@@ -35,4 +35,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(run, __doc__, {"collection": "the prepared collection", "run": "the system's runs"})
+    stage_command(run, __doc__)

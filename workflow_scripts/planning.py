@@ -1,4 +1,4 @@
-"""What the rules need of the plan: where stages lie, what they read, the shell commands that make them."""
+"""What the rules need of the plan: where stages lie, what they read, what their jobs ask for, and their commands."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from hardneg import config as configuration
-from hardneg.planning.graph import ARTIFACTS, Plan, Stage
+from hardneg.estimate.resources import Resources
+from hardneg.planning.plan import Plan
 from hardneg.planning.preflight import check_machine, least_passages
-
-RUNTIME = "HARDNEG_RUNTIME"
-FORCED = "HARDNEG_FORCED"
-RUN = "HARDNEG_RUN"
-ALL = "*"
+from hardneg.stages.kinds import KINDS
+from hardneg.stages.stage import ARTIFACTS, Stage
+from workflow_scripts.environment import RUNTIME
 
 
 def planned(files: Sequence[Path | str], over: Mapping[str, Any]) -> Plan:
     """The plan of configuration files, later ones and then `over` (--config) winning.
 
-    Runtime settings go to the jobs through the environment: as a parameter they would rerun stages, and they never
+    Runtime settings go to the jobs through the environment. As a parameter they would rerun stages, and they never
     change a result.
 
     Raises:
@@ -37,64 +35,72 @@ def planned(files: Sequence[Path | str], over: Mapping[str, Any]) -> Plan:
     return plan
 
 
-def tell_jobs(settings: Any) -> None:
-    """Tell the jobs which run of Snakemake they belong to, and which rules or files it was told to make again.
-
-    By the first a retry knows what was said before; without the second a finished stage that lost its manifest gets it
-    back.
-    """
-    os.environ[RUN] = uuid4().hex
-    forced = [ALL] if settings.forceall else [*settings.forcerun, *(settings.targets if settings.forcetargets else ())]
-    os.environ[FORCED] = "\n".join(map(str, forced))
-
-
-def is_forced(rule: str) -> bool:
-    """Whether this rule, everything, or some file by its name is to be made again."""
-    names = os.environ.get(FORCED, "").split("\n")
-    return any(name in (ALL, rule) or "/" in name for name in names)
-
-
-def command(script: str, *inputs: str, more: str = "") -> str:
-    """The shell command of a script: the stage's record, its inputs by name, what was granted, where the log goes."""
-    named = " ".join(f"--{name} {{input.{name}:q}}" for name in inputs)
-    return (
-        f"python -m workflow_scripts.{script} --record {{params.record:q}} --gpus {{resources.gpu}}"
-        f" --output {{output.manifest:q}} {named} {more} > {{log:q}} 2>&1"
-    )
-
-
 class StageRule:
-    """Where a kind of stage lies, and what the plan says of the stage that a job's wildcards name.
+    """What a rule needs to know of its kind of stage.
 
     Attributes:
-        folder: with the wildcards `dataset`, `label` and `version`; another study's stages lie under its dataset.
-        manifest: the file that a rule declares.
-        log: where its logs go, without an ending.
+        folder: where a stage lies, with the wildcards `dataset`, `label` and `version`; another study's stages lie
+            under its own dataset.
+        manifest: the file that the rule declares.
+        log: where its log goes.
+        benchmark: where Snakemake writes what a job took.
+        threads: of a job.
+        gpu: devices of a job.
+        mem_mb: a function of the job and its attempt: the memory that it asks for.
+        runtime: a function of the job and its attempt: its time limit in minutes.
     """
 
-    def __init__(self, plan: Plan, kind: str) -> None:
-        self.plan, self.kind = plan, kind
+    def __init__(self, plan: Plan, resources: Resources, kind: str, part: str = "") -> None:
+        self._plan, self._kind = plan, kind
+        chosen = KINDS[kind]
+        self.script = chosen.script
         self.folder = f"{ARTIFACTS}/{{dataset}}/{kind}/{{label}}-{{version}}"
         self.manifest = f"{self.folder}/manifest.json"
-        self.log = f"logs/{{dataset}}/{kind}/{{label}}-{{version}}"
+        logs = f"logs/{{dataset}}/{kind}/{{label}}-{{version}}{part}"
+        self.log, self.benchmark = f"{logs}.log", f"{logs}.tsv"
+        self.threads = resources.threads(chosen)
+        self.gpu = resources.gpus(chosen)
+        self.mem_mb = lambda wildcards, attempt: resources.memory_mb(self.stage(wildcards)) * attempt
+        self.runtime = lambda wildcards, attempt: resources.minutes(self.stage(wildcards), chosen.minutes) * attempt
 
     def stage(self, wildcards: Any) -> Stage:
         """The stage of a job."""
-        return self.plan.stage(wildcards.dataset, self.kind, wildcards.label, wildcards.version)
+        return self._plan.stage(wildcards.dataset, self._kind, wildcards.label, wildcards.version)
 
-    def parent(self, role: str) -> Callable[[Any], str | list[str]]:
-        """An input function: the manifest of the parent in a role, nothing where the stage has none."""
-
-        def manifest(wildcards: Any) -> str | list[str]:
-            parents = self.stage(wildcards).parents
-            return str(parents[role].manifest) if role in parents else []
-
-        return manifest
-
-    def parents(self, wildcards: Any) -> list[str]:
-        """An input function: the manifests of all parents, where their number depends on the configuration."""
-        return [str(parent.manifest) for parent in self.stage(wildcards).parents.values()]
+    def inputs(self, wildcards: Any) -> dict[str, str]:
+        """An input function for `unpack`: the manifests of the stage's parents by role."""
+        # A family of roles, such as run.star, is no Python name.
+        parents = self.stage(wildcards).parents.items()
+        return {role.replace(".", "__"): str(parent.manifest) for role, parent in parents}
 
     def record(self, wildcards: Any) -> str:
         """A parameter function: the stage's record, which holds all that may change its result."""
         return json.dumps(self.stage(wildcards).record, sort_keys=True)
+
+    def shell(self, more: str = "", script: str | None = None, inputs: str = "{input:q}") -> str:
+        """The shell command: the stage's record, its inputs, what was granted, where the log goes.
+
+        Args:
+            more: further arguments.
+            script: where it is not the kind's own.
+            inputs: the manifests of the parents, where the rule has other inputs too.
+        """
+        return (
+            f"python -m workflow_scripts.{script or self.script} --record {{params.record:q}} --gpus {{resources.gpu}}"
+            f" --output {{output.manifest:q}} --inputs {inputs} {more} > {{log:q}} 2>&1"
+        )
+
+
+def rules_of(plan: Plan) -> Callable[..., StageRule]:
+    """A maker of `StageRule`s by kind."""
+    resources = Resources(plan)
+    return lambda kind, part="": StageRule(plan, resources, kind, part)
+
+
+def reporting(script: str, *inputs: str) -> str:
+    """The shell command of a rule that writes for people: what the plan says, named inputs, the output."""
+    named = " ".join(f"--{name} {{input.{name}:q}}" for name in inputs)
+    return (
+        f"python -m workflow_scripts.{script} --brief {{params.brief:q}} {named} --output {{output[0]:q}}"
+        " > {log:q} 2>&1"
+    )

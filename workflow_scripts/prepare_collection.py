@@ -46,4 +46,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(run, __doc__, {"files": "what was downloaded"}, {"threads": "processes that read sources"})
+    stage_command(run, __doc__, options={"threads": "processes that read sources"})

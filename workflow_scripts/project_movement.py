@@ -27,12 +27,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(
-        run,
-        __doc__,
-        {
-            "collection": "the prepared collection",
-            "model": "the trained query encoder",
-            "passages": "the passage vectors",
-        },
-    )
+    stage_command(run, __doc__)

@@ -39,6 +39,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(
-        run, __doc__, {"tokens": "the tokens", "model": "the encoder"}, lists={"markers": "the markers of all shards"}
-    )
+    stage_command(run, __doc__, lists={"markers": "the markers of all shards"})

@@ -52,9 +52,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(
-        run,
-        __doc__,
-        {"collection": "the prepared collection", "index": "the Lucene index"},
-        {"threads": "queries searched at once"},
-    )
+    stage_command(run, __doc__, options={"threads": "queries searched at once"})

@@ -38,8 +38,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(
-        run,
-        __doc__,
-        {"passages": "the passage vectors, for exact search", "index": "the index", "queries": "the query vectors"},
-    )
+    stage_command(run, __doc__)

@@ -14,7 +14,7 @@ def main() -> None:
     """Read the arguments and summarise."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--summary",
+        "--brief",
         required=True,
         type=Path,
         help="JSON file: measures and exports (manifests by system), pairs, main_measure",
@@ -22,11 +22,11 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, help="measures.csv; the rest goes beside it")
     given = parser.parse_args()
     with readable_errors():
-        summary = json.loads(given.summary.read_text(encoding="utf-8"))
-        measures = {system: Path(manifest) for system, manifest in summary["measures"]}
-        exports = {system: Path(manifest) for system, manifest in summary["exports"].items()}
-        pairs = [(a, b) for a, b in summary["pairs"]]
-        summarise(measures, pairs, summary["main_measure"], exports, given.output)
+        brief = json.loads(given.brief.read_text(encoding="utf-8"))
+        measures = {system: Path(manifest) for system, manifest in brief["measures"]}
+        exports = {system: Path(manifest) for system, manifest in brief["exports"].items()}
+        pairs = [(a, b) for a, b in brief["pairs"]]
+        summarise(measures, pairs, brief["main_measure"], exports, given.output)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train the query encoder alone over frozen passage vectors, on the live index (ADORE) or on static lists."""
+"""Train the query encoder alone, over passage vectors that stay as they are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hardneg.stages.artifacts import StageFolder
-from hardneg.training.query_encoder import train
+from hardneg.training.train import train
 from workflow_scripts.command import stage_command
 
 
@@ -18,16 +18,4 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 
 if __name__ == "__main__":
-    stage_command(
-        run,
-        __doc__,
-        {
-            "collection": "the prepared collection",
-            "tokens": "the tokens",
-            "init": "the model it starts from",
-            "passages": "the frozen passage vectors",
-            "index": "their index",
-            "negatives": "mined negatives, for static lists",
-            "continues": "the round it continues",
-        },
-    )
+    stage_command(run, __doc__)

@@ -16,12 +16,12 @@ from workflow_scripts.command import readable_errors
 def main() -> None:
     """Read the arguments and write it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--summary", required=True, type=Path, help="JSON file: `summary` of the plan")
+    parser.add_argument("--brief", required=True, type=Path, help="JSON file: `hardneg.report.brief` of the plan")
     parser.add_argument("--measures", required=True, type=Path, help="measures.csv, with what lies beside it")
     parser.add_argument("--output", required=True, type=Path, help="report.html")
     given = parser.parse_args()
     with readable_errors():
-        material = gather(json.loads(given.summary.read_text(encoding="utf-8")), given.measures.parent)
+        material = gather(json.loads(given.brief.read_text(encoding="utf-8")), given.measures.parent)
         shown = items(material)
         write_files(shown, given.output.parent)
         write_report(material, shown, given.output)

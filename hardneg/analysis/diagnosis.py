@@ -12,12 +12,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from hardneg.data.judgements import Judgements
-from hardneg.retrieval.mine import FILE
+from hardneg.methods.batch import Origin
+from hardneg.retrieval.mine import NEGATIVES
 from hardneg.retrieval.runs import SCHEMA, whole_queries
 from hardneg.retrieval.search.retrieve import vectors_of
 from hardneg.retrieval.search.vectors import VectorStore
 from hardneg.stages.artifacts import Artifact
-from hardneg.training.pairs import StaticPairs
+from hardneg.training.draws import Draws
 
 FACTS = (
     "mined",
@@ -53,12 +54,11 @@ def diagnose(
     collection, model, split = parents["collection"], parents["model"], settings["split"]
     queries, passages = collection.facts["splits"][split]["queries"], collection.facts["passages"]
     judged = Judgements.read(collection.path(f"qrels.{split}.parquet"), queries, passages)
-    negatives = parents["negatives"].path(FILE) if "negatives" in parents else None
+    negatives = parents["negatives"].path(NEGATIVES) if "negatives" in parents else None
     facts: dict[str, Any] = dict.fromkeys(FACTS)
-    if model.manifest["kind"] == "train":
+    if model.settings["trains"] == "both_encoders":
         first, steps = model.facts["first_step"], model.facts["steps"]
-        pairs = StaticPairs.of(model.settings, negatives, judged, passages)
-        facts |= in_batch_counts(pairs, range(first, first + steps))
+        facts |= in_batch_counts(Draws.of(model.settings, parents, judged), range(first, first + steps))
     if negatives is None:
         return None, facts
     teacher, run = None, parents["run"]
@@ -153,7 +153,7 @@ def teacher_of(queries: Path, passages: VectorStore) -> Teacher:
     return scores
 
 
-def in_batch_counts(pairs: StaticPairs, steps: range) -> dict[str, int]:
+def in_batch_counts(draws: Draws, steps: range) -> dict[str, int]:
     """What the batch put together over some steps, replayed.
 
     Returns:
@@ -162,9 +162,10 @@ def in_batch_counts(pairs: StaticPairs, steps: range) -> dict[str, int]:
     """
     compared = judged = 0
     for step in steps:
-        pair = pairs.at(step)
-        compared += int(pair.in_batch.sum())
-        judged += int((pair.in_batch & pair.judged).sum())
+        meeting = draws.at(step)
+        in_batch = meeting.met & (meeting.origin == Origin.IN_BATCH)
+        compared += int(in_batch.sum())
+        judged += int((in_batch & (meeting.grades > 0)).sum())
     return {"in_batch_pairs": compared, "in_batch_judged": judged}
 
 

@@ -19,9 +19,9 @@ from hardneg.analysis.errors import count_above
 from hardneg.data.documents import judged_documents, read_documents
 from hardneg.data.judgements import Judgements
 from hardneg.evaluation.measures import aggregate, evaluate, parse_measures
-from hardneg.negatives.samplers import top
-from hardneg.negatives.sources import Candidates, mined
-from hardneg.retrieval.mine import FILE
+from hardneg.methods.draws import take
+from hardneg.methods.lists import MinedLists
+from hardneg.retrieval.mine import NEGATIVES
 from hardneg.retrieval.runs import SCHEMA, best_passage
 from hardneg.retrieval.search.retrieve import Searcher, open_searcher, vectors_of
 from hardneg.retrieval.search.vectors import VectorStore
@@ -108,7 +108,7 @@ def trajectory(
         train, vectors = parents["model"].settings["split"], vectors_of(parents["passages"])
         queries = collection.facts["splits"][train]["queries"]
         judged = Judgements.read(collection.path(f"qrels.{train}.parquet"), queries, len(vectors))
-        candidates = mined(parents["negatives"].path(FILE), queries, len(vectors))
+        candidates = MinedLists.read(parents["negatives"].path(NEGATIVES), queries)
         batches = {step: kept.batch(step) for step in kept.trained}
         ranks = best_static_ranks(batches, candidates, vectors, judged, k, devices[0], progress)
         for step, batch in batches.items():
@@ -150,7 +150,7 @@ def effectiveness(
     return dict(zip(values["measure"], values["value"].astype(float), strict=True))
 
 
-def overlap(batch: Batch, candidates: Candidates, searcher: Searcher, judged: Judgements, k: int) -> float:
+def overlap(batch: Batch, candidates: MinedLists, searcher: Searcher, judged: Judgements, k: int) -> float:
     """How much of the static negatives is among the live ones (methods 2.2).
 
         mean over q of |static(q) & live(q)| / |static(q)|
@@ -178,7 +178,7 @@ def overlap(batch: Batch, candidates: Candidates, searcher: Searcher, judged: Ju
 
 def best_static_ranks(
     batches: Mapping[int, Batch],
-    candidates: Candidates,
+    candidates: MinedLists,
     vectors: VectorStore,
     judged: Judgements,
     k: int,
@@ -211,9 +211,11 @@ def best_static_ranks(
     return {step: float(np.median(ranks[ranked == step])) for step in batches if (ranked == step).any()}
 
 
-def _static(batch: Batch, candidates: Candidates, k: int) -> npt.NDArray[np.int64]:
+def _static(batch: Batch, candidates: MinedLists, k: int) -> npt.NDArray[np.int64]:
     """The first k static negatives of each query: [B, k], -1 beyond a list's end."""
-    return top(candidates, batch.queries, np.random.default_rng(0), count=k)
+    found = candidates.of(batch.queries)
+    there = np.arange(k) < found.available(k)[:, None]
+    return take(found, np.broadcast_to(np.arange(k), there.shape), there)
 
 
 def _best(batch: Batch, static: npt.NDArray[np.int64], vectors: VectorStore) -> npt.NDArray[np.int64]:

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from hardneg.data.documents import read_documents
 from hardneg.errors import HardnegError, nearest
-from hardneg.planning.graph import Plan, Stage
+from hardneg.planning.plan import Plan
 from hardneg.stages.artifacts import Artifact
+from hardneg.stages.stage import Stage
 
 # Rows of the matrix product; all but the question's are zero. Few rows keep the answer fast. More than one is needed,
 # since a product with a single row sums in another order than the products of a run.

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from hardneg.cli.options import configs
-from hardneg.planning.graph import RESULTS
+from hardneg.stages.stage import RESULTS
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

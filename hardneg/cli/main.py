@@ -6,15 +6,12 @@ import argparse
 import json
 import os
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from hardneg import axes
-from hardneg.cli import expected, plan, prune, search, watch
+from hardneg.cli import expected, methods, plan, prune, search, watch
 from hardneg.cli.options import add_configurations, positive
 from hardneg.cli.options import configs as _configs
-from hardneg.config import presets
 from hardneg.errors import HardnegError
 
 
@@ -56,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     expected.add_arguments(expecting)
     searching = commands.add_parser("search", help="retrieve passages for a question with a finished system")
     search.add_arguments(searching)
-    describing = commands.add_parser("methods", help="the six questions, their answers, and the presets")
+    describing = commands.add_parser("methods", help="the questions, their answers, the presets and the recipes")
+    methods.add_arguments(describing)
     for command in (planning, pruning, estimating, expecting, searching):
         add_configurations(command, several=command is not searching)
     for command, run in (
@@ -66,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         (estimating, _estimate),
         (expecting, expected.run),
         (searching, search.run),
-        (describing, _methods),
+        (describing, methods.run),
     ):
         command.set_defaults(run=run)
     return parser
@@ -102,30 +100,6 @@ def _estimate(given: argparse.Namespace) -> None:
                 plan, counts, granted.devices[0], given.gpus or 1, quick=given.quick, all_to_do=said.any
             )
         print(json.dumps(text.as_json(made), indent=2) if given.json else text.table(made, given.gpus))
-
-
-def _methods(given: argparse.Namespace) -> None:
-    for axis, (question, answers) in axes.QUESTIONS.items():
-        print(f"\n{axis}: {question}")
-        for answer in answers:
-            name = answer.model_fields["name"].default
-            summary = (answer.__doc__ or "").split("\n\n")[0]
-            print(
-                textwrap.fill(
-                    " ".join(summary.split()), 110, initial_indent=f"  {name:<16}", subsequent_indent=" " * 18
-                )
-            )
-            for key, field in answer.model_fields.items():
-                if key != "name":
-                    default = "required" if field.is_required() else json.dumps(field.default)
-                    text = f"{key} = {default}" + (f": {field.description}" if field.description else "")
-                    print(textwrap.fill(text, 110, initial_indent=" " * 20, subsequent_indent=" " * 24))
-    print("\npresets (`preset:` of a system)")
-    for name, chosen in presets().items():
-        filled = ", ".join(
-            f"{key} {value['name'] if isinstance(value, dict) else value}" for key, value in chosen.items()
-        )
-        print(textwrap.fill(filled, 110, initial_indent=f"  {name:<16}", subsequent_indent=" " * 18))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hardneg.config import Config, load, merge, read_yaml
-from hardneg.planning.graph import Plan
+from hardneg.planning.plan import Plan
 
 
 def positive(text: str) -> int:

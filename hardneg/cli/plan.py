@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from hardneg.cli.options import plans
-from hardneg.planning.graph import Stage
 from hardneg.stages.artifacts import MANIFEST
+from hardneg.stages.stage import Stage
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -28,11 +28,11 @@ def run(given: argparse.Namespace) -> None:
             print(json.dumps(plan.runtime))
             continue
         waiting = 0
-        print(f"{'stage':<12}{'label':<22}{'version':<15}state")
+        print(f"{'stage':<17}{'label':<22}{'version':<15}state")
         for stage in plan.stages:
             state = "done" if stage.manifest.exists() else f"to do: {_reason(stage)}"
             waiting += state != "done"
-            print(f"{stage.kind:<12}{stage.label:<22}{stage.version:<15}{state}")
+            print(f"{stage.kind:<17}{stage.label:<22}{stage.version:<15}{state}")
         print(f"{len(plan.stages)} stages, {waiting} to do")
 
 

@@ -6,7 +6,7 @@ import argparse
 import shutil
 
 from hardneg.cli.options import plans
-from hardneg.planning.graph import ARTIFACTS
+from hardneg.stages.stage import ARTIFACTS
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

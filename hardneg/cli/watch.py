@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hardneg.planning.graph import ARTIFACTS
 from hardneg.stages.artifacts import PROGRESS
+from hardneg.stages.stage import ARTIFACTS
 
 STALE_SECONDS = 120.0
 WATCH_SECONDS = 2.0

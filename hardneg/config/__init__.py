@@ -23,10 +23,10 @@ from hardneg.config.collection import (
     SquadCollection,
 )
 from hardneg.config.config import Config
-from hardneg.config.encoder import Encoder
+from hardneg.config.encoder import CrossEncoder, Encoder
 from hardneg.config.evaluation import Evaluation
 from hardneg.config.index import Bm25, Index
-from hardneg.config.load import load, merge, presets, read_yaml
+from hardneg.config.load import load, merge, read_yaml
 from hardneg.config.runtime import Arithmetic, Runtime
 from hardneg.config.system import System, Vectors
 from hardneg.config.training import Training
@@ -38,6 +38,7 @@ __all__ = [
     "Bm25",
     "Collection",
     "Config",
+    "CrossEncoder",
     "Encoder",
     "Evaluation",
     "FilesCollection",
@@ -58,6 +59,5 @@ __all__ = [
     "Vectors",
     "load",
     "merge",
-    "presets",
     "read_yaml",
 ]

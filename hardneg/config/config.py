@@ -7,7 +7,7 @@ from pydantic import Field
 from hardneg.config.analyses import Analyses
 from hardneg.config.base import Model, Path
 from hardneg.config.collection import Collection, Splits
-from hardneg.config.encoder import Encoder
+from hardneg.config.encoder import CrossEncoder, Encoder
 from hardneg.config.evaluation import Evaluation
 from hardneg.config.index import Bm25, Index
 from hardneg.config.runtime import Arithmetic, Runtime
@@ -22,6 +22,7 @@ class Config(Model):
     splits: Splits = Field(default_factory=Splits)
     seed: int = Field(13, ge=0, description="random seed of the training stages; no other stage uses it")
     encoder: Encoder = Field(default_factory=Encoder)
+    cross_encoder: CrossEncoder = Field(default_factory=CrossEncoder)
     bm25: Bm25 = Field(default_factory=Bm25)
     index: Index = Field(default_factory=Index)
     systems: dict[str, System] = Field(min_length=1)

@@ -30,6 +30,29 @@ class HeadFrom(Model):
     norm: str = Field(description="prefix of the LayerNorm's tensor names, such as norm")
 
 
+class CrossEncoder(Model):
+    """The cross-encoder: any sequence classifier of Transformers, or a small one from random weights."""
+
+    backbone: str = Field("builtin:tiny", description="builtin:tiny, a local folder, or a Hugging Face model name")
+    revision: str | None = Field(None, description="commit of the backbone on the Hugging Face Hub")
+    trust_remote_code: bool = Field(False, description="run the Python code that comes with the backbone")
+    tiny: Tiny = Field(default_factory=Tiny, description="the size of builtin:tiny")
+    query_length: int = Field(32, ge=3, description="maximum tokens of a query, including special tokens")
+    passage_length: int = Field(128, ge=3, description="maximum tokens of a passage, including special tokens")
+    passage_template: str = Field(
+        DEFAULT_TEMPLATE,
+        description="how a passage's url, title and text are joined; {sep} is the tokenizer's separator",
+    )
+    lower_case: bool = Field(
+        False, description="lower-case texts before tokenization; for builtin:tiny, set tiny.lower_case instead"
+    )
+    prefix_space: bool | None = Field(None, description="put a space before each text; null: the tokenizer's default")
+    characters: int | None = Field(None, ge=1, description="cut passages to this many characters; null: no limit")
+    contract: Path | None = Field(
+        None, description="JSON lines of texts with their token ids; a tokenizer that disagrees is refused"
+    )
+
+
 class Encoder(Model):
     """The encoder of queries and passages: a Transformer, pooling and an optional projection head."""
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from hardneg import axes
 from hardneg.config.config import Config
 from hardneg.config.hints import did_you_mean
 from hardneg.errors import HardnegError
+from hardneg.methods.base import Answer
 
 # Pydantic's messages speak of dictionaries, instances and tuples; users write YAML.
 SHAPES = dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "keys and values, `key: value`")
@@ -86,6 +86,9 @@ def _walk(location: tuple[int | str, ...]) -> tuple[list[str], list[type[BaseMod
             annotation = field.annotation if field is not None else None
         elif tagged := [member for member in _members(annotation) if _tag(member) == part]:
             annotation = tagged[0]
+        elif isinstance(part, int) and get_origin(annotation) is tuple:
+            keys += [str(part)] if part else []  # an answer may be written without its list
+            annotation = get_args(annotation)[0]
         else:
             keys.append(str(part))
             annotation = get_args(annotation)[-1] if get_origin(annotation) is dict else None
@@ -118,6 +121,6 @@ def _tag(member: Any) -> str | None:
     """The value by which a tagged union knows this member: an answer's name, or a collection's format."""
     if not _is_model(member):
         return None
-    is_answer = "name" in member.model_fields and issubclass(member, axes.Answer)
+    is_answer = "name" in member.model_fields and issubclass(member, Answer)
     field = member.model_fields.get("name" if is_answer else "format")
     return get_args(field.annotation)[0] if field is not None else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from hardneg.config.hints import did_you_mean
 from hardneg.config.index import Index
 from hardneg.config.tables import PassageFile, QrelsFile, QueryFile
 from hardneg.errors import HardnegError
+from hardneg.methods import published
 
 
 def load(raw: Mapping[str, Any]) -> Config:
@@ -28,10 +28,14 @@ def load(raw: Mapping[str, Any]) -> Config:
         HardnegError: the configuration is wrong. There is one paragraph for each key at fault.
     """
     filled = dict(raw)
-    known = presets()
     systems = raw.get("systems")
     if isinstance(systems, Mapping):
-        filled["systems"] = {name: _with_preset(name, own, known) for name, own in systems.items() if own is not None}
+        filled["systems"] = {
+            name: system
+            for given, own in systems.items()
+            if own is not None
+            for name, system in _expanded(given, own).items()
+        }
     try:
         config = Config.model_validate(filled)
     except ValidationError as fault:
@@ -42,30 +46,76 @@ def load(raw: Mapping[str, Any]) -> Config:
     return config
 
 
-# --- presets --------------------------------------------------------------------------------------------------------
+# --- presets and recipes --------------------------------------------------------------------------------------------
+
+REFERENCES = ("from", "system")
+"""Keys that name systems; in a recipe `.step` there stands for another of its steps."""
 
 
-def presets() -> dict[str, Any]:
-    """The published methods: the settings of a system, by the preset's name."""
-    text = resources.files("hardneg").joinpath("presets.yaml").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = yaml.safe_load(text)
-    return loaded
+def _expanded(name: str, own: Any) -> dict[str, Any]:
+    """The systems that an entry under `systems` stands for: one, or one for each step of a recipe.
 
+    A system's settings lie on top of its preset's. Those of a recipe's steps are given under `steps`; `from` is the
+    first step's, and `train` is every step's that has none of its own.
 
-def _with_preset(name: str, own: Any, known: Mapping[str, Any]) -> Any:
-    """A system's settings on top of its preset's."""
+    Raises:
+        HardnegError: the preset, or a step, is unknown.
+    """
     if not isinstance(own, Mapping) or own.get("preset") is None:
-        return own
-    chosen = own["preset"]
-    if not isinstance(chosen, str) or chosen not in known:
+        return {name: own}
+    chosen, at = own["preset"], f"systems.{name}"
+    if not isinstance(chosen, str) or chosen not in published.names():
+        known = published.names()
         raise HardnegError(
             "Unknown preset.",
-            where=f"systems.{name}.preset",
+            where=f"{at}.preset",
             found=str(chosen),
             expected=", ".join(known),
             remedy=did_you_mean(str(chosen), known, "choose one of these; `hardneg methods` describes them."),
         )
-    return merge(known[chosen], own)
+    content = published.preset(chosen)
+    if "steps" not in content:
+        return {name: merge(content["system"], own)}
+    given = own.get("steps") or {}
+    _check_steps(at, chosen, content["steps"], own, given)
+    expanded: dict[str, Any] = {}
+    last = list(content["steps"])[-1]
+    for number, (step, settings) in enumerate(content["steps"].items()):
+        full = merge(settings, given.get(step) or {})
+        full = {**({"from": own["from"]} if number == 0 and "from" in own else {}), **full}
+        full = {**({"train": own["train"]} if "train" in own else {}), **full}
+        label = name if step == last else f"{name}.{step}"
+        expanded |= _expanded(label, _within(full, name, last))
+    return expanded
+
+
+def _check_steps(at: str, recipe: str, steps: Mapping[str, Any], own: Mapping[str, Any], given: Any) -> None:
+    unknown = [key for key in own if key not in ("preset", "from", "train", "steps")]
+    wrong = [key for key in given if key not in steps] if isinstance(given, Mapping) else [str(given)]
+    if unknown or wrong:
+        where, found = (f"{at}.{unknown[0]}", unknown[0]) if unknown else (f"{at}.steps", wrong[0])
+        expected = "preset, from, train, steps" if unknown else ", ".join(steps)
+        raise HardnegError(
+            f"The recipe {recipe} has no such {'setting' if unknown else 'step'}.",
+            where=where,
+            found=found,
+            expected=expected,
+            remedy="set it for a step, under `steps`." if unknown else did_you_mean(found, steps, "name one of these."),
+        )
+
+
+def _within(settings: Any, name: str, last: str) -> Any:
+    """A step's settings with `.step` as the name of that step's system."""
+    if isinstance(settings, Mapping):
+        return {
+            key: (f"{name}{value}" if value != f".{last}" else name)
+            if key in REFERENCES and isinstance(value, str) and value.startswith(".")
+            else _within(value, name, last)
+            for key, value in settings.items()
+        }
+    if isinstance(settings, list):
+        return [_within(value, name, last) for value in settings]
+    return settings
 
 
 # --- merging --------------------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hardneg import axes
 from hardneg.config.config import Config
-from hardneg.config.load import presets
+from hardneg.config.system import System
+from hardneg.methods.axes import AXES, answers
+from hardneg.methods.published import names
 
 
 def schema() -> dict[str, Any]:
@@ -27,11 +28,14 @@ def schema() -> dict[str, Any]:
     }
     whole["$defs"]["System"]["type"] = ["object", "null"]  # null removes a system of the extended file
     system = whole["$defs"]["System"]["properties"]
-    system["preset"] |= {"anyOf": [{"enum": list(presets())}, {"type": "null"}]}
-    for question, (asked, answers) in axes.QUESTIONS.items():
-        kinds = [{"$ref": f"#/$defs/{answer.__name__}"} for answer in answers]
-        names = [answer.model_fields["name"].default for answer in answers]
-        system[question] = {"description": asked, "anyOf": [{"enum": names}, *kinds]}
+    system["preset"] |= {"anyOf": [{"enum": list(names())}, {"type": "null"}]}
+    for key, axis in AXES.items():
+        known = answers(key)
+        one = [{"enum": list(known)}, *({"$ref": f"#/$defs/{answer.__name__}"} for answer in known.values())]
+        several = [{"type": "array", "items": {"anyOf": one}}] if axis.several else []
+        none = [{"type": "null"}] if System.model_fields[key].default is None else []
+        system[key] = {"description": axis.question, "anyOf": [*one, *several, *none]}
+    system["steps"] = {"description": "of a recipe: settings of its steps, by name", "type": "object"}
     return whole
 
 

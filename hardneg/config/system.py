@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from hardneg import axes
 from hardneg.config.base import Model, Path
 from hardneg.config.index import Index
 from hardneg.config.training import Training
+from hardneg.methods.axes import annotation, default_of
+from hardneg.methods.base import Answer, Drawing, Grouping, Renewal, Sourcing, Weighted
+
+if TYPE_CHECKING:
+    Order: TypeAlias = Answer
+    Sources: TypeAlias = tuple[Sourcing, ...]
+    Filters: TypeAlias = tuple[Answer, ...]
+    Sampler: TypeAlias = Drawing
+    Refresh: TypeAlias = Renewal
+    Labels: TypeAlias = Answer
+    Losses: TypeAlias = tuple[Weighted, ...]
+    Batch: TypeAlias = Grouping
+else:
+    # One of the answers that are registered, whichever these are.
+    Order, Sources, Filters, Sampler = (annotation(key) for key in ("order", "source", "filter", "sampler"))
+    Refresh, Labels, Losses, Batch = (annotation(key) for key in ("refresh", "labels", "loss", "batch"))
 
 
 class Vectors(Model):
@@ -23,6 +38,13 @@ class Vectors(Model):
     query_ids: dict[str, Path] = Field(
         {}, description="by split, the query id of each row, one per line; without it, rows are in the split's order"
     )
+
+
+class Rerank(Model):
+    """The first stage of a cross-encoder: the ranking that it reorders."""
+
+    system: str = Field("bm25", description="the system whose ranking is reordered")
+    depth: int = Field(100, ge=1, description="passages of a query that are scored")
 
 
 def _from_factory(value: object) -> object:
@@ -40,18 +62,23 @@ class System(Model):
         description="the system whose weights it starts with, or `study:system` for a system of another study; "
         "null: the weights of the backbone",
     )
-    retriever: Literal["bm25", "dense", "run", "vectors"] = Field(
-        "dense", description="run, vectors: evaluate rankings or vectors computed elsewhere"
+    retriever: Literal["bm25", "dense", "rerank", "run", "vectors"] = Field(
+        "dense",
+        description="rerank: a cross-encoder reorders another system's ranking; run, vectors: evaluate rankings or "
+        "vectors computed elsewhere",
     )
     runs: dict[str, Path] = Field({}, description="for retriever run: the TREC or MS MARCO run file of each split")
     vectors: Vectors | None = Field(None, description="for retriever vectors: the .npy files")
-    trains: Literal["nothing", "both_encoders", "query_encoder"] = "both_encoders"
-    source: axes.Source = axes.NoSource()
-    filter: axes.Filter = axes.NoFilter()
-    sampler: axes.Sampler = axes.UniformSampler()
-    refresh: axes.Refresh = axes.Never()
-    loss: axes.Loss = axes.RankNet()
-    batch: axes.Batch = axes.OwnNegatives()
+    rerank: Rerank | None = Field(None, description="for retriever rerank: what is reordered")
+    trains: Literal["nothing", "both_encoders", "query_encoder", "cross_encoder"] = "both_encoders"
+    order: Order = default_of("order")
+    source: Sources = default_of("source")
+    filter: Filters = default_of("filter")
+    sampler: Sampler | None = Field(None, description="null: uniform where there are candidates to draw from")
+    refresh: Refresh = default_of("refresh")
+    labels: Labels = default_of("labels")
+    loss: Losses = default_of("loss")
+    batch: Batch = default_of("batch")
     train: Training = Field(default_factory=Training)
     index: Annotated[Index, BeforeValidator(_from_factory, json_schema_input_type=str | Index)] | None = Field(
         None, description="its own index, used to serve it and to train its query encoder; null: the top-level `index`"

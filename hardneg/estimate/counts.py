@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from hardneg.config import Config
 from hardneg.errors import HardnegError
 from hardneg.estimate.sampling import SAMPLED, Sample, mean, read_collection
-from hardneg.planning.graph import Plan, Stage
+from hardneg.planning.plan import Plan
+from hardneg.stages.stage import Stage
 
 CHARACTERS_PER_TOKEN = 4.5  # English text, vocabulary of 30,000 to 50,000
 SPECIAL_TOKENS = 2
@@ -80,9 +81,8 @@ class _Outline(Plan):
     """A plan for a collection whose files may be missing. Its versions are meaningless."""
 
     def _collection(self) -> Stage:
-        splits = self.config.splits
-        wanted = list(dict.fromkeys([*([splits.train] if splits.train else []), *splits.evaluate]))
-        return self._add("collection", self.config.collection.name, {"splits": wanted, "train": splits.train}, {})
+        settings = {"splits": self._inputs.splits(), "train": self.config.splits.train}
+        return self._graph.add("collection", self.config.collection.name, settings, {})
 
 
 def plan_of(config: Config, given: Given) -> Plan:

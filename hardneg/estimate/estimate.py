@@ -20,8 +20,9 @@ from hardneg.estimate.needs import Need, size_text
 from hardneg.estimate.probes.measure import measure
 from hardneg.estimate.probes.measured import Measured
 from hardneg.estimate.remedies import less_disk, less_memory, or_smaller_index
-from hardneg.planning.graph import Plan, Stage
+from hardneg.planning.plan import Plan
 from hardneg.stages.artifacts import COST
+from hardneg.stages.stage import Stage
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def searches_of(plan: Plan) -> list[tuple[int, int]]:
     pairs = [(QUERY_BATCH, stage.settings["depth"]) for stage in plan.of("run")]
     live = [
         (stage.settings["train"]["batch_size"], list_length(stage.settings))
-        for stage in plan.of("adore")
+        for stage in plan.of("query_encoder")
         if is_live(stage.settings)
     ]
     return list(dict.fromkeys(pairs + live))
@@ -163,8 +164,8 @@ def _warnings(made: Estimate, sizes: Sizes) -> Iterator[str]:
             f"Only {runtime.shards} of {machine.gpus} GPUs will encode passages: "
             f"set runtime.shards to a multiple of {machine.gpus}."
         )
-    if any(row.kind == "adore" for row in to_do):
-        yield from _live_search_warnings([stage for stage in stages if stage.kind == "adore"], sizes)
+    if any(row.kind == "query_encoder" for row in to_do):
+        yield from _live_search_warnings([stage for stage in stages if stage.kind == "query_encoder"], sizes)
 
 
 def _memory_warnings(row: Row, sizes: Sizes) -> Iterator[str]:

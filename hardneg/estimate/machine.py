@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from hardneg.planning.graph import ARTIFACTS
+from hardneg.stages.stage import ARTIFACTS
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from hardneg.estimate.laws.index import index_bytes
 from hardneg.estimate.laws.sizes import Sizes
 from hardneg.estimate.laws.training import kept_bytes, negatives
 from hardneg.estimate.needs import Need, size_text
-from hardneg.planning.graph import Stage
+from hardneg.stages.stage import Stage
 
 
 def less_memory(stage: Stage, need: Need, sizes: Sizes) -> str:
     """What to do about a stage that needs too much host or GPU memory."""
     machine, runtime = sizes.machine, sizes.config.runtime
-    if stage.kind in ("train", "adore"):
+    if stage.kind in ("dual_encoder", "query_encoder"):
         return _smaller_batch(stage, need, sizes)
     if stage.kind == "passages" and need.processes > 1:
         fits = max(1, machine.memory // (need.memory or 1))
@@ -50,7 +50,7 @@ def _smaller_batch(stage: Stage, need: Need, sizes: Sizes) -> str:
     free = machine.gpu_memory if machine.gpus else machine.memory
     needed = (need.gpu_memory if machine.gpus else need.memory) or 0
     passage, each = kept_bytes(stage.settings, sizes)
-    if stage.kind == "train":
+    if stage.kind == "dual_encoder":
         each += (1 + negatives(stage.settings)) * passage
     fits = batch - math.ceil((needed - free) / max(each, 1))
     if fits >= 1:

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from hardneg.errors import HardnegError
-from hardneg.planning.graph import Plan
+from hardneg.planning.plan import Plan
 
 SAMPLED = 3000
 SAMPLED_BYTES = 8 << 20

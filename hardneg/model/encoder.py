@@ -51,6 +51,11 @@ class Encoder(nn.Module):
         vector = self.head(pooled).float()
         return nn.functional.normalize(vector, dim=-1) if self.settings["normalize"] else vector
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the manifest says of it: the width of its vectors."""
+        return {"dim": self.dim}
+
     def checkpoint_gradients(self) -> None:
         """In training, compute each layer's activations again on the way back instead of keeping them.
 
@@ -73,14 +78,8 @@ class Encoder(nn.Module):
         Raises:
             HardnegError: it has fewer than `longest`.
         """
-        positions = getattr(self.backbone.config, "max_position_embeddings", None)
-        relative = getattr(self.backbone.config, "position_biased_input", True) is False
-        if not isinstance(positions, int) or positions < 0 or relative:  # there is no limit
-            return
-        # RoBERTa and its kin number positions from behind the padding token's id.
-        before = getattr(getattr(self.backbone, "embeddings", None), "padding_idx", None)
-        usable = positions if before is None else positions - before - 1
-        if longest > usable:
+        usable = positions_of(self.backbone)
+        if usable is not None and longest > usable:
             raise HardnegError(
                 "Texts are longer than the encoder can read.",
                 where="encoder.passage_length, encoder.query_length",
@@ -146,10 +145,30 @@ def initial_encoder(
     return encoder
 
 
-def _tiny(size: dict[str, Any], vocabulary: int, pad: int, longest: int) -> nn.Module:
-    from transformers import BertConfig, BertModel
+def positions_of(model: nn.Module) -> int | None:
+    """How many tokens a Transformer can read, or None where there is no limit."""
+    base: Any = getattr(model, "base_model", model)
+    positions = getattr(base.config, "max_position_embeddings", None)
+    relative = getattr(base.config, "position_biased_input", True) is False
+    if not isinstance(positions, int) or positions < 0 or relative:
+        return None
+    # RoBERTa and its kin number positions from behind the padding token's id.
+    before = getattr(getattr(base, "embeddings", None), "padding_idx", None)
+    return positions if before is None else positions - before - 1
 
-    config = BertConfig(
+
+def tiny_config(size: dict[str, Any], vocabulary: int, pad: int, longest: int) -> Any:
+    """The configuration of `builtin:tiny`.
+
+    Args:
+        size: `hidden`, `layers`, `heads`, `feed_forward`, `dropout` and `attention_dropout`.
+        vocabulary: tokens of the tokenizer.
+        pad: the padding token's id.
+        longest: tokens of the longest text.
+    """
+    from transformers import BertConfig
+
+    return BertConfig(
         vocab_size=vocabulary,
         hidden_size=size["hidden"],
         num_hidden_layers=size["layers"],
@@ -160,7 +179,12 @@ def _tiny(size: dict[str, Any], vocabulary: int, pad: int, longest: int) -> nn.M
         max_position_embeddings=max(longest, 512),
         pad_token_id=pad,
     )
-    return BertModel(config, add_pooling_layer=False)
+
+
+def _tiny(size: dict[str, Any], vocabulary: int, pad: int, longest: int) -> nn.Module:
+    from transformers import BertModel
+
+    return BertModel(tiny_config(size, vocabulary, pad, longest), add_pooling_layer=False)
 
 
 def _pretrained(place: str, settings: dict[str, Any]) -> nn.Module:

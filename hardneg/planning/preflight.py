@@ -10,10 +10,14 @@ from typing import Any
 
 from hardneg.config import Index
 from hardneg.errors import HardnegError
-from hardneg.planning.graph import Plan, Stage, local_backbone
+from hardneg.planning.inputs import local_backbone
+from hardneg.planning.plan import Plan
+from hardneg.planning.systems import TRAINED
 from hardneg.retrieval.java import find_java
 from hardneg.stages.artifacts import Artifact
 from hardneg.stages.devices import check_cuda, check_visible
+from hardneg.stages.kinds import KINDS
+from hardneg.stages.stage import Stage
 
 
 def check_machine(plan: Plan) -> None:
@@ -26,8 +30,8 @@ def check_machine(plan: Plan) -> None:
     check_visible()
     if _to_do(plan, "bm25_index", "bm25_run"):
         find_java()
-    folder = local_backbone(plan.config.encoder)
-    if folder is not None and _to_do(plan, "tokenizer", "train"):
+    folder = local_backbone(plan.config.encoder.backbone)
+    if folder is not None and _to_do(plan, "tokenizer", *TRAINED):
         _check_backbone(folder)
     _check_indexes(plan, folder)
 
@@ -39,7 +43,7 @@ def least_passages(plan: Plan) -> dict[str, Any] | None:
         rows, and the key (`where`) and the `factory` of the index that needs most.
     """
     found: list[dict[str, Any]] = []
-    folder = local_backbone(plan.config.encoder)
+    folder = local_backbone(plan.config.encoder.backbone)
     for where, index, stage in _indexes(plan):
         if _is_built(index, stage) and (dim := _dim(plan, stage, folder)) is not None:
             from hardneg.retrieval.search.factory import least_training
@@ -59,10 +63,10 @@ def check_devices(plan: Plan, everything: bool = True) -> None:
         HardnegError: `runtime.device` is cuda, or training is in fp16, a stage that needs it is still to be made, and
             there is no CUDA device.
     """
-    if plan.config.runtime.device == "cuda" and _to_do(plan, "train", "adore", "passages", "queries", "run"):
+    if plan.config.runtime.device == "cuda" and _to_do(plan, *(name for name, kind in KINDS.items() if kind.gpu)):
         check_cuda()
-    waiting = [stage for stage in plan.of("train", "adore") if not stage.manifest.exists()]
-    if everything and any(stage.settings["precision"] == "fp16" for stage in waiting):
+    waiting = [stage for stage in plan.of(*TRAINED) if not stage.manifest.exists()]
+    if everything and any(stage.settings.get("precision") == "fp16" for stage in waiting):
         try:
             check_cuda()
         except HardnegError:
@@ -93,7 +97,7 @@ def _check_indexes(plan: Plan, folder: Path | None) -> None:
         factory.check_search(index.factory, dim, index.nprobe, index.ef_search, where)
         if built:
             factory.check_sample(index.factory, dim, passages, index.train_rows, where)
-            if any(user.kind == "adore" for user in used):
+            if any(user.kind == "query_encoder" for user in used):
                 factory.check_reconstruct(index.factory, dim, f"{where}.factory")
 
 

@@ -68,7 +68,9 @@ def _described(plan: Plan, name: str) -> dict[str, str]:
     sources = []
     for source in system.source:
         mined = source.mined_system(system.from_)
-        sources.append(source.name + (f" ({mined})" if mined is not None and "system" in type(source).model_fields else ""))
+        sources.append(
+            source.name + (f" ({mined})" if mined is not None and "system" in type(source).model_fields else "")
+        )
     trained = system.trains != "nothing"
     answers = {
         "source": " + ".join(sources),

@@ -20,17 +20,22 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import json
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from hardneg.stages.artifacts import write_json
 
 RUNTIME_MODULES = (
     "hardneg.errors",  # messages; a run that raises gives no numbers
     "hardneg.stages.progress",  # bars and logs
     "hardneg.stages.artifacts",  # locks, renames and digests of finished files
     "hardneg.stages.devices",  # where to compute; its arithmetic settings count if a stage lists them as a root
-    "hardneg.axes",  # maps an answer's name to its function; the function chosen is itself a root
+    "hardneg.methods.axes",  # maps an answer's name to its function; the function chosen is itself a root
+    "hardneg.methods.base",  # what answers say of themselves; it was checked before
     "hardneg.config",  # checks settings; the checked values are in the version already
     "hardneg.planning",  # picks settings and parents, which are in the version already
     "hardneg.data.readers",  # maps a format's name to its reader; the reader chosen is itself a root
@@ -357,3 +362,40 @@ class _Package:
         for star in module.stars:
             found |= self.resolve(user, (star, path), seen)
         return found
+
+
+class Revisions:
+    """Revisions of this package's code, computed once for each state of its sources: every start asks for dozens.
+
+    Args:
+        cache: where they are kept; they are computed again when a source, or the version of Python, changed.
+        package: the package's folder.
+    """
+
+    def __init__(self, cache: Path, package: Path) -> None:
+        self._cache, self._package = cache, package
+        sources = hashlib.sha256(sys.version.encode())
+        for path in sorted(package.rglob("*.py")):
+            sources.update(f"\n{path.relative_to(package)}\n".encode() + path.read_bytes())
+        self._state = sources.hexdigest()
+        try:
+            content = json.loads(cache.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            content = {}
+        self._known: dict[str, str] = content["revisions"] if content.get("sources") == self._state else {}
+        self._added = False
+
+    def of(self, roots: Iterable[str]) -> str:
+        """`code_revision` of some roots."""
+        key = " ".join(sorted(roots))
+        if key not in self._known:
+            self._known[key] = code_revision(key.split(), self._package)
+            self._added = True
+        return self._known[key]
+
+    def save(self) -> None:
+        """Keep what was computed since the last time."""
+        if self._added:
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self._cache, {"sources": self._state, "revisions": self._known})
+            self._added = False

@@ -18,6 +18,7 @@ from hardneg.data.template import Reading, fields_of
 from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import Artifact, atomic_path, write_json
 from hardneg.stages.progress import Progress
+from hardneg.text.special import pair_form
 from hardneg.text.tokenizer_contract import check_contract
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -85,6 +86,7 @@ def make_tokenizer(
         "prefix": prefix,
         "suffix": suffix,
         "pad": tokenizer.pad_token_id,
+        "pair": pair_form(tokenizer),
         "reading": asdict(reading),
     }
     write_json(folder / "template.json", facts)
@@ -184,7 +186,9 @@ def _train_bpe(collection: Artifact, vocabulary: int, lower_case: bool, reading:
     tokenizer.train_from_iterator(texts(), trainer)
     ends = [(name, tokenizer.token_to_id(name)) for name in SPECIAL[2:4]]
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{ends[0][0]} $A {ends[1][0]}", special_tokens=ends
+        single=f"{ends[0][0]} $A {ends[1][0]}",
+        pair=f"{ends[0][0]} $A {ends[1][0]} $B:1 {ends[1][0]}:1",
+        special_tokens=ends,
     )
     return tokenizer
 
@@ -285,6 +289,12 @@ class TokenStore:
         special = len(self.prefix) + len(self.suffix)
         stored = np.asarray(self.offsets[positions + 1] - self.offsets[positions])
         return np.minimum(stored, max(self.longest - special, 0)) + special
+
+    def body(self, position: int) -> np.ndarray:
+        """The ids of one text, without special tokens."""
+        start = self.offsets[position]
+        length = int(self.lengths(np.array([position]))[0]) - len(self.prefix) - len(self.suffix)
+        return np.asarray(self.ids[start : start + length])
 
     def batch(self, positions: Sequence[int] | np.ndarray, multiple: int = 8) -> tuple[np.ndarray, np.ndarray]:
         """Ids int64 [n, width] and mask int64 [n, width]; the longest text sets the width, rounded up to `multiple`."""

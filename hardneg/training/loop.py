@@ -1,4 +1,4 @@
-"""The optimizer loop that both trainings share: steps, checkpoints, resuming.
+"""The optimizer loop of every training: steps, checkpoints, resuming.
 
 Nothing of a step depends on the steps before it but weights, optimizer moments and schedule: its queries, samples and
 dropout come from generators seeded with (seed, step). A checkpoint therefore holds those three and the step's number,
@@ -27,7 +27,7 @@ from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import PROGRESS, TRACKERS, StageFolder, atomic_path
 from hardneg.stages.progress import Progress
 from hardneg.training.optimizers import optimizer_of
-from hardneg.training.schedule import planned_steps
+from hardneg.training.schedule import generator, planned_steps
 
 KEPT_CHECKPOINTS = 2
 HANDOVER = "handover.safetensors"
@@ -51,23 +51,6 @@ class Log:
 
 
 Step = Callable[[int, Log], torch.Tensor]
-
-
-def generator(seed: int, step: int, purpose: int = 0) -> np.random.Generator:
-    """Random numbers for one step: the same for the same seed, step and purpose."""
-    return np.random.default_rng([seed, step, purpose])
-
-
-def rows_of_step(rows: np.ndarray, step: int, batch_size: int, seed: int) -> np.ndarray:
-    """The training queries of a step: consecutive entries of an endless stream of permutations, one an epoch."""
-    taken = []
-    at, wanted = step * batch_size, batch_size
-    while wanted:
-        epoch, inside = divmod(at, len(rows))
-        part = generator(seed, epoch, purpose=1).permutation(rows)[inside : inside + wanted]
-        taken.append(part)
-        at, wanted = at + len(part), wanted - len(part)
-    return np.concatenate(taken)
 
 
 def new_accelerator(device: torch.device, precision: str, trackers: list[str], folder: Path) -> Accelerator:

@@ -1,8 +1,10 @@
-"""Refresh axis: which optimizer steps a stage runs. Budgets are resolved here, where the number of queries is known."""
+"""Budgets and random numbers of steps. Budgets are resolved here, where the number of queries is known."""
 
 from __future__ import annotations
 
 import math
+
+import numpy as np
 
 from hardneg.errors import HardnegError
 
@@ -29,11 +31,6 @@ def planned_steps(planned: int | None, total: int) -> int:
     return total if planned is None else planned
 
 
-def one_round(total: int, number: int) -> tuple[int, int]:
-    """`never` and `every_step`: the stage runs all steps."""
-    return 0, total
-
-
-def equal_rounds(total: int, number: int, *, rounds: int) -> tuple[int, int]:
-    """`rounds`: first step and end step of round `number` (from 1), at equal distances over all steps."""
-    return (number - 1) * total // rounds, number * total // rounds
+def generator(seed: int, step: int, purpose: int = 0) -> np.random.Generator:
+    """Random numbers for one step: the same for the same seed, step and purpose."""
+    return np.random.default_rng([seed, step, purpose])

@@ -1,48 +1,121 @@
-"""Whether a system's answers go together: what is trained, from what, and for how long."""
+"""Whether a system's answers go together: each must find what it needs among what the others provide."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hardneg import axes
 from hardneg.config.checks import candidates, given
 from hardneg.config.config import Config
 from hardneg.config.system import System
 from hardneg.config.training import Training
 from hardneg.errors import HardnegError
+from hardneg.methods.axes import answers_of
+from hardneg.methods.base import NEEDS
+
+WITHOUT_TRAINING = {"bm25": "BM25", "run": "A given run", "vectors": "A system of given vectors"}
+
+BY_TRAINED = {
+    "both_encoders": frozenset({"vectors"}),
+    "query_encoder": frozenset({"vectors", "fixed_passages"}),
+    "cross_encoder": frozenset[str](),
+}
+"""What there is because of what trains."""
 
 
 def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
     """Problems of the answers of one system, which stands at the key `at`."""
     yield from given.problems(at, system, config)
-    if system.retriever in ("bm25", "run", "vectors"):
-        yield from _without_encoders(at, system)
-    elif system.trains == "nothing":
-        yield from _untrained(at, system)
-    else:
-        if config.splits.train is None:
+    if system.retriever in WITHOUT_TRAINING:
+        if system.trains != "nothing" or system.from_ is not None:
             yield HardnegError(
-                "Training a system needs a training split.",
+                f"{WITHOUT_TRAINING[system.retriever]} trains nothing.",
                 where=at,
-                found="splits.train: null",
-                remedy="set splits.train, or evaluate another study's system: `preset: zero_shot`, "
-                "`from: study:system`.",
+                remedy="remove `trains` and `from`, or set `retriever: dense`.",
             )
-        yield from _budget(at, system.train)
-        yield from _trained(at, system)
-        yield from candidates.problems(at, system, config)
-
-
-def _without_encoders(at: str, system: System) -> Iterator[HardnegError]:
-    kind = {"bm25": "BM25", "run": "A given run", "vectors": "A system of given vectors"}[system.retriever]
-    if system.trains != "nothing" or system.from_ is not None:
+        return
+    yield from _retriever(at, system)
+    if system.trains == "nothing":
+        yield from _untrained(at, system)
+        return
+    if config.splits.train is None:
         yield HardnegError(
-            f"{kind} trains nothing.", where=at, remedy="remove `trains` and `from`, or set `retriever: dense`."
+            "Training a system needs a training split.",
+            where=at,
+            found="splits.train: null",
+            remedy="set splits.train, or evaluate another study's system: `preset: zero_shot`, `from: study:system`.",
+        )
+    yield from _budget(at, system.train)
+    if system.trains == "query_encoder" and system.from_ is None:
+        yield HardnegError(
+            "Training the query encoder alone needs a system to start from, which supplies the passage vectors.",
+            where=f"{at}.from",
+            found="nothing",
+            expected="the name of a dense system",
+            remedy="set `from`.",
+        )
+    yield from _needs(at, system)
+    yield from candidates.problems(at, system, config)
+
+
+def provided(system: System) -> frozenset[str]:
+    """What the answers of a system, and what it trains, provide to each other."""
+    return BY_TRAINED[system.trains].union(*(answer.provides for _, answer in answers_of(system)))
+
+
+def _needs(at: str, system: System) -> Iterator[HardnegError]:
+    there = provided(system)
+    for key, answer in answers_of(system):
+        lacking = answer.needed() - there
+        # A system without any negatives is told once, by `candidates`.
+        for need in sorted(lacking - {"negatives"}):
+            yield HardnegError(
+                f"{key.capitalize()} {answer.name} needs something that no other answer provides.",
+                where=f"{at}.{key}",
+                found=_answers(system),
+                expected=NEEDS[need],
+                remedy=f"change one of the two, or start from a preset; `hardneg methods {answer.name}` says more.",
+            )
+
+
+def _answers(system: System) -> str:
+    given: dict[str, list[str]] = {}
+    for key, answer in answers_of(system):
+        given.setdefault(key, []).append(answer.name)
+    return ", ".join(f"{key} {' + '.join(names)}" for key, names in given.items()) + f", trains {system.trains}"
+
+
+def _retriever(at: str, system: System) -> Iterator[HardnegError]:
+    """A cross-encoder reorders; an encoder of vectors does not."""
+    reorders = system.retriever == "rerank"
+    if system.trains != "nothing" and reorders != (system.trains == "cross_encoder"):
+        yield HardnegError(
+            "A cross-encoder ranks by reordering another ranking; encoders of vectors search.",
+            where=f"{at}.trains",
+            found=f"retriever {system.retriever}, trains {system.trains}",
+            expected="retriever rerank with trains cross_encoder, or neither",
+            remedy="start from `preset: cross_encoder`, or change one of the two.",
+        )
+    if reorders and system.rerank is None:
+        yield HardnegError(
+            "A cross-encoder needs a ranking to reorder.",
+            where=f"{at}.rerank",
+            found="nothing",
+            expected="rerank: {system: bm25, depth: 100}",
+            remedy="name a system.",
+        )
+    if not reorders and system.rerank is not None:
+        yield HardnegError(
+            "Only a cross-encoder reorders a ranking.",
+            where=f"{at}.rerank",
+            found=f"retriever {system.retriever}",
+            remedy="remove the key, or set `retriever: rerank`.",
         )
 
 
 def _untrained(at: str, system: System) -> Iterator[HardnegError]:
     """A dense system that trains nothing is another study's system, or one of this study on another index."""
+    if system.retriever == "rerank":
+        return
     elsewhere = system.from_ is not None and ":" in system.from_
     if not elsewhere and (system.from_ is None or system.index is None):
         yield HardnegError(
@@ -62,41 +135,4 @@ def _budget(at: str, train: Training) -> Iterator[HardnegError]:
             where=f"{at}.train",
             found="neither" if train.steps is None else f"steps: {train.steps}, epochs: {train.epochs}",
             remedy="set train.steps or train.epochs, but not both.",
-        )
-
-
-def _trained(at: str, system: System) -> Iterator[HardnegError]:
-    """Both encoders train on pairs; the query encoder alone trains on lists, which may be retrieved live."""
-    source, refresh, sampler, loss = system.source, system.refresh, system.sampler, system.loss
-    answers = f"source {source.name}, refresh {refresh.name}, sampler {sampler.name}, loss {loss.name}"
-    list_loss = isinstance(loss, axes.LambdaRankNet | axes.ListRankNet)
-    live = (
-        isinstance(source, axes.LiveSource),
-        isinstance(refresh, axes.EveryStep),
-        isinstance(sampler, axes.AllSampler),
-    )
-    if system.trains == "query_encoder":
-        if not list_loss or isinstance(source, axes.NoSource) or any(live) != all(live):
-            yield HardnegError(
-                "The query encoder alone is trained on lists of candidates, which are all live or all static.",
-                where=at,
-                found=answers,
-                expected="source live, refresh every_step and sampler all, or else none of these three and some "
-                "source; with loss lambda_ranknet or list_ranknet",
-                remedy="start from `preset: adore` or `preset: static`.",
-            )
-        if system.from_ is None:
-            yield HardnegError(
-                "Training the query encoder alone needs a system to start from, which supplies the passage vectors.",
-                where=f"{at}.from",
-                found="nothing",
-                expected="the name of a dense system",
-                remedy="set `from`.",
-            )
-    elif list_loss or any(live):
-        yield HardnegError(
-            "Live retrieval and list losses train the query encoder only.",
-            where=at,
-            found=answers,
-            remedy="set `trains: query_encoder`, or choose a static source, sampler and loss.",
         )

@@ -11,10 +11,10 @@ from hardneg.errors import HardnegError
 
 def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
     """Problems of the files of one system, which stands at the key `at`."""
-    if system.retriever in ("bm25", "dense"):
+    if system.retriever in ("bm25", "dense", "rerank"):
         if system.runs or system.vectors:
             yield HardnegError(
-                "A bm25 or dense system computes its own rankings and vectors; it takes no files.",
+                "A system that ranks here computes its own rankings and vectors; it takes no files.",
                 where=f"{at}.{'runs' if system.runs else 'vectors'}",
                 remedy="set `retriever: run` or `retriever: vectors`, or remove the key.",
             )

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hardneg import axes
 from hardneg.config.config import Config
 from hardneg.config.hints import did_you_mean
 from hardneg.config.system import System
 from hardneg.errors import HardnegError
+from hardneg.methods.axes import answers_of
+
+WITHOUT_WEIGHTS = {"bm25": "BM25", "run": "a given run", "vectors": "given vectors"}
 
 
 def references(system: System) -> Iterator[tuple[str, str]]:
     """The systems of this configuration that a system builds on, each with the key that names it."""
     if system.from_ is not None and ":" not in system.from_:
         yield "from", system.from_
-    if isinstance(system.source, axes.RunSource) and system.source.system is not None:
-        yield "source.system", system.source.system
+    for key, answer in answers_of(system):
+        if (named := getattr(answer, "system", None)) is not None:
+            yield f"{key}.system", named
+    if system.rerank is not None:
+        yield "rerank.system", system.rerank.system
 
 
 def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
@@ -34,13 +39,22 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
                 remedy=did_you_mean(other, systems, "add that system or name one of these."),
             )
     start = systems.get(system.from_ or "")
-    if start is not None and start.retriever != "dense":
-        kind = {"bm25": "BM25", "run": "a given run", "vectors": "given vectors"}[start.retriever]
+    if start is None:
+        return
+    if start.retriever in WITHOUT_WEIGHTS:
         yield HardnegError(
-            f"A system cannot start from {kind}, which has no weights.",
+            f"A system cannot start from {WITHOUT_WEIGHTS[start.retriever]}, which has no weights.",
             where=f"{at}.from",
             found=system.from_,
             remedy=f"start from a trained system, or mine with `source: {{name: run, system: {system.from_}}}`.",
+        )
+    elif start.retriever != system.retriever and {start.retriever, system.retriever} <= {"dense", "rerank"}:
+        yield HardnegError(
+            "A cross-encoder and an encoder of vectors cannot start from each other.",
+            where=f"{at}.from",
+            found=f"{system.from_}, retriever {start.retriever}",
+            expected=f"a system with retriever {system.retriever}",
+            remedy="remove `from`, or name another system.",
         )
 
 

@@ -28,4 +28,6 @@ def problems(config: Config) -> Iterator[HardnegError]:
 
 def _is_name(name: str) -> bool:
     # Names become Snakemake targets and parts of file names.
-    return name.isidentifier() and name.isascii() and not name.startswith("_")
+    # The steps of a recipe are called <system>.<step>.
+    parts = name.split(".")
+    return name.isascii() and all(part.isidentifier() for part in parts) and not name.startswith("_")

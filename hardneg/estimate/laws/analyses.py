@@ -9,7 +9,7 @@ from hardneg.estimate.laws.mining import mined_rows
 from hardneg.estimate.laws.search import search_bytes, search_seconds
 from hardneg.estimate.laws.sizes import ID_BYTES, RUN_ROW_BYTES, Sizes
 from hardneg.estimate.probes.measured import Measured
-from hardneg.planning.graph import Stage
+from hardneg.stages.stage import Stage
 
 TREC_LINE_BYTES = 50
 MINED_ROW_BYTES = 20

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from hardneg.estimate.laws.sizes import Sizes
 from hardneg.estimate.probes.measured import Measured, Neural
-from hardneg.planning.graph import Stage
+from hardneg.stages.stage import Stage
 
 
 class Law(ABC):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hardneg.estimate.laws.base import Law, neural_of
 from hardneg.estimate.laws.sizes import POSITION_BYTES, Sizes
 from hardneg.estimate.probes.measured import Measured
-from hardneg.planning.graph import Stage
+from hardneg.stages.stage import Stage
 
 
 class Passages(Law):

@@ -8,7 +8,7 @@ import re
 from hardneg.estimate.laws.base import Law
 from hardneg.estimate.laws.sizes import Sizes
 from hardneg.estimate.probes.measured import Measured
-from hardneg.planning.graph import Stage
+from hardneg.stages.stage import Stage
 
 
 class Index(Law):

@@ -10,7 +10,8 @@ from hardneg.config import Config
 from hardneg.estimate.counts import Counts
 from hardneg.estimate.machine import Machine
 from hardneg.estimate.probes.measured import Measured
-from hardneg.planning.graph import Plan, Stage
+from hardneg.planning.plan import Plan
+from hardneg.stages.stage import Stage
 
 ID_BYTES = 24
 RUN_ROW_BYTES = 16

@@ -9,7 +9,7 @@ from hardneg.estimate.laws.base import Law
 from hardneg.estimate.laws.sizes import Sizes
 from hardneg.estimate.needs import Need
 from hardneg.estimate.probes.measured import Measured
-from hardneg.planning.graph import Stage
+from hardneg.stages.stage import Stage
 
 LAWS: dict[str, Law] = {
     "collection": collection.Collection(),
@@ -18,15 +18,15 @@ LAWS: dict[str, Law] = {
     "bm25_index": lexical.Bm25Index(),
     "bm25_run": lexical.Bm25Run(),
     "mine": mining.Mine(),
-    "train": training.Train(),
-    "adore": training.Adore(),
+    "dual_encoder": training.DualEncoder(),
+    "query_encoder": training.QueryEncoder(),
     "passages": encoding.Passages(),
     "queries": encoding.Queries(),
     "index": index.Index(),
     "run": search.Run(),
     "given_run": search.GivenRun(),
     "measure": analyses.Measure(),
-    "errors": analyses.Errors(),
+    "pairwise_errors": analyses.Errors(),
     "diagnosis": analyses.Diagnosis(),
     "agreement": analyses.Agreement(),
 }

@@ -1,4 +1,4 @@
-"""Training: of both encoders (`train`), and of the query encoder alone (`adore`)."""
+"""Training: of both encoders, and of the query encoder alone."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from hardneg.axes import answer_of, function_of
 from hardneg.estimate.laws.base import Law, neural_of
 from hardneg.estimate.laws.mining import mined_rows
 from hardneg.estimate.laws.search import search_bytes, search_seconds
 from hardneg.estimate.laws.sizes import POSITION_BYTES, Sizes
 from hardneg.estimate.probes.measured import Measured
 from hardneg.estimate.widths import training_widths
-from hardneg.planning.graph import Stage
+from hardneg.methods.axes import function_of
+from hardneg.stages.stage import Stage
 from hardneg.training.schedule import total_steps
 
 ADAM_BYTES = 16  # per parameter: weight, gradient and two moments
@@ -58,7 +58,7 @@ class _Training(Law):
         return _steps(stage.settings, sizes) * self.step_seconds(stage, sizes, measured)
 
 
-class Train(_Training):
+class DualEncoder(_Training):
     """Training both encoders on pairs, on one device.
 
     A step takes B queries and B (1 + h) passages. B is train.batch_size, and h is the number of negatives drawn for
@@ -84,7 +84,7 @@ class Train(_Training):
         return batch * neural.train[query].seconds + rows * neural.train[passage].seconds + neural.optimizer
 
 
-class Adore(_Training):
+class QueryEncoder(_Training):
     """Training the query encoder on lists of passage vectors. Static lists need no search.
 
     Where the index is searched at every step, the vectors are shared among the searching devices if each share fits in
@@ -92,7 +92,7 @@ class Adore(_Training):
     """
 
     def device_bytes(self, stage: Stage, sizes: Sizes) -> int:
-        """As for `Train`, with queries only; the retrieved vectors [B, depth, dim]; and what the search holds."""
+        """As for `DualEncoder`, with queries only; the retrieved vectors [B, depth, dim]; and what the search holds."""
         settings, dense = stage.settings, sizes.dense
         batch = settings["train"]["batch_size"]
         _, query = kept_bytes(settings, sizes)
@@ -131,21 +131,23 @@ def kept_bytes(settings: Mapping[str, Any], sizes: Sizes) -> tuple[int, int]:
 
 def negatives(settings: Mapping[str, Any]) -> int:
     """Negatives drawn for each query in a step."""
-    if settings["source"]["name"] == "none":
-        return 0
-    drawn: int = settings["sampler"].get("count", 1)
-    return drawn
+    sampler = settings["sampler"]
+    return 0 if sampler is None else int(sampler.get("count") or _depth(settings))
 
 
 def list_length(settings: Mapping[str, Any]) -> int:
     """Passages in a query's list, where only the query encoder is trained."""
-    length: int = settings["source"].get("depth") or settings["sampler"]["count"]
-    return length
+    return _depth(settings) if settings["live"] else negatives(settings)
 
 
 def is_live(settings: Mapping[str, Any]) -> bool:
     """Whether the index is searched at every step."""
-    return answer_of("source", settings["source"]).live
+    live: bool = settings["live"]
+    return live
+
+
+def _depth(settings: Mapping[str, Any]) -> int:
+    return max((source.get("depth") or 1 for source in settings["source"]), default=1)
 
 
 def _steps(settings: Mapping[str, Any], sizes: Sizes) -> int:

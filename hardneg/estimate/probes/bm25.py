@@ -8,7 +8,7 @@ from hardneg.estimate.counts import Lengths
 from hardneg.estimate.probes.clock import affine, timed
 from hardneg.estimate.probes.made import made_texts
 from hardneg.estimate.probes.measured import Bm25
-from hardneg.planning.graph import Plan
+from hardneg.planning.plan import Plan
 
 STOP_WORDS = 33  # as many as Lucene removes from English text
 

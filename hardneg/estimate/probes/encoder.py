@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hardneg.config import Encoder as Settings
-from hardneg.planning.graph import Plan, local_backbone
+from hardneg.planning.inputs import local_backbone
+from hardneg.planning.plan import Plan
 
 if TYPE_CHECKING:
     from hardneg.model.encoder import Encoder
@@ -33,7 +34,7 @@ def encoder_of(settings: Settings, trained: dict[str, Any]) -> tuple[Encoder, st
         return initial_encoder(trained, settings.tiny.vocabulary, 0, longest, None, 0), trained["backbone"]
     name = settings.backbone
     try:
-        config = AutoConfig.from_pretrained(str(local_backbone(settings) or name), revision=settings.revision)
+        config = AutoConfig.from_pretrained(str(local_backbone(settings.backbone) or name), revision=settings.revision)
         said = f"{name} with random weights"
     except (OSError, ValueError):
         bert = "bert-base" in name and "roberta" not in name
@@ -52,6 +53,6 @@ def encoder_of(settings: Settings, trained: dict[str, Any]) -> tuple[Encoder, st
 
 def encoder_settings(plan: Plan) -> dict[str, Any]:
     """The `encoder` settings of the first training on this collection, or of another study's if there is none."""
-    own = [stage for stage in plan.of("train") if stage.dataset == plan.dataset]
-    chosen: dict[str, Any] = (own or plan.of("train"))[0].settings["encoder"]
+    own = [stage for stage in plan.of("dual_encoder") if stage.dataset == plan.dataset]
+    chosen: dict[str, Any] = (own or plan.of("dual_encoder"))[0].settings["encoder"]
     return chosen

@@ -10,7 +10,7 @@ from hardneg.errors import HardnegError
 from hardneg.estimate.counts import Lengths
 from hardneg.estimate.probes import bm25, host, index, neural, runs, text
 from hardneg.estimate.probes.measured import Bm25, Compressed, Measured
-from hardneg.planning.graph import Plan
+from hardneg.planning.plan import Plan
 
 
 def measure(plan: Plan, lengths: Lengths, searches: Sequence[tuple[int, int]], device: str, quick: bool) -> Measured:
@@ -58,7 +58,7 @@ def measure(plan: Plan, lengths: Lengths, searches: Sequence[tuple[int, int]], d
 
 def encodes(plan: Plan) -> bool:
     """Whether a plan encodes texts of its own collection."""
-    return any(stage.dataset == plan.dataset for stage in plan.of("passages", "train", "adore"))
+    return any(stage.dataset == plan.dataset for stage in plan.of("passages", "dual_encoder", "query_encoder"))
 
 
 def _compressed(

@@ -12,7 +12,7 @@ from hardneg.estimate.probes.clock import repeated, timed
 from hardneg.estimate.probes.encoder import encoder_of, encoder_settings
 from hardneg.estimate.probes.measured import Neural, TextCost
 from hardneg.estimate.widths import padded_width, training_widths
-from hardneg.planning.graph import Plan
+from hardneg.planning.plan import Plan
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +58,7 @@ def _trainings(
     plan: Plan, lengths: Lengths, encoder: Encoder, device: torch.device, precision: str, seconds: float
 ) -> dict[tuple[int, bool], TextCost]:
     """`Neural.train` for every width that the plan's training stages use."""
-    stages = plan.of("train", "adore")
+    stages = plan.of("dual_encoder", "query_encoder")
     rows = max((stage.settings["train"]["rows_per_forward"] for stage in stages), default=1)
     wanted = {key for stage in stages for key in training_widths(stage.settings["train"], lengths)}
     train = {}

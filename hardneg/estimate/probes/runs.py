@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hardneg.estimate.probes.clock import timed
-from hardneg.planning.graph import Plan
+from hardneg.planning.plan import Plan
 
 
 def runs(plan: Plan, folder: Path, queries: int) -> tuple[float, float]:

@@ -10,7 +10,8 @@ from typing import Any
 from hardneg.estimate.counts import Lengths
 from hardneg.estimate.probes.clock import affine, timed
 from hardneg.estimate.probes.made import MadeCollection
-from hardneg.planning.graph import Plan, local_backbone
+from hardneg.planning.inputs import local_backbone
+from hardneg.planning.plan import Plan
 
 TEXTS_AT_ONCE = 1024
 
@@ -60,7 +61,7 @@ def _finished_tokenizer(plan: Plan) -> Any:
     for stage in plan.of("tokenizer"):
         if stage.manifest.exists():
             return AutoTokenizer.from_pretrained(stage.folder / "tokenizer")
-    place = local_backbone(plan.config.encoder)
+    place = local_backbone(plan.config.encoder.backbone)
     return None if place is None else AutoTokenizer.from_pretrained(place)
 
 

@@ -1,0 +1,1 @@
+"""Which candidates are thrown out. One answer a file."""

@@ -1,0 +1,1 @@
+"""Who says what is relevant. One answer a file."""

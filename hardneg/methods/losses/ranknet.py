@@ -1,0 +1,54 @@
+"""RankNet over all pairs of the batch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from hardneg.methods.base import Weighted
+
+if TYPE_CHECKING:
+    import torch
+
+    from hardneg.methods.batch import TrainingBatch
+
+
+class RankNet(Weighted):
+    """Mean softplus(negative - positive) over all (query, negative) pairs of the batch.
+
+    Without `alpha` the pairs of mined and in-batch negatives are pooled, as in the paper's released code. With it the
+    loss is the mean over mined pairs plus `alpha` times the mean over in-batch pairs (Eq. 13).
+    """
+
+    name: Literal["ranknet"] = "ranknet"
+    alpha: float | None = Field(None, ge=0, description="weight of the in-batch pairs (Eq. 13); null pools all pairs")
+
+    def needed(self) -> frozenset[str]:
+        """With `alpha` both kinds of pairs must be there."""
+        return frozenset({"negatives"} if self.alpha is None else {"in_batch", "candidates"})
+
+
+def loss(batch: TrainingBatch, *, alpha: float | None) -> torch.Tensor:
+    """RankNet (Zhan et al., Eq. 14): softplus(s(q, d-) - s(q, d+)), averaged over pairs; 0 where there is no pair.
+
+    Args:
+        batch: the scores.
+        alpha: None pools all pairs in one mean, as the released code does; a number gives
+            mean over mined pairs + alpha * mean over in-batch pairs (Eq. 13).
+    """
+    from torch.nn.functional import softplus
+
+    from hardneg.methods.batch import Origin
+
+    columns, better = batch.better()
+    scores = batch.scores.float()
+    pairs = softplus(scores.unsqueeze(1) - scores.gather(1, columns).unsqueeze(2))
+    if alpha is None:
+        return _mean(pairs, better)
+    mined = ((batch.origin == Origin.MINED) | (batch.origin == Origin.SHARED)).unsqueeze(1)
+    return _mean(pairs, better & mined) + alpha * _mean(pairs, better & ~mined)
+
+
+def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    return (values * chosen).sum() / chosen.sum().clamp_min(1)

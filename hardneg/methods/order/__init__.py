@@ -1,0 +1,1 @@
+"""Which queries meet in a batch. One answer a file."""

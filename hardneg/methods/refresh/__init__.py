@@ -1,0 +1,1 @@
+"""When candidates are renewed. One answer a file."""

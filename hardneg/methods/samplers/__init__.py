@@ -1,0 +1,1 @@
+"""Which candidates are drawn. One answer a file."""

@@ -1,1 +1,0 @@
-"""Negatives: where candidates come from, which are thrown out, which are drawn."""

@@ -1,0 +1,202 @@
+"""What the plan reads of the user's files: their digests, which belong to versions, and their places, which do not."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hardneg.config import Config, CrossEncoder, Encoder, FolderCollection, Model, System
+from hardneg.data import readers
+from hardneg.errors import HardnegError
+from hardneg.stages.artifacts import cached_digest, canonical_json
+from hardneg.stages.stage import ARTIFACTS
+from hardneg.text.tokenizer_contract import read_contract
+
+# How texts are read: this concerns the tokenizer, not the weights.
+READING = ("passage_template", "lower_case", "prefix_space", "characters", "contract")
+
+
+def plain(model: Model, drop: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings of a model as JSON types."""
+    return model.model_dump(mode="json", exclude=set(drop))
+
+
+class Inputs:
+    """The files of a configuration.
+
+    Args:
+        config: what names them.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._digests = ARTIFACTS / ".digests.json"
+
+    def digest(self, path: Path, key: str) -> str:
+        """The SHA-256 of a file that the configuration names at `key`.
+
+        Raises:
+            HardnegError: it is missing.
+        """
+        if not path.is_file():
+            raise HardnegError(
+                "A file that the configuration names is missing.",
+                where=key,
+                found=str(path),
+                expected="an existing file",
+                remedy="correct the path; it counts from the folder where snakemake runs.",
+            )
+        return cached_digest(path, self._digests)
+
+    def collection(self) -> tuple[dict[str, Any], list[str], dict[str, Any] | None]:
+        """What decides the prepared collection.
+
+        Returns:
+            Its settings, the code that reads it, and the settings of its download; None where nothing is downloaded.
+
+        Raises:
+            HardnegError: files are missing.
+        """
+        collection, splits = self._config.collection, self._config.splits
+        chosen = collection.model_dump(mode="json")
+        wanted = self.splits()
+        settings = _without_places(plain(collection, drop=["name", "download"]))
+        settings |= {"made_from": settings.get("splits"), "splits": wanted, "train": splits.train}
+        roots = readers.roots(chosen)
+        if collection.format == "pydocs":
+            from hardneg.data.formats.pydocs import DISTRIBUTIONS
+
+            settings |= {"python": platform.python_version(), "distributions": dict(DISTRIBUTIONS)}
+        elif collection.format == "ir_datasets":  # it repairs texts: its version belongs to the data
+            from hardneg.data.formats.irds import PINNED
+
+            settings["package"] = PINNED
+        elif isinstance(collection, FolderCollection) and collection.download:
+            settings["inside"] = str(collection.path)  # here it says which of the fetched files are read
+            return settings, roots, {"download": [plain(file) for file in collection.download]}
+        else:
+            files = readers.open_collection(chosen, splits.train).files(wanted)
+            digests = {name: cached_digest(path, self._digests) for name, path in files.items()}
+            # One for all: a table may come in thousands of parts, and settings travel on command lines.
+            settings["files"] = hashlib.sha256(canonical_json(digests).encode()).hexdigest()
+        return settings, roots, None
+
+    def splits(self) -> list[str]:
+        """The splits that are read, the training split first."""
+        splits = self._config.splits
+        return list(dict.fromkeys([*([splits.train] if splits.train else []), *splits.evaluate]))
+
+    def backbone(self, encoder: Encoder | CrossEncoder, key: str) -> dict[str, Any]:
+        """What decides pretrained weights: a name and revision on the hub, or the digests of local files.
+
+        Args:
+            encoder: whose backbone.
+            key: where it stands in the configuration.
+        """
+        folder = local_backbone(encoder.backbone, key)
+        if folder is None:
+            return {
+                "backbone": encoder.backbone,
+                "revision": encoder.revision,
+                "trust_remote_code": encoder.trust_remote_code,
+            }
+        files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
+        digests = {path.name: cached_digest(path, self._digests) for path in files}
+        return {"backbone": "local", "files": digests, "trust_remote_code": encoder.trust_remote_code}
+
+    def reading(self, encoder: Encoder | CrossEncoder) -> dict[str, Any]:
+        """How texts are read, golden token ids included."""
+        return {
+            "passage_template": encoder.passage_template,
+            "characters": encoder.characters,
+            "contract": read_contract(encoder.contract) if encoder.contract else None,
+        }
+
+    def given_run(self, name: str, system: System, splits: Sequence[str]) -> dict[str, str]:
+        """The digests of a system's run files, by split."""
+        return {split: self.digest(system.runs[split], f"systems.{name}.runs.{split}") for split in splits}
+
+    def given_vectors(self, name: str, system: System, splits: Sequence[str]) -> dict[str, Any]:
+        """The digests of a system's vector files and of their ids."""
+        given, at = system.vectors, f"systems.{name}.vectors"
+        assert given is not None
+        found: dict[str, Any] = {
+            "passages": [self.digest(path, f"{at}.passages") for path in given.passages],
+            "queries": {split: self.digest(given.queries[split], f"{at}.queries.{split}") for split in splits},
+        }
+        if given.passage_ids is not None:
+            found["passage_ids"] = self.digest(given.passage_ids, f"{at}.passage_ids")
+        if given.query_ids:
+            found["query_ids"] = {
+                split: self.digest(path, f"{at}.query_ids.{split}")
+                for split, path in given.query_ids.items()
+                if split in splits
+            }
+        return found
+
+    def place(self, kind: str, label: str, backbone: str | None) -> dict[str, Any]:
+        """Where the files lie, on this machine, that a stage reads from outside; empty where it reads none.
+
+        Args:
+            kind: of the stage.
+            label: of the stage.
+            backbone: the local backbone that it reads.
+        """
+        if kind == "collection":
+            return {"collection": self._config.collection.model_dump(mode="json")}
+        if kind == "given_run":
+            return {"runs": plain(self._config.systems[label])["runs"]}
+        if kind == "given_vectors":
+            return {"vectors": plain(self._config.systems[label])["vectors"]}
+        return {"backbone": backbone} if backbone is not None else {}
+
+
+def local_backbone(name: str, key: str = "encoder.backbone") -> Path | None:
+    """The folder of a local backbone, or None for the built-in one and for names on the hub.
+
+    Args:
+        name: the backbone.
+        key: where it stands in the configuration.
+
+    Raises:
+        HardnegError: it looks like a path, and there is no usable model there.
+    """
+    if name == "builtin:tiny":
+        return None
+    folder = Path(name).expanduser()
+    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if not folder.exists() and not looks_local:
+        if name.startswith("builtin:"):
+            raise HardnegError(
+                "Unknown built-in encoder.",
+                where=key,
+                found=name,
+                expected="builtin:tiny",
+                remedy="did you mean builtin:tiny?",
+            )
+        return None
+    needs = "a folder with config.json, tokenizer files and model.safetensors"
+    if not folder.is_dir():
+        raise HardnegError(
+            "The encoder's folder does not exist.", where=key, found=name, expected=needs, remedy="correct the path."
+        )
+    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        found = ", ".join(sorted(path.name for path in folder.iterdir())) or "an empty folder"
+        raise HardnegError(
+            "The encoder's folder holds no usable model.",
+            where=f"{key}: {name}",
+            found=found,
+            expected=needs,
+            remedy="save the model with `save_pretrained(..., safe_serialization=True)`; pickled weights are not read.",
+        )
+    return folder
+
+
+def _without_places(value: Any) -> Any:
+    """Settings without paths, which say where a file lies on this machine; digests say what is in it."""
+    if isinstance(value, Mapping):
+        return {key: _without_places(inner) for key, inner in value.items() if key != "path"}
+    return value

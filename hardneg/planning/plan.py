@@ -1,0 +1,164 @@
+"""From a configuration to stages, their versions and their folders.
+
+A stage's version digests its validated scientific settings, its parents' versions and the code it reaches (its
+revision). Runtime settings stay out, so that moving data, adding shards or changing devices keeps every version.
+Nothing here imports torch: Snakemake evaluates the plan at every start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hardneg.config import Config, load, read_yaml
+from hardneg.errors import HardnegError
+from hardneg.planning.analyses import ONLY_SYSTEMS, Analyses
+from hardneg.planning.graph import Graph
+from hardneg.planning.inputs import Inputs, local_backbone
+from hardneg.planning.shared import Shared, search_of
+from hardneg.planning.systems import TRAINED, Systems, SystemStages, missing_start
+from hardneg.stages.stage import RESULTS, Stage, name_of
+
+EXPORTED = ("tokenizer", "model", "passage_model", "passages", "index", "run", "measure")
+
+
+class Plan:
+    """All stages of a configuration, parents first.
+
+    Args:
+        config: what to plan.
+        within: configuration files of the studies that led to this one, which it must not come back to.
+
+    Raises:
+        HardnegError: files that the configuration names are missing, or a study that it draws on is wrong.
+
+    Attributes:
+        collection: the stage of the prepared collection.
+        systems: the stages of each system.
+        rounds: the training stages of each system that trains, one a round.
+        analyses: the stages behind the report's analyses.
+        exports: the export stage of each exported system.
+    """
+
+    def __init__(self, config: Config, within: Sequence[Path] = ()) -> None:
+        self.config, self._within = config, within
+        self.dataset = config.collection.name
+        self._graph, self._inputs = Graph(self.dataset), Inputs(config)
+        self._studies: dict[str, Plan] = {}
+        self.collection = self._collection()
+        self._shared = Shared(config, self._graph, self._inputs, self.collection)
+        systems = Systems(config, self._shared, self._start_of)
+        self.systems, self.rounds = systems.stages, systems.rounds
+        self.analyses = Analyses(config, self._shared, systems).plan(self._with_seed)
+        self.exports = {name: self._export(name) for name in config.export}
+        self._graph.save()
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Every stage once, parents first."""
+        return self._graph.stages
+
+    def of(self, *kinds: str) -> list[Stage]:
+        """The stages of some kinds."""
+        return self._graph.of(*kinds)
+
+    def stage(self, dataset: str, kind: str, label: str, version: str) -> Stage:
+        """The stage that a rule's wildcards name; see `Graph.stage`."""
+        return self._graph.stage(dataset, kind, label, version)
+
+    @property
+    def results(self) -> Path:
+        """`results/<dataset>`."""
+        return RESULTS / self.dataset
+
+    @property
+    def runtime(self) -> dict[str, Any]:
+        """What scripts need and versions leave out: runtime settings and where each dataset's files lie here."""
+        return {**self.config.runtime.model_dump(mode="json"), "places": self.places}
+
+    @property
+    def places(self) -> dict[str, dict[str, Any]]:
+        """Where the files lie, on this machine, that stages read from outside; by the stages' names."""
+        places = {name: place for study in self._studies.values() for name, place in study.places.items()}
+        theirs = {name_of(stage.record) for study in self._studies.values() for stage in study.stages}
+        for stage in self.stages:
+            name = name_of(stage.record)
+            if name not in theirs and (place := self._inputs.place(stage.kind, stage.label, self._backbone(stage))):
+                places[name] = place
+        return places
+
+    def _backbone(self, stage: Stage) -> str | None:
+        """The local backbone that a stage reads."""
+        digests = stage.settings if stage.kind == "tokenizer" else stage.settings.get("encoder", {})
+        if stage.kind not in ("tokenizer", *TRAINED) or digests.get("backbone") != "local":
+            return None
+        for section in (self.config.encoder, self.config.cross_encoder):
+            folder = local_backbone(section.backbone)
+            if folder is not None and self._shared.backbone(section)["files"] == digests["files"]:
+                return str(folder)
+        return None
+
+    def _collection(self) -> Stage:
+        settings, roots, download = self._inputs.collection()
+        name = self.config.collection.name
+        files = self._graph.add("download", name, download, {}) if download is not None else None
+        return self._graph.add("collection", name, settings, {"files": files}, roots)
+
+    def _study(self, name: str) -> Plan:
+        """The plan of another study, whose systems this one starts from or evaluates."""
+        if name not in self._studies:
+            path = self.config.studies[name]
+            if path.resolve() in self._within:
+                raise HardnegError(
+                    "Studies draw on each other in a circle.",
+                    where=f"studies.{name}",
+                    found=" -> ".join(map(str, (*self._within, path))),
+                    remedy="let one of them stand alone.",
+                )
+            try:
+                self._studies[name] = Plan(load(read_yaml(path)), (*self._within, path.resolve()))
+            except HardnegError as fault:
+                raise HardnegError(
+                    "A study that this one draws on cannot be planned.",
+                    where=f"studies.{name}: {path}",
+                    remedy=f"correct it first:\n{fault}",
+                ) from None
+        return self._studies[name]
+
+    def _start_of(self, start: str, key: str) -> SystemStages:
+        study, _, name = start.partition(":")
+        systems = self._study(study).systems
+        if name not in systems or systems[name].model is None:
+            raise missing_start(start, key, systems)
+        return systems[name]
+
+    def _with_seed(self, seed: int) -> Mapping[str, SystemStages]:
+        analyses = self.config.analyses.model_copy(update=ONLY_SYSTEMS)
+        again = self.config.model_copy(update={"seed": seed, "analyses": analyses, "export": ()})
+        return Plan(again, self._within).systems
+
+    def _export(self, name: str) -> Stage:
+        """A system in the layouts of other tools."""
+        stages, evaluation = self.systems[name], self.config.evaluation
+        settings = {
+            "system": name,
+            "splits": self._shared.evaluated,
+            "measures": evaluation.measures,
+            "search": search_of(self.config.index_of(name)),
+            "about": {"systems": self._chain(name), "format": self.config.collection.format},
+        }
+        parents: dict[str, Stage | None] = {role: getattr(stages, role) for role in EXPORTED}
+        if stages.tokenizer is not None:
+            parents["tokens"] = self._shared.tokens(stages.tokenizer)
+        return self._graph.add("export", name, settings, {"collection": self.collection, **parents})
+
+    def _chain(self, name: str) -> dict[str, Any]:
+        """A system's answers, and those of the systems it starts from and mines; the nearest first."""
+        system = self.config.systems[name]
+        answers = {name: system.model_dump(mode="json", by_alias=True, exclude={"runs", "vectors"})}
+        mined = [source.mined_system(None) for source in system.source]
+        for other in (system.from_, *mined):
+            if other in self.config.systems:
+                answers |= self._chain(other)
+        return answers

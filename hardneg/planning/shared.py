@@ -1,0 +1,167 @@
+"""Stages that systems share: the collection, tokens, vectors, indexes and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from hardneg.config import Config, CrossEncoder, Encoder, Index, System
+from hardneg.planning.graph import Graph
+from hardneg.planning.inputs import READING, Inputs, plain
+from hardneg.stages.stage import Stage
+
+# Settings of an index that only its searches see.
+SEARCHED = ("nprobe", "ef_search")
+
+
+def search_of(index: Index | None) -> dict[str, Any]:
+    """How an index is searched. It is not part of how it is built, so another nprobe builds nothing again."""
+    return {key: getattr(index, key, None) for key in SEARCHED}
+
+
+class Shared:
+    """Makes the stages that more than one system may need, each once.
+
+    Args:
+        config: what to plan.
+        graph: where stages go.
+        inputs: the files of the configuration.
+        collection: the stage of the prepared collection.
+    """
+
+    def __init__(self, config: Config, graph: Graph, inputs: Inputs, collection: Stage) -> None:
+        self.config, self.graph, self.inputs, self.collection = config, graph, inputs, collection
+
+    @property
+    def evaluated(self) -> list[str]:
+        """The splits that are evaluated."""
+        return list(self.config.splits.evaluate)
+
+    # --- texts ---
+
+    def tokenizer(self, encoder: Encoder | CrossEncoder) -> Stage:
+        """The tokenizer: trained on the collection for `builtin:tiny`, the backbone's own otherwise."""
+        reading = self.inputs.reading(encoder)
+        if encoder.backbone == "builtin:tiny":
+            size = {"vocabulary": encoder.tiny.vocabulary, "lower_case": encoder.tiny.lower_case}
+            settings = {"backbone": encoder.backbone, **size, **reading}
+            return self.graph.add("tokenizer", "tiny", settings, {"collection": self.collection})
+        reading |= {"lower_case": encoder.lower_case, "prefix_space": encoder.prefix_space}
+        return self.graph.add("tokenizer", "backbone", {**self.backbone(encoder), **reading}, {})
+
+    def backbone(self, encoder: Encoder | CrossEncoder) -> dict[str, Any]:
+        """What decides the weights of a backbone that is not built in."""
+        return self.inputs.backbone(encoder, f"{section_of(encoder)}.backbone")
+
+    def tokens(self, tokenizer: Stage, encoder: Encoder | CrossEncoder | None = None) -> Stage:
+        """Token ids of all texts, made once for all systems that share a tokenizer and lengths."""
+        chosen = encoder or self.config.encoder
+        settings = {
+            "query_length": chosen.query_length,
+            "passage_length": chosen.passage_length,
+            "passage_template": chosen.passage_template,
+            "characters": chosen.characters,
+        }
+        label = "all" if tokenizer.dataset == self.graph.dataset else tokenizer.dataset
+        return self.graph.add("tokens", label, settings, {"collection": self.collection, "tokenizer": tokenizer})
+
+    def weights(self, encoder: Encoder | CrossEncoder) -> dict[str, Any]:
+        """The settings that decide the weights which a training starts with."""
+        reading = {*READING, "query_length", "passage_length"}
+        settings = plain(encoder, drop=["backbone", "revision", "trust_remote_code", "tiny", *reading])
+        if encoder.backbone == "builtin:tiny":
+            size = plain(encoder.tiny, drop=("vocabulary", "lower_case"))
+            return {**settings, "backbone": encoder.backbone, "tiny": size}
+        return {**settings, **self.backbone(encoder)}
+
+    # --- vectors ---
+
+    def encoded(self, label: str, tokenizer: Stage, model: Stage) -> dict[str, Stage]:
+        """The roles of an encoder whose passages are encoded."""
+        arithmetic = self.config.arithmetic
+        settings = {
+            "threads": arithmetic.encoding_threads,
+            "precision": arithmetic.precision,
+            "dtype": arithmetic.vectors,
+        }
+        parents = {"model": model, "tokens": self.tokens(tokenizer)}
+        passages = self.graph.add("passages", label, settings, parents)
+        return {"tokenizer": tokenizer, "model": model, "passage_model": model, "passages": passages}
+
+    def queries(self, label: str, tokenizer: Stage, model: Stage, splits: Sequence[str]) -> Stage:
+        """The vectors of the queries of some splits."""
+        arithmetic = self.config.arithmetic
+        settings = {"threads": arithmetic.encoding_threads, "precision": arithmetic.precision, "splits": splits}
+        return self.graph.add("queries", label, settings, {"model": model, "tokens": self.tokens(tokenizer)})
+
+    def index(self, label: str, passages: Stage, index: Index) -> Stage:
+        """An index of passage vectors."""
+        settings = {**plain(index, drop=SEARCHED), "threads": self.config.arithmetic.encoding_threads}
+        return self.graph.add("index", label, settings, {"passages": passages})
+
+    # --- runs ---
+
+    @cached_property
+    def bm25_index(self) -> Stage:
+        """The Lucene index."""
+        settings = {"passage_template": self.config.bm25.passage_template}
+        return self.graph.add("bm25_index", "lucene", settings, {"collection": self.collection})
+
+    def bm25_run(self, name: str, splits: Sequence[str], depth: int) -> Stage:
+        """BM25's ranking."""
+        settings = {**plain(self.config.bm25, drop=["passage_template"]), "splits": splits, "depth": depth}
+        parents = {"collection": self.collection, "index": self.bm25_index}
+        return self.graph.add("bm25_run", name, settings, parents)
+
+    def given_run(self, name: str, system: System, splits: Sequence[str], depth: int) -> Stage:
+        """A ranking computed elsewhere."""
+        settings = {"splits": splits, "depth": depth, "files": self.inputs.given_run(name, system, splits)}
+        return self.graph.add("given_run", name, settings, {"collection": self.collection})
+
+    def given_vectors(self, name: str, system: System) -> dict[str, Stage]:
+        """Vectors computed elsewhere, of passages and of queries."""
+        splits = self.evaluated
+        settings = {"splits": splits, **self.inputs.given_vectors(name, system, splits)}
+        vectors = self.graph.add("given_vectors", name, settings, {"collection": self.collection})
+        index = self.index(name, vectors, self.config.index_of(name))
+        return {"passages": vectors, "queries": vectors, "index": index}
+
+    def searched(self, splits: Sequence[str], depth: int, index: Index | None = None) -> dict[str, Any]:
+        """Settings of a search; without an index it is exact."""
+        threads = self.config.arithmetic.encoding_threads
+        return {"splits": splits, "depth": depth, "search": search_of(index), "threads": threads}
+
+    def dense_run(self, label: str, made: Mapping[str, Stage], index: Index) -> Stage:
+        """The ranking of the evaluated splits, from the index in `made`, which is of the kind `index`."""
+        settings = self.searched(self.evaluated, self.config.evaluation.depth, index)
+        return self.graph.add("run", label, settings, {role: made[role] for role in ("passages", "index", "queries")})
+
+    def pair_tokens(self, tokenizer: Stage) -> Stage:
+        """Token ids of all texts for a cross-encoder."""
+        return self.tokens(tokenizer, self.config.cross_encoder)
+
+    def pretrained_cross_encoder(self, name: str, parents: Mapping[str, Stage | None]) -> Stage:
+        """A cross-encoder as its backbone has it, without any training."""
+        encoder = self.config.cross_encoder
+        settings = {"trains": "nothing", "encoder": self.weights(encoder), "seed": self.config.seed}
+        return self.graph.add("cross_encoder", name, settings, parents)
+
+    def reranked(self, name: str, made: Mapping[str, Stage], first: Stage, splits: Sequence[str]) -> Stage:
+        """A ranking reordered by a cross-encoder."""
+        arithmetic = self.config.arithmetic
+        settings = {"splits": splits, "threads": arithmetic.encoding_threads, "precision": arithmetic.precision}
+        parents = {"model": made["model"], "tokens": self.pair_tokens(made["tokenizer"]), "run": first}
+        return self.graph.add("rerank", name, settings, parents)
+
+    def measure(self, label: str, run: Stage) -> Stage:
+        """The scores of a run."""
+        evaluation = self.config.evaluation
+        grades = evaluation.relevant_grades(self.config.splits.evaluate)
+        settings = {"measures": evaluation.measures, "relevant_grade": grades}
+        return self.graph.add("measure", label, settings, {"collection": self.collection, "run": run})
+
+
+def section_of(encoder: Encoder | CrossEncoder) -> str:
+    """The section of the configuration that an encoder's settings stand in."""
+    return "encoder" if isinstance(encoder, Encoder) else "cross_encoder"

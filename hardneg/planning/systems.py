@@ -1,0 +1,228 @@
+"""The stages of each system: what it starts from, what trains it, what it ranks with, what scores it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from hardneg.config import Config, System
+from hardneg.config.checks.references import references
+from hardneg.errors import HardnegError
+from hardneg.planning.shared import Shared
+from hardneg.planning.training import Roles, Trainings
+from hardneg.stages.kinds import TRAINS
+from hardneg.stages.stage import Stage
+
+
+@dataclass(frozen=True)
+class SystemStages:
+    """The stages that make one system; BM25 has no vectors, and a cross-encoder has none either.
+
+    Attributes:
+        run: its ranking.
+        measure: its scores.
+        tokenizer: whose tokens the model reads.
+        model: the encoder of queries, or the cross-encoder.
+        passage_model: the encoder of passages, which is another where the query encoder alone was trained.
+        passages: the passage vectors.
+        queries: the vectors of the evaluated queries.
+        index: what serves it.
+    """
+
+    run: Stage
+    measure: Stage
+    tokenizer: Stage | None = None
+    model: Stage | None = None
+    passage_model: Stage | None = None
+    passages: Stage | None = None
+    queries: Stage | None = None
+    index: Stage | None = None
+
+    @property
+    def roles(self) -> Roles:
+        """What there is of them, by role, without the run and its scores."""
+        return {
+            role: stage for role, stage in vars(self).items() if stage is not None and role not in ("run", "measure")
+        }
+
+
+class Systems:
+    """Plans the systems of a configuration, those first that others build on.
+
+    Args:
+        config: what to plan.
+        shared: stages that systems share.
+        start_of: the stages of another study's system, by `study:system` and the key that names it.
+    """
+
+    def __init__(self, config: Config, shared: Shared, start_of: Callable[[str, str], SystemStages]) -> None:
+        self._config, self._shared, self._start_of = config, shared, start_of
+        self._trainings = Trainings(config, shared, self._training_run, lambda name: self.stages[name].roles)
+        self.stages: dict[str, SystemStages] = {}
+        self.rounds: dict[str, list[Stage]] = {}
+        """The training stages of each system, one a round."""
+        for name in in_order(config.systems):
+            self.stages[name] = self._system(name, config.systems[name])
+        self.stages = {name: self.stages[name] for name in config.systems}
+
+    def _system(self, name: str, system: System) -> SystemStages:
+        evaluate, depth = self._shared.evaluated, self._config.evaluation.depth
+        made: Roles = {}
+        match system.retriever:
+            case "bm25":
+                run = self._shared.bm25_run(name, evaluate, depth)
+            case "run":
+                run = self._shared.given_run(name, system, evaluate, depth)
+            case "rerank":
+                made = self._cross_encoder(name, system)
+                run = self._reranked(name, system, made, evaluate)
+            case "vectors":
+                made = self._shared.given_vectors(name, system)
+                run = self._shared.dense_run(name, made, self._config.index_of(name))
+            case "dense":
+                make = {
+                    "query_encoder": self._query_encoder,
+                    "both_encoders": self._dual_encoder,
+                    "nothing": self._untrained,
+                }
+                made = make[system.trains](name, system)
+                run = self._shared.dense_run(name, made, self._config.index_of(name))
+        return SystemStages(run=run, measure=self._shared.measure(name, run), **made)
+
+    def _base(self, name: str, system: System, encoded: bool) -> Roles:
+        """What a system starts from; nothing where it starts from none.
+
+        Args:
+            name: of the system.
+            system: its answers.
+            encoded: whether vectors of this collection's passages are needed, which another study has not.
+        """
+        if system.from_ is None:
+            return {}
+        if ":" not in system.from_:
+            return self.stages[system.from_].roles
+        start, adopt = self._start_of(system.from_, f"systems.{name}.from"), self._shared.graph.adopt
+        assert start.tokenizer is not None and start.model is not None and start.passage_model is not None
+        label = system.from_.replace(":", ".")
+        base = {"tokenizer": adopt(start.tokenizer), "passage_model": adopt(start.passage_model)}
+        if encoded:
+            base |= self._shared.encoded(label, base["tokenizer"], base["passage_model"])
+        return {**base, "model": adopt(start.model)}
+
+    def _untrained(self, name: str, system: System) -> Roles:
+        """Another system as it is: another study's on this collection, or one of this study with another index."""
+        base = self._base(name, system, encoded=True)
+        index = self._shared.index(base["passages"].label, base["passages"], self._config.index_of(name))
+        if "queries" not in base:
+            base["queries"] = self._shared.queries(name, base["tokenizer"], base["model"], self._shared.evaluated)
+        return {**base, "index": index}
+
+    def _dual_encoder(self, name: str, system: System) -> Roles:
+        mines_start = any("mine" in s.stages and s.mined_system(system.from_) == system.from_ for s in system.source)
+        clustered = "clusters" in system.order.stages
+        base = self._base(name, system, encoded=mines_start or clustered)
+        tokenizer = base.get("tokenizer") or self._shared.tokenizer(self._config.encoder)
+        made: Roles = {}
+        self.rounds[name] = []
+        for number in range(1, system.refresh.count() + 1):
+            parents: dict[str, Stage | None] = {"tokenizer": tokenizer, "tokens": self._shared.tokens(tokenizer)}
+            parents["init"] = base.get("model") if not made else None
+            model = self._trainings.stage(name, number, made or base, made.get("model"), parents)
+            self.rounds[name].append(model)
+            made = self._shared.encoded(model.label, tokenizer, model)
+        queries = self._shared.queries(name, tokenizer, made["model"], self._shared.evaluated)
+        index = self._shared.index(name, made["passages"], self._config.index_of(name))
+        return {**made, "queries": queries, "index": index}
+
+    def _query_encoder(self, name: str, system: System) -> Roles:
+        base = self._base(name, system, encoded=True)
+        index = self._shared.index(base["passages"].label, base["passages"], self._config.index_of(name))
+        self.rounds[name] = []
+        for number in range(1, system.refresh.count() + 1):
+            continues = self.rounds[name][-1] if self.rounds[name] else None
+            parents: dict[str, Stage | None] = {
+                "tokens": self._shared.tokens(base["tokenizer"]),
+                "init": base["model"],
+                "passages": base["passages"],
+                "index": index,
+            }
+            latest = base if continues is None else {**base, "model": continues}
+            self.rounds[name].append(self._trainings.stage(name, number, latest, continues, parents))
+        model = self.rounds[name][-1]
+        queries = self._shared.queries(name, base["tokenizer"], model, self._shared.evaluated)
+        return {**base, "model": model, "queries": queries, "index": index}
+
+    def _cross_encoder(self, name: str, system: System) -> Roles:
+        base = self._base(name, system, encoded=False)
+        tokenizer = base.get("tokenizer") or self._shared.tokenizer(self._config.cross_encoder)
+        parents: dict[str, Stage | None] = {"tokenizer": tokenizer, "tokens": self._shared.pair_tokens(tokenizer)}
+        if system.trains == "nothing":
+            model = base.get("model") or self._shared.pretrained_cross_encoder(name, parents)
+        else:
+            model = self._trainings.stage(name, 1, base, None, {**parents, "init": base.get("model")})
+            self.rounds[name] = [model]
+        return {"tokenizer": tokenizer, "model": model}
+
+    def _reranked(self, name: str, system: System, made: Roles, splits: list[str]) -> Stage:
+        assert system.rerank is not None
+        first = self._first_stage(system.rerank.system, splits, system.rerank.depth)
+        return self._shared.reranked(name, made, first, splits)
+
+    def _first_stage(self, name: str, splits: list[str], depth: int) -> Stage:
+        """The ranking of some splits by a system, to be reordered."""
+        system, shared = self._config.systems[name], self._shared
+        match system.retriever:
+            case "bm25":
+                return shared.bm25_run(name, splits, depth)
+            case "run":
+                return shared.given_run(name, system, splits, depth)
+            case "rerank":
+                return self._reranked(name, system, self.stages[name].roles, splits)
+            case _:
+                made = self.stages[name].roles
+                queries = made["queries"]
+                if not set(splits) <= set(queries.settings["splits"]):
+                    queries = shared.queries(name, made["tokenizer"], made["model"], splits)
+                settings = shared.searched(splits, depth, self._config.index_of(name))
+                parents = {"passages": made["passages"], "index": made["index"], "queries": queries}
+                return shared.graph.add("run", name, settings, parents)
+
+    def _training_run(self, name: str, depth: int) -> Stage:
+        """The ranking of the training queries by a system that others mine."""
+        train, system = self._config.splits.train, self._config.systems[name]
+        assert train is not None
+        if system.retriever == "dense":
+            return self._trainings.dense_run(name, self.stages[name].roles, depth)
+        return self._first_stage(name, [train], depth)
+
+
+def in_order(systems: Mapping[str, System]) -> Iterator[str]:
+    """System names, those first that others build on; otherwise in the order given."""
+    done: set[str] = set()
+
+    def visit(name: str) -> Iterator[str]:
+        if name in done:
+            return
+        done.add(name)
+        for _, other in references(systems[name]):
+            if other in systems:
+                yield from visit(other)
+        yield name
+
+    for name in systems:
+        yield from visit(name)
+
+
+def missing_start(found: str, key: str, systems: Mapping[str, SystemStages]) -> HardnegError:
+    """Another study has no such trained system."""
+    return HardnegError(
+        "A study has no such trained system.",
+        where=key,
+        found=found,
+        expected=", ".join(name for name, stages in systems.items() if stages.model is not None),
+        remedy="name one of these.",
+    )
+
+
+TRAINED = tuple(TRAINS.values())
+"""The kinds of stages that train."""

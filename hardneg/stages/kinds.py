@@ -1,0 +1,269 @@
+"""The kinds of stages: the one table of what each reads, what code it runs, and what its jobs ask of a machine.
+
+A new kind is an entry here, a rule and a script. Nothing else lists the kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+ARITHMETIC = "hardneg.stages.devices:set_arithmetic_threads"
+TEXT_TO_VECTOR = ("hardneg.model.encoder:Encoder", "hardneg.text.tokens:TokenStore")
+PAIR_TO_SCORE = ("hardneg.model.cross_encoder:CrossEncoder", "hardneg.text.pairs:PairStore")
+TRAINING = ("hardneg.training.train:train", ARITHMETIC)
+
+COLLECTION = "the prepared collection"
+TOKENS = "token ids of all texts"
+MODEL = "the trained encoder"
+PASSAGES = "the passage vectors"
+QUERIES = "the query vectors"
+INDEX = "the index"
+RUN = "a ranking"
+TRAINED = {
+    "collection": COLLECTION,
+    "tokenizer": "the tokenizer",
+    "tokens": TOKENS,
+    "init": "the model it starts from",
+    "continues": "the round it continues",
+    "negatives": "mined negatives; those of further sources are negatives_2, ...",
+    "clusters": "clusters of the training queries",
+    "teacher": "a teacher's scores of pairs",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of stage.
+
+    Attributes:
+        script: the module of `workflow_scripts` that makes it, and the name of its rule.
+        roles: the parents that it may have, and what each is. A role that ends in a dot stands for a family of them.
+        roots: the code that decides its result, as `module:name`; a system's answers come on top.
+        threads: CPU threads of a job: a number, or the setting under `arithmetic` that says so.
+        gpu: devices of a job: a number, or the setting under `runtime` that says so.
+        minutes: the time limit of a job at its first attempt, for a collection of a million passages.
+    """
+
+    script: str
+    roles: Mapping[str, str]
+    roots: tuple[str, ...]
+    threads: int | str = 1
+    gpu: int | str = 0
+    minutes: int = 60
+
+
+KINDS: dict[str, Kind] = {
+    "download": Kind("download_collection", {}, ("hardneg.data.download:fetch",), minutes=720),
+    "collection": Kind(
+        "prepare_collection",
+        {"files": "what was downloaded"},
+        ("hardneg.data.prepare:prepare", "hardneg.data.prepare:repairs"),
+        threads=2,
+    ),
+    "tokenizer": Kind("make_tokenizer", {"collection": COLLECTION}, ("hardneg.text.tokens:make_tokenizer",)),
+    "tokens": Kind(
+        "tokenize_texts",
+        {"collection": COLLECTION, "tokenizer": "the tokenizer"},
+        ("hardneg.text.tokens:tokenize",),
+        threads=2,
+        minutes=120,
+    ),
+    "bm25_index": Kind(
+        "index_bm25",
+        {"collection": COLLECTION},
+        (
+            "hardneg.retrieval.lexical:build_index",
+            "hardneg.text.tokens:passage_texts",
+            "hardneg.data.template:Reading",
+        ),
+        minutes=120,
+    ),
+    "bm25_run": Kind(
+        "search_bm25",
+        {"collection": COLLECTION, "index": "the Lucene index"},
+        ("hardneg.retrieval.lexical:search", "hardneg.text.tokens:query_texts", "hardneg.retrieval.runs:write_run"),
+        threads=2,
+        minutes=240,
+    ),
+    "given_run": Kind("import_run", {"collection": COLLECTION}, ("hardneg.retrieval.given:import_run",)),
+    "given_vectors": Kind(
+        "import_vectors", {"collection": COLLECTION}, ("hardneg.retrieval.given:import_vectors",), minutes=120
+    ),
+    "mine": Kind(
+        "mine_negatives",
+        {"collection": COLLECTION, "run": "the ranking to mine", "scores": "scores of the judged pairs"},
+        ("hardneg.retrieval.mine:mine", "hardneg.retrieval.mine:positives_in", "hardneg.data.judgements:Judgements"),
+    ),
+    "pair_scores": Kind(
+        "score_pairs",
+        {
+            "collection": COLLECTION,
+            "model": "the cross-encoder",
+            "tokens": TOKENS,
+            "passages": PASSAGES,
+            "queries": QUERIES,
+            "negatives": "mined negatives; those of further sources are negatives_2, ...",
+        },
+        (
+            "hardneg.retrieval.pair_scores:by_cross_encoder",
+            "hardneg.retrieval.pair_scores:by_vectors",
+            "hardneg.retrieval.pair_scores:judged_pairs",
+            "hardneg.retrieval.pair_scores:write_scores",
+            "hardneg.data.judgements:Judgements",
+            *PAIR_TO_SCORE,
+            ARITHMETIC,
+        ),
+        threads="encoding_threads",
+        gpu=1,
+        minutes=1440,
+    ),
+    "clusters": Kind(
+        "cluster_queries",
+        {"queries": QUERIES},
+        ("hardneg.retrieval.clusters:cluster", ARITHMETIC),
+        threads="encoding_threads",
+    ),
+    "dual_encoder": Kind("train_dual_encoder", TRAINED, TRAINING, threads="training_threads", gpu=1, minutes=2880),
+    "query_encoder": Kind(
+        "train_query_encoder",
+        {**TRAINED, "passages": "the passage vectors, which stay as they are", "index": INDEX},
+        TRAINING,
+        threads="training_threads",
+        gpu="gpus_per_search",
+        minutes=1440,
+    ),
+    "cross_encoder": Kind("train_cross_encoder", TRAINED, TRAINING, threads="training_threads", gpu=1, minutes=2880),
+    "passages": Kind(
+        "encode_passages",
+        {"model": MODEL, "tokens": TOKENS},
+        ("hardneg.model.embedding:encode_passages", "hardneg.model.embedding:shard_rows", *TEXT_TO_VECTOR, ARITHMETIC),
+        threads="encoding_threads",
+        gpu=1,
+        minutes=1440,
+    ),
+    "queries": Kind(
+        "encode_queries",
+        {"model": MODEL, "tokens": TOKENS},
+        ("hardneg.model.embedding:encode_queries", *TEXT_TO_VECTOR, ARITHMETIC),
+        threads="encoding_threads",
+        gpu=1,
+        minutes=240,
+    ),
+    "index": Kind(
+        "build_index",
+        {"passages": PASSAGES},
+        (
+            "hardneg.retrieval.search.index:build_index",
+            "hardneg.retrieval.search.retrieve:vectors_of",
+            ARITHMETIC,
+        ),
+        minutes=240,
+    ),
+    "run": Kind(
+        "search_dense",
+        {"passages": PASSAGES, "index": INDEX, "queries": QUERIES},
+        (
+            "hardneg.retrieval.search.retrieve:retrieve",
+            "hardneg.retrieval.search.retrieve:open_searcher",
+            "hardneg.retrieval.runs:write_run",
+            ARITHMETIC,
+        ),
+        threads="encoding_threads",
+        gpu="gpus_per_search",
+        minutes=240,
+    ),
+    "rerank": Kind(
+        "rerank_run",
+        {"model": "the cross-encoder", "tokens": TOKENS, "run": "the ranking to reorder"},
+        (
+            "hardneg.retrieval.pair_scores:rerank",
+            "hardneg.retrieval.pair_scores:by_cross_encoder",
+            *PAIR_TO_SCORE,
+            ARITHMETIC,
+        ),
+        threads="encoding_threads",
+        gpu=1,
+        minutes=1440,
+    ),
+    "measure": Kind(
+        "measure_run",
+        {"collection": COLLECTION, "run": "the system's run"},
+        (
+            "hardneg.evaluation.measures:evaluate",
+            "hardneg.evaluation.measures:parse_measures",
+            "hardneg.data.documents:judged_documents",
+            "hardneg.data.documents:read_documents",
+            "hardneg.retrieval.runs:read_run",
+            "hardneg.retrieval.runs:best_passage",
+            "hardneg.retrieval.runs:write_trec",
+        ),
+    ),
+    "pairwise_errors": Kind(
+        "count_errors",
+        {"collection": COLLECTION, "passages": PASSAGES, "queries": QUERIES},
+        ("hardneg.analysis.errors:pairwise_errors", ARITHMETIC),
+        threads="encoding_threads",
+        gpu=1,
+        minutes=240,
+    ),
+    "trajectory": Kind(
+        "follow_training",
+        {
+            "collection": COLLECTION,
+            "model": "the query encoder, with what was kept of its training",
+            "passages": PASSAGES,
+            "index": INDEX,
+            "negatives": "the static lists it was trained on",
+        },
+        ("hardneg.analysis.trajectory:trajectory", ARITHMETIC),
+        threads="encoding_threads",
+        gpu="gpus_per_search",
+        minutes=240,
+    ),
+    "diagnosis": Kind(
+        "diagnose_negatives",
+        {
+            "collection": COLLECTION,
+            "model": "what was trained on the negatives",
+            "run": "the ranking that was mined",
+            "negatives": "what mining kept of it; that of further sources is negatives_2, ...",
+            "clusters": "clusters of the training queries",
+            "teacher": "a teacher's scores of pairs",
+            "teacher_passages": "passage vectors of the teacher",
+            "teacher_queries": "its vectors of the training queries",
+        },
+        ("hardneg.analysis.diagnosis:diagnose", ARITHMETIC),
+        threads="encoding_threads",
+    ),
+    "agreement": Kind(
+        "compare_rankings",
+        {"collection": COLLECTION, "run.": "the run of each system"},
+        ("hardneg.analysis.agreement:agreement",),
+    ),
+    "movement": Kind(
+        "project_movement",
+        {"collection": COLLECTION, "model": "the query encoder, with what was kept", "passages": PASSAGES},
+        ("hardneg.analysis.movement:movement", ARITHMETIC),
+        threads="encoding_threads",
+    ),
+    "export": Kind(
+        "export_system",
+        {
+            "collection": COLLECTION,
+            "tokenizer": "the tokenizer",
+            "tokens": TOKENS,
+            "model": "the query encoder",
+            "passage_model": "the passage encoder",
+            "passages": PASSAGES,
+            "index": INDEX,
+            "run": "its rankings",
+            "measure": "its scores",
+        },
+        ("hardneg.export.export:export",),
+        minutes=120,
+    ),
+}
+
+TRAINS = {"both_encoders": "dual_encoder", "query_encoder": "query_encoder", "cross_encoder": "cross_encoder"}
+"""The kind of stage that each value of a system's `trains` makes."""

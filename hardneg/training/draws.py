@@ -1,0 +1,274 @@
+"""Which passages meet which queries at a step, before anything is encoded: order, sources, sampler, batch.
+
+Nothing here depends on the steps before: random numbers come from (seed, step). A step can therefore be replayed after
+the training, to count what it met, unless its candidates come from the live index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from hardneg.data.judgements import Judgements
+from hardneg.methods.axes import function_of
+from hardneg.methods.batch import Origin
+from hardneg.methods.draws import (
+    Drawn,
+    Material,
+    Offer,
+    PairScores,
+    Positions,
+    Scores,
+    Source,
+    Teacher,
+    TrainingQueries,
+    with_positives,
+)
+from hardneg.retrieval.mine import NEGATIVES, POSITIVES
+from hardneg.retrieval.pair_scores import FILE as SCORES
+from hardneg.stages.artifacts import Artifact
+from hardneg.training.schedule import generator
+
+
+class Live(NamedTuple):
+    """What a live index does for a step.
+
+    Attributes:
+        search: query vectors and a depth to passage positions int64 [B, depth] and scores float32 [B, depth].
+        score: query vectors and passage positions int64 [B, P] (-1 for none) to scores float32 [B, P].
+    """
+
+    search: Callable[..., tuple[Positions, Scores]]
+    score: Callable[..., Scores]
+
+
+class Meeting(NamedTuple):
+    """What a step compares, B queries with C passages; see `hardneg.methods.batch.TrainingBatch`.
+
+    Attributes:
+        rows: int64 [B], query positions.
+        passages: int64 [C] where all queries meet the same passages, [B, C] where each has a list; -1 for none.
+        listed: bool [B, C], what the loss may compare.
+        grades: int64 [B, C].
+        origin: int8 [B, C].
+        judged: int64 [B, J], grades of all relevant passages of a query, best first.
+        ranked: whether a query's list is the present ranking of the encoder, column j being rank j + 1.
+        met: bool [B, C], what the batch answer brings together, judged passages of other rows included.
+    """
+
+    rows: Positions
+    passages: Positions
+    listed: npt.NDArray[np.bool_]
+    grades: Positions
+    origin: npt.NDArray[np.int8]
+    judged: Positions
+    ranked: bool
+    met: npt.NDArray[np.bool_]
+
+
+class Draws:
+    """The meetings of every step.
+
+    Args:
+        settings: of the training stage: `order`, `source`, `sampler` (None without candidates), `batch`, `train`,
+            `seed`, `positives`, `lists`, and whether `positive_scores` are needed.
+        judged: the training judgements.
+        sources: one for each entry of `settings["source"]`, None where it has no candidates.
+        positive_scores: of the mined ranking.
+        teacher: scores pairs; None without a teacher.
+        topics: int64 [queries of the split], the cluster of each query; None without clusters.
+        live: the live index, where there is one.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, Any],
+        judged: Judgements,
+        sources: Sequence[Source | None],
+        positive_scores: Teacher | None = None,
+        teacher: Teacher | None = None,
+        topics: Positions | None = None,
+        live: Live | None = None,
+    ) -> None:
+        self._settings, self._judged, self._live = settings, judged, live
+        given = zip(sources, settings["source"], strict=True)
+        weighted = [(source, entry["weight"]) for source, entry in given if source is not None]
+        self._sources, self._weights = [source for source, _ in weighted], np.array([weight for _, weight in weighted])
+        self.ranked = len(self._sources) == 1 and self._sources[0].ranked and settings["lists"]
+        self._positive_scores, self._teacher = positive_scores, teacher
+        self.trainable = judged.with_positives()
+        batch_size, seed = settings["train"]["batch_size"], settings["seed"]
+        chosen = topics[self.trainable] if topics is not None else None
+        self._queries = TrainingQueries(self.trainable, batch_size, seed, chosen)
+        self._rows_of = function_of("order", settings["order"])
+        self._compared = function_of("batch", settings["batch"])
+        self._draw = function_of("sampler", settings["sampler"]) if settings["sampler"] else None
+
+    @classmethod
+    def of(
+        cls, settings: Mapping[str, Any], parents: Mapping[str, Artifact], judged: Judgements, live: Live | None = None
+    ) -> Self:
+        """Of a training stage's settings and parents.
+
+        Args:
+            settings: of the stage.
+            parents: the stages that answers need: `negatives` (and `negatives_2`, ... of further sources), `clusters`,
+                `teacher`.
+            judged: the training judgements.
+            live: the live index, where there is one.
+        """
+        queries, passages = len(judged.offsets) - 1, judged.passages
+        sources: list[Source | None] = []
+        positive_scores = None
+        for number, chosen in enumerate(settings["source"], 1):
+            mined = parents.get(negatives_role(number))
+            negatives = mined.path(NEGATIVES) if mined is not None else None
+            material = Material(negatives, queries, passages, live.search if live else None)
+            sources.append(function_of("source", chosen)(material))
+            if mined is not None and settings["positive_scores"]:
+                positive_scores = PairScores.read(mined.path(POSITIVES), passages)
+        scored = parents["teacher"].path(SCORES) if "teacher" in parents else None
+        teacher = PairScores.read(scored, passages) if scored is not None else None
+        return cls(
+            settings,
+            judged,
+            sources,
+            positive_scores,
+            function_of("labels", settings["labels"])(teacher),
+            _topics(parents["clusters"]) if "clusters" in parents else None,
+            live,
+        )
+
+    def rows(self, step: int) -> Positions:
+        """The queries of a step, from 0: int64 [B]."""
+        return self._rows_of(self._queries, step)
+
+    def at(self, step: int, vectors: object = None) -> Meeting:
+        """What a step compares.
+
+        Args:
+            step: its number, from 0.
+            vectors: of its queries, which a live index is searched with.
+        """
+        rows = self.rows(step)
+        positives, grades = self._judged.table(rows)
+        drawn = self._drawn(rows, positives, vectors, generator(self._settings["seed"], step))
+        judged = -np.sort(-grades, axis=1)
+        if self._settings["lists"]:
+            return self._lists(rows, drawn, judged)
+        return self._columns(rows, drawn, judged, positives[:, :1])
+
+    def teacher_scores(self, meeting: Meeting) -> Scores | None:
+        """The teacher's scores of what meets: float32 [B, C], NaN where it has none; None without a teacher."""
+        if self._teacher is None:
+            return None
+        passages = meeting.passages if meeting.passages.ndim == 2 else meeting.passages[None]
+        return self._teacher(meeting.rows[:, None], passages)
+
+    def _drawn(self, rows: Positions, positives: Positions, vectors: object, rng: np.random.Generator) -> Drawn:
+        how = self._settings["positives"]
+        scores = self._scores_of(rows, positives, vectors) if self._settings["positive_scores"] else None
+        offers = [Offer(rows, positives, source.of(rows, vectors), scores, self._teacher) for source in self._sources]
+        if self._draw is None:
+            offer = Offer(rows, positives, None)  # type: ignore[arg-type] # nothing is drawn from it
+            column = offer.one_positive(rng) if how == "one" else None
+            return with_positives(offer, column, np.empty((len(rows), 0), np.int64), how)
+        drawn = [self._draw(offer, rng, positives=how) for offer in offers]
+        if len(drawn) == 1:
+            return drawn[0]
+        negatives = mixed([each.negatives for each in drawn], self._weights, rng)
+        if how == "one":
+            return Drawn(drawn[0].positives, negatives)
+        return with_positives(offers[0], None, negatives, how)
+
+    def _scores_of(self, rows: Positions, positives: Positions, vectors: object) -> Scores:
+        if self._live is not None:
+            return self._live.score(vectors, positives)
+        assert self._positive_scores is not None
+        return np.where(positives >= 0, self._positive_scores(rows[:, None], positives), np.float32(np.nan))
+
+    def _lists(self, rows: Positions, drawn: Drawn, judged: Positions) -> Meeting:
+        """Each query has a list of its own: what was drawn, then the positives that join it."""
+        passages = np.concatenate((drawn.negatives, drawn.positives), 1)
+        listed = passages >= 0
+        grades = np.where(listed, self._judged.grades_of(rows[:, None], passages), 0)
+        if self._settings["positives"] == "one":  # other passages that are judged relevant are no negatives
+            listed &= (grades == 0) | (np.arange(passages.shape[1]) >= drawn.negatives.shape[1])
+        origin = np.where((grades > 0) & listed, Origin.OWN, Origin.MINED).astype(np.int8)
+        return Meeting(rows, passages, listed, grades, origin, judged, self.ranked, passages >= 0)
+
+    def _columns(self, rows: Positions, drawn: Drawn, judged: Positions, spare: Positions) -> Meeting:
+        """All queries meet the same passages: all rows' positives, then all rows' negatives.
+
+        Args:
+            rows: int64 [B].
+            drawn: with p positives and h negatives a row.
+            judged: int64 [B, J].
+            spare: int64 [B, 1], a passage that stands, unlisted, where a row has fewer than p or h.
+        """
+        count, own, hard = len(rows), drawn.positives.shape[1], drawn.negatives.shape[1]
+        blocks = (drawn.positives, drawn.negatives)
+        passages = np.concatenate([np.where(block < 0, spare, block).ravel() for block in blocks])
+        there = np.concatenate([(block >= 0).ravel() for block in blocks])
+        grades = self._judged.grades_of(rows[:, None], passages[None])
+        mine = np.concatenate((np.repeat(np.arange(count), own), np.repeat(np.arange(count), hard)))
+        mine = mine == np.arange(count)[:, None]
+        positive = np.arange(len(passages)) < count * own
+        kept = mine & positive if self._settings["positives"] == "one" else mine & (grades > 0)
+        met = there & self._compared(count, own, hard)
+        listed = (met & (grades == 0)) | (there & kept)
+        origin = np.where(
+            positive, np.where(mine, Origin.OWN, Origin.IN_BATCH), np.where(mine, Origin.MINED, Origin.SHARED)
+        )
+        origin[kept] = Origin.OWN
+        return Meeting(rows, passages, listed, grades, origin.astype(np.int8), judged, False, met)
+
+
+def negatives_role(number: int) -> str:
+    """The role of the mining stage behind source number `number` (from 1) of a system."""
+    return "negatives" if number == 1 else f"negatives_{number}"
+
+
+def mixed(negatives: Sequence[Positions], weights: npt.NDArray[np.float64], rng: np.random.Generator) -> Positions:
+    """Negatives from several sources, in proportion to their weights.
+
+    Slots are strata of the unit interval, shifted by one random number a row, so that each source fills its share of a
+    row's slots to within one slot, and exactly on average. Where a source has nothing more, the others fill in.
+
+    Args:
+        negatives: int64 [B, h] of each source, -1 for none.
+        weights: of each source.
+        rng: random numbers.
+
+    Returns:
+        int64 [B, h], -1 for none, no passage twice in a row.
+    """
+    rows, count = negatives[0].shape
+    edges = np.cumsum(weights / weights.sum())
+    shift = rng.random((rows, 1))
+    wanted = np.minimum(np.searchsorted(edges, (np.arange(count) + shift) / count, side="right"), len(weights) - 1)
+    chosen = np.full((rows, count), -1, np.int64)
+    for row in range(rows):
+        waiting = [[int(p) for p in each[row] if p >= 0] for each in negatives]
+        seen: set[int] = set()
+        for slot in range(count):
+            first = int(wanted[row, slot])
+            for source in (first, *(other for other in range(len(negatives)) if other != first)):
+                while waiting[source] and waiting[source][0] in seen:
+                    waiting[source].pop(0)
+                if waiting[source]:
+                    chosen[row, slot] = waiting[source].pop(0)
+                    seen.add(int(chosen[row, slot]))
+                    break
+    return chosen
+
+
+def _topics(clusters: Artifact) -> Positions:
+    import pyarrow.parquet as pq
+
+    from hardneg.retrieval.clusters import CLUSTERS  # which loads FAISS
+
+    return np.asarray(pq.read_table(clusters.path(CLUSTERS), columns=["topic"]).column(0).to_numpy(), np.int64)

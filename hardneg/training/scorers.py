@@ -1,0 +1,207 @@
+"""What trains, and how it scores the passages that meet the queries of a step.
+
+A scorer knows nothing of negatives or losses. Everything that has a gradient goes through its `encode`, which gradient
+caching wraps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from hardneg.data.judgements import Judgements
+from hardneg.methods.draws import Positions, Scores
+from hardneg.model.cross_encoder import CrossEncoder
+from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
+from hardneg.retrieval.search.retrieve import open_searcher, served_vectors
+from hardneg.stages.artifacts import StageFolder
+from hardneg.text.pairs import PairStore
+from hardneg.text.tokens import TokenStore
+from hardneg.training.draws import Live, Meeting
+
+Encode = Callable[[Encoder, TokenStore, Positions, int, torch.device], torch.Tensor]
+
+
+class Scorer(Protocol):
+    """What trains."""
+
+    @property
+    def module(self) -> Encoder | CrossEncoder:
+        """The weights."""
+
+    @property
+    def live(self) -> Live | None:
+        """The index that is searched at every step; None without one."""
+
+    @property
+    def found(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """What the last search returned: passages int64 and scores float32 [B, depth]; None if there was none."""
+
+    def queries(self, rows: Positions) -> torch.Tensor | None:
+        """Vectors [B, dim] of the queries of a step, with gradients; None where query and passage are read together."""
+
+    def scores(self, query: torch.Tensor | None, meeting: Meeting) -> torch.Tensor:
+        """Scores float32 [B, C] of what meets, over the temperature, with gradients."""
+
+
+class BothEncoders:
+    """Queries and passages are encoded by one set of weights.
+
+    Args:
+        stage: of the training.
+        runtime: `places`.
+        device: where it runs.
+        encode: from texts to vectors.
+    """
+
+    live = None
+    found = None
+
+    def __init__(
+        self, stage: StageFolder, runtime: dict[str, Any], device: torch.device, encode: Encode = encode_rows
+    ) -> None:
+        options, parents = stage.settings["train"], stage.parents
+        self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
+        self._passages = TokenStore(parents["tokens"], "passages", options["passage_length"])
+        self._rows, self._device, self._encode = options["rows_per_forward"], device, encode
+        self.module = starting_encoder(stage, runtime).to(device)
+        lengths = parents["tokens"].facts
+        self.module.require_length(max(lengths["query_length"], lengths["passage_length"]))  # it will encode them all
+
+    def queries(self, rows: Positions) -> torch.Tensor:
+        """See `Scorer`."""
+        return self._encode(self.module, self._queries, rows, self._rows, self._device)
+
+    def scores(self, query: torch.Tensor | None, meeting: Meeting) -> torch.Tensor:
+        """See `Scorer`."""
+        assert query is not None
+        passage = self._encode(self.module, self._passages, meeting.passages, self._rows, self._device)
+        with torch.autocast(self._device.type, enabled=False):  # mixed precision is for the encoder
+            return query @ passage.T / self.module.temperature
+
+
+class QueryEncoder:
+    """Queries are encoded; passages are taken from an index, whose vectors never change (Zhan et al., section 6.2).
+
+    Passages are scored with the vectors that the index itself scores with, so that training sees what serving sees
+    (section 6.2.3).
+
+    Args:
+        stage: of the training.
+        devices: the encoder trains on the first; all of them search.
+        judged: the training judgements.
+        live: whether the index is searched at every step.
+        encode: from texts to vectors.
+    """
+
+    def __init__(
+        self,
+        stage: StageFolder,
+        devices: Sequence[torch.device],
+        judged: Judgements,
+        live: bool,
+        encode: Encode = encode_rows,
+    ) -> None:
+        options, parents = stage.settings["train"], stage.parents
+        self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
+        self._rows, self._device, self._encode = options["rows_per_forward"], devices[0], encode
+        self._vectors = served_vectors(parents["passages"], parents["index"])
+        self.module = Encoder.load(parents["continues" if "continues" in parents else "init"]).to(devices[0])
+        self.module.require_length(self._queries.longest)
+        self.found: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.live: Live | None = None
+        if live:
+            size, search = options["batch_size"], stage.settings["search"]
+            self._searcher = open_searcher(parents["passages"], parents["index"], devices, size, search)
+            self.live = Live(self._search, self._score)
+
+    def queries(self, rows: Positions) -> torch.Tensor:
+        """See `Scorer`."""
+        return self._encode(self.module, self._queries, rows, self._rows, self._device)
+
+    def scores(self, query: torch.Tensor | None, meeting: Meeting) -> torch.Tensor:
+        """See `Scorer`."""
+        assert query is not None
+        wanted = np.maximum(meeting.passages, 0)
+        taken = torch.from_numpy(self._vectors.take(wanted.ravel())).to(self._device)
+        with torch.autocast(self._device.type, enabled=False):  # mixed precision is for the encoder
+            asked = self._vectors.query(query.float())
+            if wanted.ndim == 1:
+                return asked @ taken.T / self.module.temperature
+            return torch.einsum("qd,qld->ql", asked, taken.view(*wanted.shape, -1)) / self.module.temperature
+
+    def _search(self, vectors: torch.Tensor, depth: int) -> tuple[Positions, Scores]:
+        self.found = self._searcher.search(vectors, depth)
+        passages, scores = self.found
+        return passages.cpu().numpy(), scores.cpu().numpy()
+
+    @torch.no_grad()
+    def _score(self, vectors: torch.Tensor, passages: Positions) -> Scores:
+        taken = torch.from_numpy(self._vectors.take(np.maximum(passages, 0).ravel())).to(self._device)
+        asked = self._vectors.query(vectors.float())
+        scores = torch.einsum("qd,qld->ql", asked, taken.view(*passages.shape, -1)).cpu().numpy()
+        return np.where(passages >= 0, scores, np.float32(np.nan))
+
+
+class Reranker:
+    """A cross-encoder reads query and passage together.
+
+    Args:
+        stage: of the training.
+        runtime: `places`.
+        device: where it runs.
+    """
+
+    live = None
+    found = None
+
+    def __init__(self, stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> None:
+        settings, parents = stage.settings, stage.parents
+        self._pairs = PairStore(parents["tokens"], settings["split"], settings["train"])
+        self._rows, self._device = settings["train"]["rows_per_forward"], device
+        self.module = CrossEncoder.starting(stage, runtime).to(device)
+        self.module.require_length(self._pairs.longest)
+
+    def queries(self, rows: Positions) -> None:
+        """See `Scorer`."""
+
+    def scores(self, query: torch.Tensor | None, meeting: Meeting) -> torch.Tensor:
+        """See `Scorer`."""
+        wanted = np.maximum(meeting.passages, 0)
+        asked = np.broadcast_to(meeting.rows[:, None], wanted.shape)
+        scores = self.module.score(self._pairs, asked.ravel(), wanted.ravel(), self._rows, self._device)
+        return scores.view(wanted.shape)
+
+
+def scorer_of(
+    stage: StageFolder, runtime: dict[str, Any], devices: Sequence[torch.device], judged: Judgements, live: bool
+) -> Scorer:
+    """What a training stage trains; `live` says whether it searches the index at every step."""
+    match stage.settings["trains"]:
+        case "both_encoders":
+            return BothEncoders(stage, runtime, devices[0])
+        case "query_encoder":
+            return QueryEncoder(stage, devices, judged, live)
+        case "cross_encoder":
+            return Reranker(stage, runtime, devices[0])
+        case unknown:
+            raise ValueError(unknown)
+
+
+def starting_encoder(stage: StageFolder, runtime: dict[str, Any]) -> Encoder:
+    """The encoder of the last round, or of the system that this one starts from, or the backbone's."""
+    for role in ("continues", "init"):
+        if role in stage.parents:
+            return Encoder.load(stage.parents[role])
+    template, lengths = stage.parents["tokenizer"].facts, stage.parents["tokens"].facts
+    return initial_encoder(
+        stage.settings["encoder"],
+        template["vocabulary"],
+        template["pad"],
+        max(lengths["passage_length"], lengths["query_length"]),
+        runtime["places"].get("backbone"),
+        stage.settings["seed"],
+    )

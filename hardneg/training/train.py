@@ -1,0 +1,121 @@
+"""Training: one loop for everything that trains (both encoders, the query encoder, a cross-encoder)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from hardneg.data.judgements import Judgements
+from hardneg.methods.axes import function_of
+from hardneg.methods.batch import TrainingBatch
+from hardneg.model.encoder import Encoder
+from hardneg.stages.artifacts import StageFolder
+from hardneg.training.draws import Draws, Meeting
+from hardneg.training.loop import HANDOVER, Budget, Log, fit, new_accelerator, write_log
+from hardneg.training.probe import Probe, named
+from hardneg.training.schedule import total_steps
+from hardneg.training.scorers import Scorer, scorer_of
+
+
+def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.device]) -> list[str]:
+    """Train what the stage says and write its weights into the stage's folder.
+
+    A step takes its queries in the order that the order answer gives and encodes them. Sources offer candidates, the
+    sampler draws negatives and positives together, the batch answer says who meets whom, and judged pairs are masked.
+    What meets is scored, and the losses are added up by their weights.
+
+    What is kept (`kept.safetensors`) of a query encoder: every `log_retrieved_every` steps the queries, their vectors
+    and what was retrieved; and what `Probe` keeps.
+
+    Args:
+        stage: settings `trains`, `order`, `source`, `sampler`, `refresh`, `labels`, `loss`, `batch`, `positives`,
+            `lists`, `positive_scores`, `live`, `round`, `train`, `seed`, `split`, `precision`, `search`, `probe`,
+            `encoder` where weights are made; parents `collection`, `tokenizer`, `tokens`, and where there are such
+            `init`, `continues`, `passages`, `index`, `negatives`, `clusters`, `teacher`.
+        runtime: `checkpoint_seconds`, `trackers`, `places`.
+        devices: training runs on the first; all of them search.
+
+    Returns:
+        The names of the files written.
+    """
+    settings, parents, device = stage.settings, stage.parents, devices[0]
+    collection, options, split = parents["collection"], settings["train"], settings["split"]
+    counts = collection.facts["splits"][split]["queries"], collection.facts["passages"]
+    judged = Judgements.read(collection.path(f"qrels.{split}.parquet"), *counts)
+    scorer = scorer_of(stage, runtime, devices, judged, settings["live"])
+    if options["gradient_checkpointing"]:
+        scorer.module.checkpoint_gradients()
+    probe = None
+    if settings["probe"]:
+        assert isinstance(scorer.module, Encoder)
+        probe = Probe(stage, scorer.module, device)
+    draws = Draws.of(settings, parents, judged, scorer.live)
+    total = total_steps(options["steps"], options["epochs"], len(draws.trainable), options["batch_size"])
+    first, end = function_of("refresh", settings["refresh"])(total, settings["round"])
+    accelerator = new_accelerator(device, settings["precision"], runtime["trackers"], stage.folder)
+    log = fit(
+        scorer.module,
+        _Step(settings, scorer, draws, probe, device),
+        stage,
+        Budget(first, end, total),
+        accelerator,
+        checkpoint_seconds=runtime["checkpoint_seconds"],
+        label=f"train {stage.record['label']}",
+        continues=parents["continues"].path(HANDOVER) if "continues" in parents else None,
+    )
+    if probe is not None and end == total:
+        with accelerator.autocast():
+            probe.take(end, log, last=True)
+    stage.facts |= {"first_step": first, "steps": end - first, "queries": len(draws.trainable)}
+    stage.facts |= scorer.module.facts
+    return [*scorer.module.save(stage.folder), *write_log(log, stage.folder), *([HANDOVER] if end < total else [])]
+
+
+class _Step:
+    """The loss of a step."""
+
+    def __init__(
+        self, settings: Mapping[str, Any], scorer: Scorer, draws: Draws, probe: Probe | None, device: torch.device
+    ) -> None:
+        self._scorer, self._draws, self._probe, self._device = scorer, draws, probe, device
+        self._losses = [(function_of("loss", chosen), chosen["weight"]) for chosen in settings["loss"]]
+        self._log_every = settings["train"]["log_retrieved_every"]
+
+    def __call__(self, step: int, log: Log) -> torch.Tensor:
+        rows = self._draws.rows(step)
+        probed = self._probe is not None and self._probe.take(step, log)
+        query = self._scorer.queries(rows)
+        meeting = self._draws.at(step, query)
+        if query is not None:
+            self._keep(step, log, meeting, query, probed)
+        batch = self._batch(meeting, self._scorer.scores(query, meeting))
+        parts = [loss(batch) if weight == 1 else weight * loss(batch) for loss, weight in self._losses]
+        return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
+
+    def _batch(self, meeting: Meeting, scores: torch.Tensor) -> TrainingBatch:
+        def there(values: Any) -> torch.Tensor:
+            return torch.from_numpy(values).to(self._device)
+
+        rank = torch.arange(1, scores.shape[1] + 1, device=self._device).expand(scores.shape)
+        taught = self._draws.teacher_scores(meeting)
+        return TrainingBatch(
+            scores,
+            there(meeting.grades),
+            there(meeting.listed),
+            there(meeting.origin),
+            there(meeting.passages),
+            there(meeting.judged),
+            rank if meeting.ranked else None,
+            there(taught) if taught is not None else None,
+        )
+
+    def _keep(self, step: int, log: Log, meeting: Meeting, query: torch.Tensor, probed: bool) -> None:
+        """Keep the vectors of a step that a probe precedes, and now and then what was retrieved."""
+        queries = torch.from_numpy(meeting.rows)
+        if probed:
+            log.kept |= named(f"batch.{step:06d}", queries=queries, vectors=query)
+        if self._scorer.found is not None and (step + 1) % self._log_every == 0:
+            passages, scores = self._scorer.found
+            log.kept |= named(f"{step + 1:06d}", queries=queries, vectors=query, retrieved=passages, scores=scores)

@@ -1,0 +1,35 @@
+"""What Snakemake tells its jobs through the environment."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from uuid import uuid4
+
+RUNTIME = "HARDNEG_RUNTIME"
+"""Runtime settings, JSON."""
+
+FORCED = "HARDNEG_FORCED"
+"""The rules and files that are to be made again, a line each."""
+
+RUN = "HARDNEG_RUN"
+"""Which run of Snakemake the job belongs to."""
+
+ALL = "*"
+
+
+def tell_jobs(settings: Any) -> None:
+    """Tell the jobs which run of Snakemake they belong to, and which rules or files it was told to make again.
+
+    By the first a retry knows what was said before. Without the second a finished stage that lost its manifest gets it
+    back.
+    """
+    os.environ[RUN] = uuid4().hex
+    forced = [ALL] if settings.forceall else [*settings.forcerun, *(settings.targets if settings.forcetargets else ())]
+    os.environ[FORCED] = "\n".join(map(str, forced))
+
+
+def is_forced(rule: str) -> bool:
+    """Whether this rule, everything, or some file by its name is to be made again."""
+    names = os.environ.get(FORCED, "").split("\n")
+    return any(name in (ALL, rule) or "/" in name for name in names)
