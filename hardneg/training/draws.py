@@ -166,7 +166,7 @@ class Draws:
         if self._teacher is None:
             return None
         passages = meeting.passages if meeting.passages.ndim == 2 else meeting.passages[None]
-        return self._teacher(meeting.rows[:, None], passages)
+        return np.where(passages >= 0, self._teacher(meeting.rows[:, None], passages), np.float32(np.nan))
 
     def _drawn(self, rows: Positions, positives: Positions, vectors: object, rng: np.random.Generator) -> Drawn:
         how = self._settings["positives"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -12,9 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hardneg.config import Training
+from hardneg.config import System, Training
+from hardneg.config.checks.answers import provided
+from hardneg.data.judgements import Judgements
 from hardneg.data.template import DEFAULT_TEMPLATE
+from hardneg.methods.axes import AXES
 from hardneg.model.encoder import Encoder, initial_encoder
+from hardneg.planning.training import NOT_OF_TRAINING, answered, needs, positives_of
+from hardneg.retrieval.mine import NEGATIVES
+from hardneg.retrieval.runs import RunWriter
 from hardneg.stages.artifacts import MANIFEST, Artifact, StageFolder
 from hardneg.text.tokens import make_tokenizer, tokenize
 
@@ -41,8 +47,52 @@ TOKENIZER: dict[str, Any] = {
 }
 RUNTIME: dict[str, Any] = {"checkpoint_seconds": 0.0, "trackers": [], "places": {}}
 
+
+def judged_by(entries: Sequence[tuple[int, int, int]], queries: int, passages: int) -> Judgements:
+    """Judgements of (query, passage, grade)."""
+    query, passage, grade = np.array(entries, np.int64).reshape(-1, 3).T
+    return Judgements(query, passage, grade, queries, passages)
+
+
 # (query, passage, grade). Queries 0 and 1 share a positive, 2 is graded, 11 has no positive.
 QRELS = [(0, 3, 1), (1, 3, 1), (2, 5, 1), (2, 6, 3), (2, 7, 0), *((q, q + 8, 1) for q in range(3, 11)), (11, 30, 0)]
+POSITIVE = {(query, passage): grade for query, passage, grade in QRELS if grade > 0}
+QUERIES, PASSAGES = 12, 40
+JUDGED = judged_by(QRELS, QUERIES, PASSAGES)
+
+
+def training_settings(trains: str = "both_encoders", **answers: Any) -> dict[str, Any]:
+    """The settings of a training stage, as a plan makes them.
+
+    Args:
+        trains: what trains.
+        answers: those of the system that are not the default, and settings of the stage that are no answers.
+    """
+    given = {key: answers.pop(key) for key in AXES if key in answers}
+    system = System.model_validate({"trains": trains, **given})
+    plain: dict[str, Any] = {"sampler": None, "source": [], "loss": []}
+    for key, answer in answered(system):
+        dumped = answer.model_dump(mode="json", exclude=NOT_OF_TRAINING)
+        if key in ("source", "loss"):
+            plain[key].append(dumped)
+        elif key != "filter":
+            plain[key] = dumped
+    return {
+        "trains": trains,
+        **plain,
+        "positives": positives_of(system),
+        "lists": trains != "both_encoders" and not system.batch.across,
+        "positive_scores": needs(system, "positive_score"),
+        "live": "live" in provided(system),
+        "round": 1,
+        "train": TRAIN,
+        "seed": 5,
+        "split": "train",
+        "precision": "fp32",
+        "search": {"nprobe": None, "ef_search": None},
+        "probe": None,
+        **answers,
+    }
 
 
 def stage_of(folder: Path, settings: dict[str, Any], parents: dict[str, Artifact] | None = None) -> StageFolder:
@@ -57,6 +107,16 @@ def seal(stage: StageFolder, files: list[str]) -> Artifact:
     """The stage, sealed and opened."""
     stage.seal(stage.folder / MANIFEST, files)
     return Artifact.open(stage.folder / MANIFEST)
+
+
+def mined_lists(folder: Path, lists: Mapping[int, Sequence[int]]) -> Artifact:
+    """Mined negatives: the passages of each query, with scores of minus their ranks."""
+    stage = stage_of(folder, {})
+    with RunWriter(stage.folder / NEGATIVES) as writer:
+        for query, found in sorted(lists.items()):
+            ranks = np.arange(1, len(found) + 1)
+            writer.append(np.full(len(found), query), np.array(found), ranks, -ranks.astype(np.float32))
+    return seal(stage, [NEGATIVES])
 
 
 def write_collection(folder: Path, passages: Sequence[str], queries: Sequence[str]) -> Artifact:
@@ -107,20 +167,7 @@ class Small:
 
     def training(self, folder: Path, parents: dict[str, Artifact] | None = None, **changes: Any) -> StageFolder:
         """A stage that trains both encoders on what is given, in-batch if nothing else is said."""
-        settings: dict[str, Any] = {
-            "encoder": ENCODER,
-            "source": {"name": "none"},
-            "sampler": {"name": "uniform", "k": 10, "count": 1},
-            "refresh": {"name": "never"},
-            "round": 1,
-            "loss": {"name": "ranknet", "alpha": None},
-            "batch": {"name": "in_batch"},
-            "train": TRAIN,
-            "seed": 5,
-            "split": "train",
-            "precision": "fp32",
-            **changes,
-        }
+        settings = {"encoder": ENCODER, **training_settings(**{"batch": "in_batch", **changes})}
         given = {"collection": self.collection, "tokenizer": self.tokenizer, "tokens": self.tokens, **(parents or {})}
         return stage_of(folder, settings, given)
 

@@ -81,7 +81,7 @@ def write_ranking(path: Path, ranking: Ranking, left_out: Iterable[tuple[int, in
 
 def model_of(folder: Path, kind: str, kept: Mapping[str, np.ndarray] | None = None, **facts: Any) -> Artifact:
     """A trained model, less its weights."""
-    stage = stage_of(folder, {"split": "train"})
+    stage = stage_of(folder, {"split": "train", "trains": "query_encoder"})
     stage.record["kind"] = kind
     stage.facts = facts
     if kept is None:
