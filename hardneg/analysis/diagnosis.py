@@ -1,4 +1,4 @@
-"""Negatives looked at: what was mined at which rank, how much of it is likely false, what the batch put together."""
+"""Diagnosis of negatives: mined candidates by rank, likely false negatives, and in-batch pairs."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ Teacher = Callable[[npt.NDArray[np.integer], npt.NDArray[np.integer]], npt.NDArr
 def diagnose(
     parents: Mapping[str, Artifact], settings: Mapping[str, Any]
 ) -> tuple[pd.DataFrame | None, dict[str, Any]]:
-    """Look at the negatives of a trained system.
+    """Describe the negatives of a trained system.
 
     Args:
-        parents: `collection` and `model`; where it mined `run` (what was mined) and `negatives`; where a teacher is
-            named its vectors, `teacher_passages` and `teacher_queries`.
+        parents: `collection` and `model`; if it mined, `run` (the mined run) and `negatives`; with a teacher, its
+            vectors, `teacher_passages` and `teacher_queries`.
         settings: `split`, the training split.
 
     Returns:
-        As `by_rank`, None where nothing was mined; and facts: those of `by_rank`, mined (whose ranking), and those of
-        `in_batch_counts`, None for what the system has not.
+        The table of `by_rank`, None if nothing was mined; and facts: those of `by_rank`, mined (the label of the mined
+        run), and those of `in_batch_counts`. Facts that do not apply are None.
     """
     collection, model, split = parents["collection"], parents["model"], settings["split"]
     queries, passages = collection.facts["splits"][split]["queries"], collection.facts["passages"]
@@ -58,7 +58,9 @@ def diagnose(
     facts: dict[str, Any] = dict.fromkeys(FACTS)
     if model.settings["trains"] == "both_encoders":
         first, steps = model.facts["first_step"], model.facts["steps"]
-        facts |= in_batch_counts(Draws.of(model.settings, parents, judged), range(first, first + steps))
+        draws = Draws.of(model.settings, parents, judged)
+        if not draws.stateful:  # what met in a step cannot be told again from its number
+            facts |= in_batch_counts(draws, range(first, first + steps))
     if negatives is None:
         return None, facts
     teacher, run = None, parents["run"]
@@ -70,7 +72,7 @@ def diagnose(
 
 
 def rank_buckets(depth: int) -> list[tuple[int, int]]:
-    """Ranks from 1 in growing buckets, both ends included: 1, 2-5, 6-10, 11-20, 21-50, ..., the last cut at `depth`."""
+    """Ranges of ranks, both ends included: 1, 2-5, 6-10, 11-20, 21-50, ...; the last range ends at `depth`."""
     steps = (step * 10**power for power in itertools.count() for step in (1, 2, 5))
     edges = [0, *(edge for edge in itertools.takewhile(lambda edge: edge < depth, steps) if edge != 2), depth]
     return [(before + 1, last) for before, last in itertools.pairwise(edges)]
@@ -79,23 +81,23 @@ def rank_buckets(depth: int) -> list[tuple[int, int]]:
 def by_rank(
     run: Path, negatives: Path, judged: Judgements, depth: int, teacher: Teacher | None = None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """What was mined, by its rank in the mined ranking.
+    """Describe mined negatives by their rank in the mined run.
 
-    Both files are streamed; memory holds some 20 bytes a candidate.
+    Both files are streamed; memory holds about 20 bytes for each candidate.
 
     Args:
-        run: the mined ranking of the training queries.
-        negatives: what mining and its filter kept of it, the candidates.
+        run: the mined run of the training queries.
+        negatives: the candidates that mining and its filters kept.
         judged: the training judgements.
-        depth: of the ranking.
-        teacher: scores pairs; None leaves out what is likely false.
+        depth: depth of the run.
+        teacher: scores pairs; None omits likely false negatives.
 
     Returns:
-        A row a bucket of ranks: first, last (int32); candidates (int64); judged_positives (int64: hits of the ranking
-        that are judged relevant, which mining removed); score_q25, score_median, score_q75 of the candidates' scores;
-        margin_q25, margin_median, margin_q75 of these less the score of the query's best judged positive, over queries
-        which have one in the ranking; likely_false, the share of candidates that the teacher scores above the query's
-        best judged positive, over queries which have one. Missing where there is nothing to tell.
+        One row for each range of ranks: first, last (int32); candidates (int64); judged_positives (int64, the hits
+        judged relevant, which mining removed); score_q25, score_median, score_q75, quartiles of the candidates' scores;
+        margin_q25, margin_median, margin_q75, quartiles of the score minus that of the query's best judged positive,
+        over queries with a positive in the run; likely_false, the share of candidates that the teacher scores above the
+        query's best judged positive, over queries with a positive. Values without data are missing.
 
         Facts: mined_hits, mined_judged_positives, candidates, queries_with_positive_mined, likely_false_share.
     """
@@ -139,7 +141,7 @@ def by_rank(
 
 
 def teacher_of(queries: Path, passages: VectorStore) -> Teacher:
-    """A dense system as a teacher: inner products, summed in double precision.
+    """A dense system as a teacher: inner products, computed in double precision.
 
     Args:
         queries: vectors of the training queries, `.npy` [queries, dim].
@@ -154,11 +156,11 @@ def teacher_of(queries: Path, passages: VectorStore) -> Teacher:
 
 
 def in_batch_counts(draws: Draws, steps: range) -> dict[str, int]:
-    """What the batch put together over some steps, replayed.
+    """Count the in-batch pairs of some steps, by replaying their batches.
 
     Returns:
-        in_batch_pairs: pairs of a query and another row's positive that the batch answer compares; in_batch_judged:
-        those of them that are judged relevant, which the loss leaves out.
+        in_batch_pairs: pairs of a query and another query's positive that the loss compares; in_batch_judged: those
+        judged relevant, which the loss masks.
     """
     compared = judged = 0
     for step in steps:
@@ -170,13 +172,13 @@ def in_batch_counts(draws: Draws, steps: range) -> dict[str, int]:
 
 
 def _hits(run: Path) -> Iterator[list[npt.NDArray[Any]]]:
-    """Query, passage, rank and score of all hits, in parts of whole queries, at least one."""
+    """Query, passage, rank and score of all hits, in one or more parts that do not split a query."""
     for table in itertools.chain([SCHEMA.empty_table()], whole_queries(run)):
         yield [column.to_numpy() for column in table.columns]
 
 
 def _best_taught(teacher: Teacher, judged: Judgements) -> npt.NDArray[np.float64]:
-    """The teacher's score of each query's best judged positive; not a number where it has none: [queries]."""
+    """The teacher's score of each query's best judged positive: float64 [queries], NaN for queries without one."""
     query, passage = np.divmod(judged.keys, judged.passages)
     best = np.full(len(judged.offsets) - 1, np.nan)
     np.fmax.at(best, query, _in_parts(teacher, query, passage))

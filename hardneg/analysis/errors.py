@@ -1,4 +1,4 @@
-"""Pairwise errors (Zhan et al., section 4; Table 1, Figure 3): passages that wrongly score above a relevant one."""
+"""Pairwise errors (Zhan et al., section 4, Table 1, Figure 3): non-relevant passages above a relevant one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def read_relevant(collection: Artifact, split: str, relevant_grade: int) -> Judg
     """The judgements of a split whose grade is at least `relevant_grade`.
 
     Raises:
-        HardnegError: there is none.
+        HardnegError: there are none.
     """
     path = collection.path(f"qrels.{split}.parquet")
     qrels = pq.read_table(path, columns=["query", "passage", "grade"])
@@ -33,7 +33,7 @@ def read_relevant(collection: Artifact, split: str, relevant_grade: int) -> Judg
     high = grade >= relevant_grade
     if not high.any():
         raise HardnegError(
-            "No passage of the split is relevant.",
+            "The split has no relevant passages.",
             where=str(path),
             found="no judgement" if not len(grade) else f"grades up to {grade.max()}",
             expected=f"a grade of {relevant_grade} or more",
@@ -46,22 +46,23 @@ def read_relevant(collection: Artifact, split: str, relevant_grade: int) -> Judg
 def pairwise_errors(
     parents: Mapping[str, Artifact], settings: Mapping[str, Any], device: torch.device, progress: Path | None = None
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The errors of each relevant passage d+ of each query q (methods 2.1).
+    """Count the pairwise errors of each relevant passage d+ of each query q.
 
         e(q, d+) = #{d not relevant to q : s(q, d) > s(q, d+)},   e_K(q, d+) = min(e(q, d+), K)
 
-    Unjudged passages are not relevant, and ties are no errors.
+    Unjudged passages count as not relevant. Ties are not errors.
 
     Args:
         parents: `collection`, `passages` and `queries` (vectors).
-        settings: `split`, `k` (K), `relevant_grade` (the lowest that counts as relevant).
-        device: where the products run.
+        settings: `split`, `k` (K), `relevant_grade` (the lowest relevant grade).
+        device: where to compute inner products.
         progress: where progress is written.
 
     Returns:
-        query (int32), passage (int32), errors and top_k (int64): a row a relevant passage, by query, then by passage.
+        query (int32), passage (int32), errors and top_k (int64): one row for each relevant passage, by query, then by
+        passage.
 
-        Facts: k, queries (that have a relevant passage), positives, and means of errors (total) and top_k, over
+        Facts: k, queries (with a relevant passage), positives, and the means of errors (total) and of top_k over
         queries and over relevant passages.
 
     Raises:
@@ -96,19 +97,19 @@ def count_above(
     left_out: Judgements | None = None,
     progress: Path | None = None,
 ) -> npt.NDArray[np.int64]:
-    """How many passages score strictly above a passage for a query, over all passages.
+    """Count, for each (query, passage) pair, the passages of the collection that score strictly above it.
 
-    They are read once, in canonical blocks, so that memory holds one block and the result does not depend on shards.
-    The score of a pair's own passage comes from a product of the same shape: it equals that of its duplicates, and
-    its own among all passages, to the last bit, and ties count 0.
+    Passages are read once, in fixed blocks, so that memory holds one block and the result does not depend on shards.
+    A pair's own score comes from a product of the same shape. So it equals, to the last bit, the score of the same
+    passage in its block and of its duplicates, which are ties and do not count.
 
     Args:
-        vectors: all passages.
-        queries: [n, dim].
+        vectors: vectors of all passages.
+        queries: query vectors, float32 [n, dim].
         pair_query: [m] rows of `queries`.
         pair_passage: [m] passage positions.
-        device: where the products run.
-        left_out: passages that are not counted for a query, judged by row of `queries`.
+        device: where to compute inner products.
+        left_out: passages that are not counted for a query, by row of `queries`.
         progress: where progress is written.
 
     Returns:
@@ -137,15 +138,15 @@ def count_above(
                 scores = products.of(asked[rows])
                 here = (start <= passage) & (passage < stop)
                 scores[row[here], passage[here] - start] = -torch.inf
-                counts[part] += (scores > own[:, None]).sum(dim=1, dtype=torch.int32)  # twice as fast as into int64
+                counts[part] += (scores > own[:, None]).sum(dim=1, dtype=torch.int32)  # twice as fast as int64
             bar.advance(stop - start)
     return counts.cpu().numpy()
 
 
 class _Products:
-    """Inner products of one shape, [QUERY_BATCH, BLOCK], however many queries and passages there are.
+    """Inner products of fixed shape, [QUERY_BATCH, BLOCK], for any number of queries and passages.
 
-    See `hardneg.retrieval.search.exact`: in products of other shapes, equal passages may get unequal scores.
+    In products of different shapes, equal passages may get unequal scores; see `hardneg.retrieval.search.exact`.
     """
 
     def __init__(self, dim: int, device: torch.device) -> None:
@@ -155,13 +156,13 @@ class _Products:
         self._loaded = 0
 
     def load(self, passages: npt.NDArray[np.float32]) -> None:
-        """Take up to BLOCK passages [p, dim]."""
+        """Load up to BLOCK passage vectors [p, dim]."""
         self._loaded = len(passages)
         self._passages[: len(passages)] = torch.from_numpy(passages)
         self._passages[len(passages) :] = 0
 
     def of(self, queries: torch.Tensor) -> torch.Tensor:
-        """Scores [q, p] of up to QUERY_BATCH queries [q, dim] for the loaded passages; overwritten by the next call."""
+        """Scores [q, p] of up to QUERY_BATCH queries [q, dim] of the loaded passages; the next call overwrites them."""
         self._queries[: len(queries)] = queries
         self._queries[len(queries) :] = 0
         torch.mm(self._queries, self._passages.T, out=self._scores)
@@ -171,7 +172,7 @@ class _Products:
 def _left_out(
     queries: npt.NDArray[np.integer], judged: Judgements | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where passages are not counted: places in `queries` and passage positions."""
+    """The pairs that are not counted: indexes into `queries`, and passage positions."""
     none = np.zeros(0, np.int64)
     parts = [none if judged is None else judged.of(int(query))[0] for query in queries]
     return np.repeat(np.arange(len(parts)), [len(part) for part in parts]), np.concatenate([none, *parts])

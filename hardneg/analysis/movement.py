@@ -1,4 +1,4 @@
-"""A query on its way to its passages while its encoder trains, in two dimensions (Zhan et al., Figure 6)."""
+"""How a query vector moves towards its relevant passages in training, in two dimensions (Zhan et al., Figure 6)."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ Vectors = npt.NDArray[np.float32]
 def movement(
     parents: Mapping[str, Artifact], settings: Mapping[str, Any], device: torch.device, progress: Path | None = None
 ) -> tuple[pd.DataFrame, Vectors, dict[str, Any]]:
-    """Project a query at all its probes together with the passages around it.
+    """Project a query's vectors at all probes together with the passages around it.
 
     Args:
-        parents: `collection`, `model` (with what it kept), `passages`.
-        settings: `split` (which was probed), `query` (its id; None takes the one whose reciprocal rank of its first
-            relevant passage rises most from the first probe to the last, of equal ones the first), `passages` (how
-            many best ranked others are shown, before and after), `relevant_grade`, `seed`.
-        device: where it is ranked.
+        parents: `collection`, `model` (with its probes), `passages`.
+        settings: `split` (the probed split), `query` (an id; None chooses the query whose reciprocal rank rises most
+            from the first probe to the last, and the first of equals), `passages` (the number of other top-ranked
+            passages shown, before and after), `relevant_grade`, `seed`.
+        device: where to rank.
         progress: where progress is written.
 
     Returns:
-        A row a point: kind (query, relevant, near_before, near_after), step (int32, -1 for passages), passage (int32,
-        -1 for queries), x and y (float32). Relevant passages come by position, others by rank; a passage that is near
-        before and after stands once, as near_before.
+        One row for each point: kind (query, relevant, near_before, near_after), step (int32, -1 for passages), passage
+        (int32, -1 for queries), x and y (float32). Relevant passages are sorted by position, others by rank. A passage
+        that is near both before and after appears once, as near_before.
 
-        What was projected: float32 [points, dim], in the same order.
+        The projected vectors: float32 [points, dim], in the same order.
 
-        Facts: query_id, text, rank_before, rank_after (of the first relevant passage, from 1), perplexity,
+        Facts: query_id, text, rank_before and rank_after (of the first relevant passage, from 1), perplexity,
         kl_divergence.
 
     Raises:
-        HardnegError: there is no such query, or no passage is relevant to it.
+        HardnegError: the query does not exist, or it has no relevant passage.
     """
     split = settings["split"]
     relevant = read_relevant(parents["collection"], split, settings["relevant_grade"])
@@ -91,14 +91,14 @@ def first_ranks(
     device: torch.device,
     progress: Path | None = None,
 ) -> npt.NDArray[np.int64]:
-    """The rank of the first relevant passage among all passages, from 1.
+    """The rank (from 1) of each chosen query's first relevant passage among all passages.
 
     Args:
-        vectors: all passages.
-        queries: [queries of the split, dim].
-        relevant: what is relevant to them.
-        chosen: [n] positions of queries, each of which has a relevant passage.
-        device: where the products run.
+        vectors: vectors of all passages.
+        queries: query vectors, float32 [queries of the split, dim].
+        relevant: the relevant passages of the split's queries.
+        chosen: [n] positions of queries that have a relevant passage.
+        device: where to compute inner products.
         progress: where progress is written.
 
     Returns:
@@ -112,9 +112,9 @@ def first_ranks(
 
 
 def project(inputs: Vectors, seed: int) -> tuple[Vectors, dict[str, float]]:
-    """t-SNE by cosine distance: float32 [n, 2], and its perplexity and kl_divergence.
+    """t-SNE with cosine distance: float32 [n, 2], and facts (perplexity, kl_divergence).
 
-    On one thread, so that sums come in one order, and since it is so small that more threads only wait for each other.
+    It runs on one thread, so that the order of sums is fixed. More threads would not make so small a problem faster.
     """
     perplexity = min(30.0, (len(inputs) - 1) / 3)
     with threadpool_limits(1):
@@ -131,7 +131,7 @@ def _points(
     others: int,
     device: torch.device,
 ) -> pd.DataFrame:
-    """The rows of `movement`, without their places."""
+    """The rows of `movement`, without coordinates."""
     ends = torch.from_numpy(np.stack([kept.probe(kept.probed[at])[query] for at in (0, -1)]))
     found = ExactSearcher(vectors, [device]).search(ends, others + len(relevant))[0].numpy()
     before, after = (row[~np.isin(row, relevant)][:others] for row in found)
@@ -142,13 +142,17 @@ def _points(
 
 
 def _position(ids: list[str], query: str, relevant: Judgements) -> int:
-    """The position of a query id that has a relevant passage."""
+    """The position of a query id.
+
+    Raises:
+        HardnegError: the query does not exist, or it has no relevant passage.
+    """
     if query not in ids or ids.index(query) not in relevant.with_positives():
         raise HardnegError(
-            "No passage is relevant to this query." if query in ids else "There is no such query in the split.",
+            "The query has no relevant passage." if query in ids else "The split has no query with this id.",
             where="analyses.movement.query",
             found=query,
             expected=f"an id such as {ids[int(relevant.with_positives()[0])]}",
-            remedy="name another query, or null for the one that moves most.",
+            remedy="give another id, or null for the query that moves most.",
         )
     return ids.index(query)

@@ -1,4 +1,4 @@
-"""A query encoder while it trains: effectiveness, and how far static negatives are from the live ones (Figure 4)."""
+"""A query encoder during training: its effectiveness, and the overlap of static and live negatives (Figure 4)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BEST_STATIC_RANK = "best static rank"
 
 
 class Batch(NamedTuple):
-    """Queries of a training step and the very vectors that it trained on, dropout on.
+    """The queries of a training step, with the vectors of that step (with dropout).
 
     Attributes:
         queries: int64 [B], positions in the training split.
@@ -45,14 +45,14 @@ class Batch(NamedTuple):
 
 
 class Kept:
-    """What was kept of a training: the probes and the batches, by the number of steps done before.
+    """The probes and batches kept during a training, by the number of steps done before.
 
     Args:
         path: `kept.safetensors`.
 
     Attributes:
-        probed: the steps at which all queries of the probed split were encoded, ascending.
-        trained: the steps of which the batch was kept, ascending.
+        probed: the steps at which all queries of the probed split were encoded, in ascending order.
+        trained: the steps whose batch was kept, in ascending order.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class Kept:
         self.trained = sorted(int(name[1]) for name in names if name[0] == "batch" and name[2] == "queries")
 
     def probe(self, step: int) -> npt.NDArray[np.float32]:
-        """The vectors of all queries of the probed split in evaluation mode: [queries, dim]."""
+        """Vectors of all queries of the probed split, encoded without dropout: float32 [queries, dim]."""
         return self._read(f"probe.{step:06d}")
 
     def batch(self, step: int) -> Batch:
@@ -81,19 +81,19 @@ def trajectory(
     devices: Sequence[torch.device],
     progress: Path | None = None,
 ) -> pd.DataFrame:
-    """Follow a query encoder through its training.
+    """Compute effectiveness and overlap at each kept step of a query encoder's training.
 
     Args:
-        parents: `collection`, `model` (with what it kept), `passages`; where there are such `index`, and `negatives`
-            (the static lists it was trained on).
-        settings: `split` (which was probed), `k`, `measures`, `relevant_grade` (the lowest of that split that counts
-            as relevant), `depth` (how many passages are retrieved a query), `search` (of the index).
-        devices: all of them search.
+        parents: `collection`, `model` (with its probes), `passages`; optionally `index`, and `negatives` (the static
+            lists it was trained on).
+        settings: `split` (the probed split), `k`, `measures`, `relevant_grade` (the split's lowest relevant grade),
+            `depth` (passages retrieved for each query), `search` (search parameters of the index).
+        devices: where to search; the work is spread over all of them.
         progress: where progress is written.
 
     Returns:
         step (int32, steps done before), name (str) and value (float64), by step: each measure over the probed split,
-        and where there are static lists "overlap@K" and "best static rank" over the step's batch.
+        and, with static lists, "overlap@K" and "best static rank" over the step's batch.
     """
     collection, split, k = parents["collection"], settings["split"], settings["k"]
     searcher = open_searcher(parents["passages"], parents.get("index"), devices, search=settings["search"])
@@ -151,21 +151,21 @@ def effectiveness(
 
 
 def overlap(batch: Batch, candidates: MinedLists, searcher: Searcher, judged: Judgements, k: int) -> float:
-    """How much of the static negatives is among the live ones (methods 2.2).
+    """The share of static negatives that are also live negatives.
 
         mean over q of |static(q) & live(q)| / |static(q)|
 
-    Queries without static negatives are left out; where no query has any, the answer is not a number.
+    Queries without static negatives are omitted; the result is NaN if no query has any.
 
     Args:
-        batch: the queries, and the vectors that live negatives are retrieved with.
+        batch: the queries, and the vectors with which live negatives are retrieved.
         candidates: the static lists; static(q) is the first k of them.
         searcher: of the passages; live(q) is the top k of those not judged relevant.
         judged: the training judgements.
         k: K.
     """
     static = _static(batch, candidates, k)
-    most = int(np.diff(judged.offsets)[batch.queries].max())  # so many of the passages found may be relevant
+    most = int(np.diff(judged.offsets)[batch.queries].max())  # up to this many retrieved passages may be relevant
     found = searcher.search(torch.from_numpy(batch.vectors), k + most)[0].numpy()
     usable = (found >= 0) & ~judged.contains(batch.queries[:, None], found)
     shares = [
@@ -185,18 +185,18 @@ def best_static_ranks(
     device: torch.device,
     progress: Path | None = None,
 ) -> dict[int, float]:
-    """By step, the median over the batch of the rank of the static negative that ranks best (methods 2.2, eq. 8).
+    """For each step, the median over the batch of the rank of the best-ranked static negative (Eq. 8).
 
-    Ranks count from 1 among the passages not judged relevant, over all passages. Queries without static negatives are
-    left out. The passages are read once for all steps.
+    Ranks count from 1, among all passages of the collection that are not judged relevant. Queries without static
+    negatives are omitted. The passages are read once for all steps.
 
     Args:
-        batches: by step.
+        batches: the batch of each step.
         candidates: the static lists, of which the first k count.
         vectors: all passages.
         judged: the training judgements.
         k: K.
-        device: where the products run.
+        device: where to compute inner products.
         progress: where progress is written.
     """
     steps = np.repeat(list(batches), [len(batch.queries) for batch in batches.values()])
@@ -212,14 +212,14 @@ def best_static_ranks(
 
 
 def _static(batch: Batch, candidates: MinedLists, k: int) -> npt.NDArray[np.int64]:
-    """The first k static negatives of each query: [B, k], -1 beyond a list's end."""
+    """The first k static negatives of each query: int64 [B, k], padded with -1."""
     found = candidates.of(batch.queries)
     there = np.arange(k) < found.available(k)[:, None]
     return take(found, np.broadcast_to(np.arange(k), there.shape), there)
 
 
 def _best(batch: Batch, static: npt.NDArray[np.int64], vectors: VectorStore) -> npt.NDArray[np.int64]:
-    """The static negative with the highest score of each query: [B], -1 where it has none."""
+    """Each query's static negative with the highest score: int64 [B], -1 for queries without any."""
     taken = vectors.take(np.maximum(static, 0).ravel()).reshape(*static.shape, -1)
     scores = np.einsum("qd,qkd->qk", batch.vectors, taken)
     scores[static < 0] = -np.inf
@@ -228,7 +228,7 @@ def _best(batch: Batch, static: npt.NDArray[np.int64], vectors: VectorStore) -> 
 
 
 def _by_row(judged: Judgements, queries: npt.NDArray[np.int64]) -> Judgements:
-    """The judgements of `queries` [n], one query a row, by row."""
+    """The judgements of `queries` [n], by row instead of by query position."""
     entries = [judged.of(int(query)) for query in queries]
     row = np.repeat(np.arange(len(queries)), [len(passages) for passages, _ in entries])
     passage, grade = (np.concatenate(parts) for parts in zip(*entries, strict=True))

@@ -194,12 +194,12 @@ def _live_search_warnings(stages: list[Stage], sizes: Sizes) -> Iterator[str]:
     share = sizes.vectors("float32") // max(1, min(machine.gpus, config.runtime.gpus_per_search))
     if machine.gpus and share > machine.gpu_memory // 2:
         yield (
-            f"adore {names}: each searching GPU needs {size_text(share)} for its share of the vectors, more than half "
-            "of its memory. They are copied to it at every step; the times above do not include this. Raise "
+            f"query_encoder {names}: each searching GPU needs {size_text(share)} for its share of the vectors, more "
+            "than half of its memory. They are copied to it at every step; the times above do not include this. Raise "
             f"runtime.gpus_per_search{or_smaller_index(sizes)}."
         )
     elif not machine.gpus and vectors > machine.memory:
         yield (
-            f"adore {names}: {size_text(vectors)} of vectors do not fit in memory. They are read from disk at every "
-            f"step; the times above do not include this. Use a GPU{or_smaller_index(sizes)}."
+            f"query_encoder {names}: {size_text(vectors)} of vectors do not fit in memory. They are read from disk at "
+            f"every step; the times above do not include this. Use a GPU{or_smaller_index(sizes)}."
         )

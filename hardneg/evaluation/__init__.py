@@ -1,1 +1,1 @@
-"""Measures, tests of significance, expected scores."""
+"""Effectiveness measures, significance tests, and expected scores."""

@@ -1,4 +1,4 @@
-"""Expected scores: a small YAML beside a configuration, held against what a run measured.
+"""Expected scores: a small YAML file beside a configuration, compared with the scores of a run.
 
 `configs/study.expected.yaml` belongs to `configs/study.yaml`:
 
@@ -29,7 +29,7 @@ Verdict = Literal["pass", "short", "beyond", "missing"]
 
 
 class Entry(Model):
-    """One expected score, and where it comes from."""
+    """One expected score and its source."""
 
     system: str = Field(min_length=1)
     split: str = Field(min_length=1)
@@ -42,7 +42,7 @@ class Entry(Model):
     @classmethod
     def _says_something(cls, source: str) -> str:
         if not source.strip():
-            raise ValueError("a text that says where the number comes from")
+            raise ValueError("a text that gives the source of the number")
         return source.strip()
 
 
@@ -54,7 +54,7 @@ class Expected(Model):
 
 @dataclass(frozen=True)
 class Outcome:
-    """An expected score beside the one found, None where there is none."""
+    """An expected score and the measured one (None if it was not measured)."""
 
     entry: Entry
     found: float | None
@@ -62,7 +62,7 @@ class Outcome:
 
 
 def expected_file(configfile: Path) -> Path:
-    """Where the expected scores of a configuration lie: `study.expected.yaml` beside `study.yaml`."""
+    """The file of expected scores of a configuration: `study.expected.yaml` beside `study.yaml`."""
     return configfile.with_suffix(".expected.yaml")
 
 
@@ -70,18 +70,18 @@ def read_expected(path: Path) -> tuple[Entry, ...]:
     """Read expected scores.
 
     Raises:
-        HardnegError: the file is missing, is no YAML, or holds something else than entries of `ENTRY`; every fault is
-            named with its line and key.
+        HardnegError: the file is missing, is not YAML, or has other content than entries of `ENTRY`; lists every fault
+            with its line and key.
     """
     try:
         text = path.read_text(encoding="utf-8")
         tree, content = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
     except FileNotFoundError:
         raise HardnegError(
-            "There is no file of expected scores.",
+            "The file of expected scores does not exist.",
             where=str(path),
             expected=f"`expected:` and below it a list of entries, each with {ENTRY}",
-            remedy="write it, or name another file: `hardneg expect EXPECTED.yaml`.",
+            remedy="write it, or give another file: `hardneg expect EXPECTED.yaml`.",
         ) from None
     except UnicodeDecodeError as fault:
         raise HardnegError(
@@ -93,7 +93,7 @@ def read_expected(path: Path) -> tuple[Entry, ...]:
             "A file of expected scores is not valid YAML.",
             where=f"{path}, line {mark.line + 1}" if mark else str(path),
             found=str(getattr(fault, "problem", fault)),
-            remedy="mend that line.",
+            remedy="correct that line.",
         ) from None
     try:
         entries = Expected.model_validate(content).expected
@@ -109,23 +109,23 @@ def read_measures(path: Path) -> dict[Key, float]:
     """The scores of `measures.csv`, by system, split and measure.
 
     Raises:
-        HardnegError: the file is missing, or a line of it is not what `hardneg.report.summary` writes.
+        HardnegError: the file is missing, or has other columns or lines than the report writes.
     """
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.reader(stream))
     except FileNotFoundError:
         raise HardnegError(
-            "Nothing was measured yet.",
+            "There are no measured scores yet.",
             where=str(path),
             found="no such file",
             remedy="run the workflow: `snakemake --cores all --configfile ...`.",
         ) from None
-    remedy = f"delete {path} and run the workflow again: it writes the file anew."
+    remedy = f"delete {path} and run the workflow again, which writes the file again."
     if not rows or rows[0] != COLUMNS:
         found = ",".join(rows[0]) if rows else "an empty file"
         raise HardnegError(
-            "A table of measures has other columns.",
+            "The table of measures has unexpected columns.",
             where=f"{path}:1",
             found=found,
             expected=",".join(COLUMNS),
@@ -138,7 +138,7 @@ def read_measures(path: Path) -> dict[Key, float]:
             scores[system, split, measure] = float(value)
         except ValueError:
             raise HardnegError(
-                "A line of a table of measures cannot be read.",
+                "A line of the table of measures cannot be read.",
                 where=f"{path}:{number}",
                 found=",".join(row),
                 expected="a system, a split, a measure and a number",
@@ -148,15 +148,15 @@ def read_measures(path: Path) -> dict[Key, float]:
 
 
 def compare(entries: Sequence[Entry], scores: Mapping[Key, float], systems: Collection[str]) -> list[Outcome]:
-    """Hold scores against expected ones.
+    """Compare scores with the expected ones.
 
-    Within `value` +- `tolerance`, limits included, an entry passes; below it falls short, above it goes beyond. It is
-    missing where nothing was measured, or where the configuration has no such system: an older run may have left a row.
+    The verdict is "pass" within `value` +- `tolerance`, limits included; "short" below; "beyond" above; "missing" if
+    there is no score, or if the configuration does not have the system (an older run may have left a row).
 
     Args:
-        entries: what is expected.
-        scores: from `read_measures`.
-        systems: of the configuration.
+        entries: the expected scores.
+        scores: the measured scores, from `read_measures`.
+        systems: names of the configuration's systems.
     """
     outcomes = []
     for entry in entries:
@@ -166,7 +166,7 @@ def compare(entries: Sequence[Entry], scores: Mapping[Key, float], systems: Coll
 
 
 def reached(outcomes: Sequence[Outcome]) -> bool:
-    """Whether every entry passes or goes beyond."""
+    """Whether every verdict is "pass" or "beyond"."""
     return all(outcome.verdict in ("pass", "beyond") for outcome in outcomes)
 
 
@@ -210,7 +210,7 @@ def _verdict(entry: Entry, found: float | None) -> Verdict:
 
 
 def _explain(path: Path, tree: yaml.Node | None, error: Any) -> str:
-    """One paragraph for one pydantic error, with the line and the key."""
+    """The message for one pydantic error, with line and key."""
     location, kind = error["loc"], error["type"]
     where = f"{path}, line {_line(tree, location)}"
     if location:
@@ -244,7 +244,7 @@ def _dotted(location: Sequence[str | int]) -> str:
 
 
 def _line(node: yaml.Node | None, location: Sequence[str | int]) -> int:
-    """The line (from 1) of a key, or of the nearest thing above it that is there."""
+    """The line (from 1) of a key, or of its nearest parent that exists."""
     line = node.start_mark.line if node is not None else 0
     for part in location:
         if isinstance(node, yaml.MappingNode):

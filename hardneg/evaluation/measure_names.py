@@ -1,4 +1,4 @@
-"""The names of measures, as the field writes them: which there are and what they mean. Light: every start asks."""
+"""Names of measures, as commonly written, and their meanings. Quick to import, since every start of Snakemake does."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from hardneg.errors import HardnegError, nearest
 
 
 class Known(NamedTuple):
-    """A measure that can be asked for.
+    """A supported measure.
 
     Attributes:
-        name: in ir_measures.
-        needs_cut: whether it needs `@k`.
-        meaning: in one phrase.
-        complement: whether it is 1 minus what ir_measures gives, and 0 for a query without hits; the lower the better.
+        name: its name in ir_measures.
+        needs_cut: whether it needs a cut-off, `@k`.
+        meaning: its definition in one phrase.
+        complement: whether it is 1 minus the value of ir_measures, and 0 for a query without hits; lower is better.
     """
 
     name: str
@@ -47,10 +47,10 @@ def split_name(name: str, where: str | None = None) -> tuple[str, int | None]:
 
     Args:
         name: what the user wrote.
-        where: the key it stands under, for the message.
+        where: the configuration key, for the message.
 
     Raises:
-        HardnegError: it is unknown, or lacks the cut-off that it needs.
+        HardnegError: the measure is unknown, or lacks a required cut-off.
     """
     match = _NAME.fullmatch(name)
     known = KNOWN.get(match["base"]) if match else None
@@ -58,7 +58,7 @@ def split_name(name: str, where: str | None = None) -> tuple[str, int | None]:
         by_lower_case = {key.casefold(): key for key in KNOWN}
         close = nearest(name.partition("@")[0].casefold(), by_lower_case)
         raise HardnegError(
-            "An effectiveness measure is not known.",
+            "Unknown effectiveness measure.",
             where=where,
             found=name,
             expected=", ".join(f"{key}@k" if entry.needs_cut else f"{key} or {key}@k" for key, entry in KNOWN.items()),
@@ -68,11 +68,11 @@ def split_name(name: str, where: str | None = None) -> tuple[str, int | None]:
 
 
 def meaning(name: str) -> str:
-    """What a measure means, in one phrase; its mean over queries is reported."""
+    """The definition of a measure for one query, in one phrase; reports show its mean over queries."""
     base, cut = split_name(name)
     return KNOWN[base].meaning.format(cut=f" in the first {cut}" if cut else "")
 
 
 def lower_is_better(name: str) -> bool:
-    """Whether a measure counts what one would rather not have."""
+    """Whether lower values of a measure are better."""
     return KNOWN[split_name(name)[0]].complement

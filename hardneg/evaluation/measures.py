@@ -1,7 +1,7 @@
-"""How good a run is, and whether a difference between two runs can be told from chance.
+"""Effectiveness of runs, and significance of differences between them.
 
-Values come from `ir_measures`, query by query. Significance follows the field's habit: tests are paired, the unit is
-the query, p-values are corrected for the number of comparisons made.
+`ir_measures` computes the values for each query. Significance tests follow common practice: they are paired over
+queries, and p-values are corrected for multiple comparisons.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _FLIP_BATCH = 200
 
 
 def parse_measures(names: Sequence[str]) -> dict[str, ir_measures.Measure]:
-    """Measures by the names the field uses, such as MRR@10, nDCG@10, R@100, MAP, Success@20, Judged@10, Hole@10.
+    """Parse the names of measures, such as MRR@10, nDCG@10, R@100, MAP, Success@20, Judged@10, Hole@10.
 
     Returns:
-        the measures of ir_measures under the given names, in the given order.
+        The measures of ir_measures by the given names, in the given order.
 
     Raises:
-        HardnegError: a name is unknown, or lacks the cut-off that it needs.
+        HardnegError: a name is unknown, or lacks a required cut-off.
     """
     return {name: _parse(name) for name in names}
 
@@ -44,20 +44,20 @@ def evaluate(
     measures: Mapping[str, ir_measures.Measure],
     relevant_grade: int = 1,
 ) -> pd.DataFrame:
-    """Score a run, query by query, in the order of its rank column (methods 2.3).
+    """Score a run for each query, in the order of its rank column.
 
-    Every query with a judgement is scored, as `ir_measures` does it: one without hits gets 0, and so does one whose
-    judgements all lie below the relevant grade (nDCG: are all 0). Queries without a judgement are left out.
+    As in `ir_measures`, every query with a judgement is scored. It gets 0 if it has no hits, or if it has no relevant
+    passage (for nDCG: no grade above 0). Queries without a judgement are omitted.
 
     Args:
-        run: query, passage, rank, sorted by query and rank, as `hardneg.retrieval.runs.read_run` gives it.
-        qrels: query and passage (positions), grade.
+        run: query, passage and rank, sorted by query and rank, as from `hardneg.retrieval.runs.read_run`.
+        qrels: query and passage (positions) and grade.
         query_ids: id of each query position.
-        measures: as `parse_measures` gives them.
-        relevant_grade: the lowest grade that counts as relevant in all but nDCG, which uses the grades themselves.
+        measures: from `parse_measures`.
+        relevant_grade: the lowest relevant grade for all measures except nDCG, which uses the grades themselves.
 
     Returns:
-        query_id (str), measure (str) and value (float64): by measure in the order given, then by query position.
+        query_id (str), measure (str) and value (float64), by measure in the given order, then by query position.
 
     Raises:
         ValueError: `relevant_grade` is below 1; grade 0 is never relevant.
@@ -84,7 +84,7 @@ def evaluate(
             truth[str(place)] = dict(zip(map(str, judged_passage[rows].tolist()), grade[rows].tolist(), strict=True))
             rows = slice(hits[0, place], hits[1, place])
             if rows.start < rows.stop:
-                # Scored by rank, so that ties in the model's scores cannot be broken otherwise than the run does.
+                # Scores are negated ranks, so that ties in the model's scores keep the order of the run.
                 names = map(str, found_passage[rows].tolist())
                 ranking[str(place)] = dict(zip(names, (-rank[rows].astype(np.float64)).tolist(), strict=True))
         for result in ir_measures.iter_calc(list(dict.fromkeys(asked.values())), truth, ranking):
@@ -100,13 +100,13 @@ def evaluate(
 
 
 def aggregate(per_query: pd.DataFrame) -> pd.DataFrame:
-    """Average over queries: a `value` for each system, split and measure (those of the columns there are), in order."""
+    """Mean `value` over queries for each system, split and measure (of the columns that exist), in order."""
     keys = [column for column in ("system", "split", "measure") if column in per_query]
     return per_query.groupby(keys, sort=False)["value"].mean().reset_index()
 
 
 class Comparison(NamedTuple):
-    """System A against system B over the same queries; `difference` is the mean of A minus B."""
+    """System A compared with system B on the same queries; `difference` is the mean of A minus B."""
 
     queries: int
     difference: float
@@ -117,16 +117,16 @@ class Comparison(NamedTuple):
 
 
 def compare(a: pd.Series, b: pd.Series, resamples: int = RESAMPLES, seed: int = 0) -> Comparison:
-    """Paired two-sided tests of A against B (methods 2.5).
+    """Paired two-sided tests of A against B: Student's t-test and Fisher's randomisation test.
 
-    The interval is the 95% confidence interval of the mean difference by Student's t. Where t is undefined because all
-    differences are 0, or there is one query only, its p-value is 1.
+    The interval is the 95% confidence interval of the mean difference by Student's t. If t is undefined, because all
+    differences are 0 or there is only one query, its p-value is 1.
 
     Args:
         a: values of system A, indexed by query id.
-        b: values of system B over the same queries, in any order.
-        resamples: random sign assignments of the randomisation test.
-        seed: of those.
+        b: values of system B for the same queries, in any order.
+        resamples: number of random sign assignments of the randomisation test.
+        seed: seed of these.
 
     Raises:
         ValueError: the two systems were scored on different queries.
@@ -136,7 +136,7 @@ def compare(a: pd.Series, b: pd.Series, resamples: int = RESAMPLES, seed: int = 
     ours, theirs = a.to_numpy(np.float64), b.loc[a.index].to_numpy(np.float64)
     difference = ours - theirs
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        # scipy warns where all differences are alike, which two equal systems give legitimately.
+        # scipy warns if all differences are equal, which is legitimate for two equal systems.
         warnings.simplefilter("ignore", RuntimeWarning)
         test = stats.ttest_rel(ours, theirs)
         interval = test.confidence_interval(0.95)
@@ -162,19 +162,17 @@ def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def significance_table(
     per_query: pd.DataFrame, pairs: Iterable[tuple[str, str]], resamples: int = RESAMPLES, seed: int = 0
 ) -> pd.DataFrame:
-    """Compare pairs of systems on every split and measure.
-
-    Holm's correction is over all pairs of one split and measure.
+    """Compare pairs of systems on every split and measure, with Holm's correction over the pairs of each.
 
     Args:
         per_query: system, split, query_id, measure, value.
-        pairs: (system, baseline); a pair is left out where either was not scored on a split.
+        pairs: (system, baseline); a pair is omitted on splits where either was not scored.
         resamples: as for `compare`.
         seed: as for `compare`.
 
     Returns:
-        split, measure, system, baseline, the fields of `Comparison`, and p_t_holm and p_randomisation_holm; in the
-        order of `per_query` and of the pairs.
+        split, measure, system, baseline, the fields of `Comparison`, p_t_holm and p_randomisation_holm, in the order of
+        `per_query` and of the pairs.
     """
     wanted = list(pairs)
     columns = ["split", "measure", "system", "baseline", *Comparison._fields]
@@ -199,12 +197,13 @@ def _parse(name: str) -> ir_measures.Measure:
 
 
 def _randomisation(difference: npt.NDArray[np.float64], resamples: int, seed: int) -> float:
-    """P = (1 + #{|sum d*| >= |sum d|}) / (resamples + 1), with the sign of each difference flipped at random.
+    """Compute p = (1 + #{|sum d*| >= |sum d|}) / (resamples + 1), with randomly flipped signs of the differences d.
 
-    The same as scipy's permutation_test of paired samples, some twenty times as fast: signs are drawn as whole blocks.
+    The same test as scipy's permutation_test of paired samples, but about twenty times faster, since signs are drawn in
+    blocks.
     """
-    moving = difference[difference != 0]  # a flipped zero changes nothing
-    observed = abs(moving.sum()) * (1 - 1e-9)  # equal sums must count as equal whatever the order of addition
+    moving = difference[difference != 0]  # flipping a zero has no effect
+    observed = abs(moving.sum()) * (1 - 1e-9)  # sums that differ only by rounding must count as equal
     generator = np.random.default_rng(seed)
     extreme = 0
     for start in range(0, resamples, _FLIP_BATCH):

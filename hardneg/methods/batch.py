@@ -41,6 +41,8 @@ class TrainingBatch:
         rank: int64 [B, C], ranks from 1 in the ranking of the encoder that is trained; None where there is no such
             ranking, as with static lists: a loss that wants ranks then takes those of `scores`.
         teacher: float32 [B, C], a teacher's scores, NaN where it has none; None without a teacher.
+        mass: float32 [B], the logarithm of the sum of e^score over all candidates that a source holds; None where it
+            holds no scores of its own.
     """
 
     scores: torch.Tensor
@@ -51,6 +53,7 @@ class TrainingBatch:
     judged: torch.Tensor
     rank: torch.Tensor | None = None
     teacher: torch.Tensor | None = None
+    mass: torch.Tensor | None = None
 
     def relevant(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The listed passages that are judged relevant: columns int64 [B, P] and their grades int64 [B, P].

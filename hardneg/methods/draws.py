@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import torch
 
 Positions = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
@@ -40,6 +43,8 @@ class Material(NamedTuple):
         negatives: `negatives.parquet` of a mining stage, for a mined source.
         queries: number of training queries.
         passages: number of passages in the collection.
+        seed: of the training.
+        temperature: that scores are divided by.
         search: the live index: query vectors [B, dim] and a depth to passage positions int64 [B, depth] (-1 beyond
             what was found) and scores float32 [B, depth].
     """
@@ -47,6 +52,8 @@ class Material(NamedTuple):
     negatives: Path | None
     queries: int
     passages: int
+    seed: int = 0
+    temperature: float = 1.0
     search: Callable[..., tuple[Positions, Scores]] | None = None
 
 
@@ -61,6 +68,31 @@ class Candidates(Protocol):
 
     def scores(self, ranks: Positions) -> Scores:
         """Their scores in the ranking that they come from: float32 [B, h]."""
+
+
+class Stateful(Protocol):
+    """A source that changes with what training meets. Its state is part of every checkpoint.
+
+    Attributes:
+        ranked: see `Source`.
+    """
+
+    ranked: bool
+
+    def of(self, queries: Positions, vectors: object) -> Candidates:
+        """See `Source`."""
+
+    def start(self, encode: Callable[[Positions], torch.Tensor]) -> None:
+        """Before the first step; `encode` gives passages [n] their vectors [n, dim], without dropout or gradients."""
+
+    def met(self, positives: Positions, negatives: Positions, encoded: Mapping[int, np.ndarray]) -> None:
+        """After a step: the positives and the negatives that it drew, and their vectors [dim] by position."""
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Arrays by name."""
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from `state_dict()`."""
 
 
 class Source(Protocol):
@@ -111,10 +143,13 @@ class Drawn(NamedTuple):
     Attributes:
         positives: int64 [B, p], what joins the negatives, -1 for none.
         negatives: int64 [B, h], what was drawn of the candidates, -1 for none. A live list also holds judged passages.
+        mass: float32 [B], the logarithm of the sum of e^score over all candidates, of a source that holds scores of its
+            own; None of others.
     """
 
     positives: Positions
     negatives: Positions
+    mass: Scores | None = None
 
 
 def take(candidates: Candidates, ranks: Positions, there: npt.NDArray[np.bool_]) -> Positions:

@@ -1,1 +1,1 @@
-"""Encoders: text to vector."""
+"""Models: encoders from text to vector, and scorers of pairs."""

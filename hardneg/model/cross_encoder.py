@@ -1,4 +1,4 @@
-"""Query and passage read together: one score a pair, from any sequence classifier of Transformers."""
+"""Cross-encoder: reads query and passage together and scores the pair, with any sequence classifier of Transformers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ FOLDER = "cross_encoder"
 
 
 class CrossEncoder(nn.Module):
-    """A sequence classifier. Of one label the logit is the score; of two, the second's logit less the first's.
+    """A sequence classifier that scores pairs.
+
+    With one label the score is the logit; with two, the second logit minus the first.
 
     Args:
-        classifier: a model of Transformers with `logits`.
-        settings: of the stage's `encoder`: `backbone`, and where weights are made `tiny`.
+        classifier: a Transformers model whose output has `logits`.
+        settings: the stage's `encoder` settings: `backbone`, and `tiny` for `builtin:tiny`.
 
     Raises:
-        HardnegError: it has more than two labels.
+        HardnegError: the classifier has more than two labels.
     """
 
     def __init__(self, classifier: nn.Module, settings: dict[str, Any]) -> None:
@@ -36,16 +38,16 @@ class CrossEncoder(nn.Module):
         self._typed = getattr(config, "type_vocab_size", 0) > 1
         if config.num_labels > 2:
             raise HardnegError(
-                "A cross-encoder gives one score for a pair.",
+                "The classifier has too many labels for a cross-encoder, which needs one score for each pair.",
                 where="cross_encoder.backbone",
                 found=f"a classifier with {config.num_labels} labels",
                 expected="one label, or two (not relevant, relevant)",
-                remedy="name another backbone.",
+                remedy="choose another backbone.",
             )
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the manifest says of it."""
+        """Facts for the manifest: the number of labels."""
         return {"labels": self.classifier.config.num_labels}  # type: ignore[union-attr]
 
     def forward(
@@ -59,14 +61,14 @@ class CrossEncoder(nn.Module):
     def score(
         self, pairs: PairStore, queries: np.ndarray, passages: np.ndarray, rows: int, device: torch.device
     ) -> torch.Tensor:
-        """Scores float32 [n] of pairs, in the order given, with gradients if these are on.
+        """Scores float32 [n] of pairs, in the given order; differentiable if gradients are enabled.
 
         Args:
-            pairs: their texts.
-            queries: int64 [n].
-            passages: int64 [n].
-            rows: pairs of similar length that go through together.
-            device: where it runs.
+            pairs: the texts.
+            queries: query positions, int64 [n].
+            passages: passage positions, int64 [n].
+            rows: pairs in one forward pass; pairs of similar length are scored together.
+            device: where to compute.
         """
         order = np.argsort(pairs.lengths(queries, passages), kind="stable")
         parts = []
@@ -78,27 +80,27 @@ class CrossEncoder(nn.Module):
         return torch.cat(parts)[back]
 
     def require_length(self, longest: int) -> None:
-        """Refuse pairs of more tokens than the classifier has positions for.
+        """Refuse pairs that are longer than the classifier's maximum.
 
         Raises:
-            HardnegError: it has fewer than `longest`.
+            HardnegError: the classifier has fewer than `longest` positions.
         """
         usable = positions_of(self.classifier)
         if usable is not None and longest > usable:
             raise HardnegError(
-                "Pairs are longer than the cross-encoder can read.",
+                "Pairs are longer than the cross-encoder's maximum.",
                 where="cross_encoder.query_length, cross_encoder.passage_length",
                 found=f"{longest} tokens",
-                expected=f"at most {usable}, the positions that its weights know",
+                expected=f"at most {usable}, the number of its position embeddings",
                 remedy="lower the lengths.",
             )
 
     def checkpoint_gradients(self) -> None:
-        """In training, compute each layer's activations again on the way back instead of keeping them."""
+        """Turn on gradient checkpointing: recompute activations in the backward pass instead of storing them."""
         self.classifier.gradient_checkpointing_enable()  # type: ignore[operator]
 
     def save(self, folder: Path) -> list[str]:
-        """Write it under `folder/cross_encoder/`; the names of the files, relative to `folder`."""
+        """Write the model to `folder/cross_encoder/`; returns the names of the files, relative to `folder`."""
         from transformers.utils import logging
 
         target = folder / FOLDER
@@ -109,19 +111,20 @@ class CrossEncoder(nn.Module):
 
     @classmethod
     def load(cls, model: Artifact) -> Self:
-        """Read the cross-encoder that a training stage sealed."""
+        """Load the cross-encoder of a finished training stage."""
         target = model.folder / FOLDER
         settings = json.loads((target / "settings.json").read_text(encoding="utf-8"))
         return cls(_pretrained(str(target / "classifier"), settings, trained=True), settings)
 
     @classmethod
     def starting(cls, stage: StageFolder, runtime: dict[str, Any], trained: bool = False) -> Self:
-        """The last round's, that of the system this one starts from, or the backbone's with a fresh head.
+        """The cross-encoder that training starts from: the last round's, the `from` system's, or the backbone's.
 
         Args:
             stage: settings `encoder` and `seed`; parents `tokenizer`, `tokens`, and `continues` or `init`.
             runtime: `places`.
-            trained: whether the backbone's head must be there too, since nothing will be trained.
+            trained: whether the backbone must have a trained head, because it will not be trained here. Otherwise a
+                missing head is initialised at random.
 
         Raises:
             HardnegError: the backbone cannot be loaded.
@@ -146,9 +149,9 @@ def _pretrained(place: str, settings: dict[str, Any], *, trained: bool) -> nn.Mo
     """A sequence classifier from safetensors.
 
     Args:
-        place: a folder, or a name on the hub.
-        settings: `revision` and `trust_remote_code`, where they are given.
-        trained: whether its head must be there too.
+        place: a local folder or a hub name.
+        settings: optionally `revision` and `trust_remote_code`.
+        trained: whether the files must contain the head.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
     from transformers.utils import logging
@@ -180,7 +183,7 @@ def _pretrained(place: str, settings: dict[str, Any], *, trained: bool) -> nn.Mo
     missing = [name for name in missing if trained or "pooler" not in name.split(".")]
     if missing:
         raise HardnegError(
-            "The backbone's files lack weights of the cross-encoder, which would be random numbers.",
+            "The backbone's files lack weights of the cross-encoder; these would be initialised at random.",
             where=f"cross_encoder.backbone: {place}",
             found=f"{len(missing)} missing: {', '.join(missing[:5])}",
             expected="all weights of the model that config.json describes",

@@ -1,7 +1,8 @@
-"""Passages and queries into vectors that do not depend on how the work was cut.
+"""Encoding passages and queries; the vectors do not depend on how the work is divided into shards.
 
-Floating-point results change with the shapes of a batch, so texts are cut into canonical blocks by position, sorted by
-length inside a block and run in micro-batches of a fixed number of rows and of bucketed width. A shard is whole blocks.
+Floating-point results depend on the shape of a batch. So texts are divided into fixed blocks by position, sorted by
+length within a block, and encoded in micro-batches of a fixed number of rows and of rounded width. A shard consists of
+whole blocks.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ WIDTH_BUCKET = 8
 
 
 def shard_rows(rows: int, shard: int, shards: int) -> tuple[int, int]:
-    """First row and end row of shard number `shard` (from 0) of `shards`: whole blocks, as even as they go."""
+    """First and end row (exclusive) of shard `shard` (from 0) of `shards`: whole blocks, divided evenly."""
     blocks = -(-rows // BLOCK_ROWS)
     first, end = shard * blocks // shards, (shard + 1) * blocks // shards
     return min(first * BLOCK_ROWS, rows), min(end * BLOCK_ROWS, rows)
@@ -51,10 +52,10 @@ def encode_passages(
 ) -> None:
     """Write the vectors of rows `rows[0]` to `rows[1]` as `.npy` [n, dim] of `dtype` (float32 or float16).
 
-    `rows` must begin and end at block limits (or the end of the texts); see `shard_rows`.
+    `rows` must begin and end at block boundaries, or at the end of the texts; see `shard_rows`.
 
     Raises:
-        HardnegError: a vector is not finite, or texts are longer than the encoder can read.
+        HardnegError: a vector is not finite, or texts are longer than the encoder's maximum.
     """
     first, end = rows
     encoder.require_length(store.longest)
@@ -104,7 +105,7 @@ def _encode_block(
     vectors = np.empty((stop - start, encoder.dim), np.float32)
     for at in range(0, len(order), MICRO_ROWS):
         chosen = order[at : at + MICRO_ROWS]
-        filled = np.resize(chosen, MICRO_ROWS)  # a short micro-batch is filled up, so that every one has the same rows
+        filled = np.resize(chosen, MICRO_ROWS)  # a short micro-batch is padded with repeated rows
         ids, mask = store.batch(positions[filled], WIDTH_BUCKET)
         with autocast(device, precision):
             made = encoder(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
@@ -113,7 +114,7 @@ def _encode_block(
     if not np.isfinite(vectors).all():
         bad = start + int(np.flatnonzero(~np.isfinite(vectors).all(1))[0])
         raise HardnegError(
-            "The encoder gives vectors that are not finite.",
+            "The encoder produced a vector that is not finite.",
             where=f"text number {bad + 1}",
             found="NaN or infinity",
             expected="finite numbers",

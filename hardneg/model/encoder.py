@@ -1,4 +1,4 @@
-"""Text to vector: a Transformer, pooled, with an optional head. One encoder serves queries and passages."""
+"""The encoder: a Transformer with pooling and an optional head. One encoder serves queries and passages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDER = "encoder"
 
 
 class Encoder(nn.Module):
-    """Backbone, pooling, optional projection with LayerNorm (the head of ANCE, STAR and ADORE), optional length 1.
+    """Backbone, pooling, optional projection with LayerNorm (the head of ANCE, STAR and ADORE), optional L2 norm.
 
     Args:
         backbone: a Transformers encoder whose output has `last_hidden_state`.
@@ -41,7 +41,7 @@ class Encoder(nn.Module):
         self.temperature: float = settings["temperature"]
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Vectors float32 [n, dim] of ids int64 [n, width] under a mask int64 [n, width]."""
+        """Encode texts: ids int64 [n, width] and mask int64 [n, width] to vectors float32 [n, dim]."""
         hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if self.settings["pooling"] == "cls":
             pooled = hidden[:, 0]
@@ -57,10 +57,10 @@ class Encoder(nn.Module):
         return {"dim": self.dim}
 
     def checkpoint_gradients(self) -> None:
-        """In training, compute each layer's activations again on the way back instead of keeping them.
+        """Turn on gradient checkpointing: recompute activations in the backward pass instead of storing them.
 
         Raises:
-            HardnegError: the backbone cannot.
+            HardnegError: the backbone does not support it.
         """
         try:
             self.backbone.activation_checkpointing_enable()  # type: ignore[operator]
@@ -73,27 +73,27 @@ class Encoder(nn.Module):
             ) from None
 
     def require_length(self, longest: int) -> None:
-        """Refuse texts of more tokens than the backbone has positions for.
+        """Refuse texts that are longer than the backbone's maximum.
 
         Raises:
-            HardnegError: it has fewer than `longest`.
+            HardnegError: the backbone has fewer than `longest` positions.
         """
         usable = positions_of(self.backbone)
         if usable is not None and longest > usable:
             raise HardnegError(
-                "Texts are longer than the encoder can read.",
+                "Texts are longer than the encoder's maximum.",
                 where="encoder.passage_length, encoder.query_length",
                 found=f"{longest} tokens",
-                expected=f"at most {usable}, the positions that its weights know",
-                remedy="lower the length; collection.windows cuts long documents into passages.",
+                expected=f"at most {usable}, the number of its position embeddings",
+                remedy="lower the length; collection.windows splits long documents into passages.",
             )
 
     def save(self, folder: Path) -> list[str]:
-        """Write the encoder under `folder/encoder/`; the names of the files, relative to `folder`."""
+        """Write the encoder to `folder/encoder/`; returns the names of the files, relative to `folder`."""
         from transformers.utils import logging
 
         target = folder / FOLDER
-        logging.disable_progress_bar()  # one file is written in a moment
+        logging.disable_progress_bar()  # writing one file is quick
         self.backbone.save_pretrained(target / "backbone")  # type: ignore[operator]
         head = {name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}
         if head:
@@ -103,11 +103,11 @@ class Encoder(nn.Module):
 
     @classmethod
     def load(cls, model: Artifact, backbone: nn.Module | None = None) -> Self:
-        """Read the encoder that a training stage sealed. Weights are safetensors; pickles are never read.
+        """Load the encoder of a finished training stage. Weights are safetensors; pickles are never loaded.
 
         Args:
-            model: the stage.
-            backbone: stands in for the stage's own, which is then not read.
+            model: the training stage.
+            backbone: used instead of the stage's own, which is then not loaded.
         """
         target = model.folder / FOLDER
         settings = json.loads((target / "settings.json").read_text(encoding="utf-8"))
@@ -120,17 +120,17 @@ class Encoder(nn.Module):
 def initial_encoder(
     settings: dict[str, Any], vocabulary: int, pad: int, longest: int, place: str | None, seed: int
 ) -> Encoder:
-    """The encoder that training starts from when no system is named: random `builtin:tiny`, or pretrained weights.
+    """The encoder that training starts from without `from`: a random `builtin:tiny`, or pretrained weights.
 
     Args:
         settings: the `encoder` settings of a training stage. With `head_from` {"linear": prefix, "norm": prefix} the
-            projection and its LayerNorm come from the backbone's own safetensors, where their tensors have these
+            projection and its LayerNorm are loaded from the backbone's safetensors, from the tensors with these
             prefixes: `embeddingHead` and `norm` in checkpoints of ANCE, STAR and ADORE.
-        vocabulary: tokens of the tokenizer.
-        pad: the padding token's id.
+        vocabulary: size of the tokenizer's vocabulary.
+        pad: id of the padding token.
         longest: tokens of the longest text.
-        place: the local folder of a local backbone.
-        seed: for the weights that are drawn at random (`builtin:tiny`, a projection).
+        place: the folder of a local backbone; None for others.
+        seed: seed of randomly initialised weights (`builtin:tiny`, a projection).
 
     Raises:
         HardnegError: the backbone cannot be loaded, lacks weights, or has no such head.
@@ -146,13 +146,13 @@ def initial_encoder(
 
 
 def positions_of(model: nn.Module) -> int | None:
-    """How many tokens a Transformer can read, or None where there is no limit."""
+    """The maximum number of tokens of a Transformer, or None if there is no limit."""
     base: Any = getattr(model, "base_model", model)
     positions = getattr(base.config, "max_position_embeddings", None)
     relative = getattr(base.config, "position_biased_input", True) is False
     if not isinstance(positions, int) or positions < 0 or relative:
         return None
-    # RoBERTa and its kin number positions from behind the padding token's id.
+    # RoBERTa and similar models number positions from the padding token's id + 1.
     before = getattr(getattr(base, "embeddings", None), "padding_idx", None)
     return positions if before is None else positions - before - 1
 
@@ -214,19 +214,19 @@ def _pretrained(place: str, settings: dict[str, Any]) -> nn.Module:
     missing = sorted(name for name in made[1]["missing_keys"] if "pooler" not in name.split("."))
     if missing:
         raise HardnegError(
-            "The backbone's files lack weights of the encoder, which would be random numbers.",
+            "The backbone's files lack weights of the encoder; these would be initialised at random.",
             where=f"encoder.backbone: {place}",
             found=f"{len(missing)} missing: {_some(missing)}",
             expected="all weights of the model that config.json describes",
             remedy="check model_type in config.json and the names of the tensors.",
         )
     if getattr(backbone, "pooler", None) is not None:
-        backbone.register_module("pooler", None)  # pooling is ours; the backbone's own head would never be trained
+        backbone.register_module("pooler", None)  # the encoder pools itself; this head would never be trained
     return backbone
 
 
 def _load_head(encoder: Encoder, place: str, settings: dict[str, Any]) -> None:
-    """Copy the projection and its LayerNorm from the safetensors of a folder, or of a name on the hub."""
+    """Copy the projection and its LayerNorm from the safetensors of a folder or of a hub model."""
     from huggingface_hub import snapshot_download
 
     if not isinstance(encoder.head, nn.Sequential):
@@ -243,7 +243,7 @@ def _load_head(encoder: Encoder, place: str, settings: dict[str, Any]) -> None:
     }
     patterns = ["model.safetensors", "model-*.safetensors"]
     folder = Path(place)
-    if not folder.is_dir():  # a name on the hub: its files are in the cache, since the backbone was just loaded
+    if not folder.is_dir():  # a hub model; its files are cached, since the backbone was just loaded
         folder = Path(snapshot_download(place, revision=settings.get("revision"), allow_patterns=patterns))
     expected = encoder.head.state_dict()
     head: dict[str, torch.Tensor] = {}
@@ -274,9 +274,9 @@ def _some(names: list[str]) -> str:
 def encode_rows(
     encoder: Encoder, store: TokenStore, positions: np.ndarray, rows_per_forward: int, device: torch.device
 ) -> torch.Tensor:
-    """Vectors float32 [n, dim] of texts, in the order given, with gradients if these are on.
+    """Vectors float32 [n, dim] of the texts at `positions`, in that order; differentiable if gradients are enabled.
 
-    Texts of similar length go through together, which spares most of the padding.
+    Texts of similar length are encoded together, which avoids most padding.
     """
     order = np.argsort(store.lengths(positions), kind="stable")
     parts = []

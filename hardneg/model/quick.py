@@ -1,6 +1,6 @@
-"""What answers a question without importing Transformers, which takes longer than a person may wait.
+"""Encoder and tokenizer for `hardneg search`, without importing Transformers, which would take seconds.
 
-`builtin:tiny` is read by torch and tokenizers themselves; other encoders, which may be anything, by Transformers.
+torch and tokenizers load `builtin:tiny` directly; Transformers loads all other encoders.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hardneg.model.encoder import FOLDER, Encoder
 from hardneg.stages.artifacts import Artifact
 
 BUILT_IN = "builtin:tiny"
-# What torch calls the parts of a layer of BERT.
+# torch's names for the parts of a BERT layer.
 QUICK_NAMES = {
     "attention.output.dense": "self_attn.out_proj",
     "attention.output.LayerNorm": "norm1",
@@ -29,7 +29,7 @@ QUICK_NAMES = {
 
 
 def load_encoder(model: Artifact) -> Encoder:
-    """The encoder that a training stage sealed, to answer questions only."""
+    """The encoder of a finished training stage, for inference only."""
     target = model.folder / FOLDER
     settings = json.loads((target / "settings.json").read_text(encoding="utf-8"))
     built_in = settings["backbone"] == BUILT_IN
@@ -37,7 +37,7 @@ def load_encoder(model: Artifact) -> Encoder:
 
 
 def load_tokenizer(stage: Artifact) -> Callable[[str, int], list[int]]:
-    """What gives the ids of a text, cut at so many; without Transformers where `tokenizer.json` says all there is."""
+    """A function from a text and a maximum length to its token ids, without special tokens."""
     folder = stage.folder / "tokenizer"
     if stage.settings["backbone"] == BUILT_IN:
         from tokenizers import Tokenizer
@@ -53,12 +53,12 @@ def load_tokenizer(stage: Artifact) -> Callable[[str, int], list[int]]:
 
 
 class QuickTiny(nn.Module):
-    """`builtin:tiny` made of torch's own layers.
+    """`builtin:tiny` built from torch's layers.
 
-    Hidden states, `last_hidden_state` float32 [n, width, hidden], are those of the BERT that was trained, to 1e-5.
+    Its `last_hidden_state`, float32 [n, width, hidden], equals that of the trained BERT to within 1e-5.
 
     Args:
-        folder: that BERT, as `save_pretrained` writes it.
+        folder: the trained BERT, as `save_pretrained` writes it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -82,7 +82,7 @@ class QuickTiny(nn.Module):
                 state[f"{ours}.self_attn.in_proj_{kind}"] = torch.cat(parts)
                 for name, own in QUICK_NAMES.items():
                     state[f"{ours}.{own}.{kind}"] = weights.pop(f"{theirs}.{name}.{kind}")
-        self.load_state_dict(state, strict=False)  # the embeddings are there
+        self.load_state_dict(state, strict=False)  # the embeddings are already loaded
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> SimpleNamespace:
         """Hidden states of ids int64 [n, width] under a mask int64 [n, width]."""

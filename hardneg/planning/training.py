@@ -63,6 +63,7 @@ class Trainings:
             "split": self._split,
             "threads": config.arithmetic.training_threads,
             "precision": config.arithmetic.precision,
+            "temperature": config.encoder.temperature,
             "search": search_of(config.index_of(name)) if live else None,
             "probe": self._probe(name),
             **_settings(chosen),

@@ -1,4 +1,4 @@
-"""Clusters of query vectors by k-means, through FAISS."""
+"""K-means clusters of query vectors, with FAISS."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ROUNDS = 20
 
 
 def cluster(queries: Path, clusters: int, seed: int, target: Path) -> dict[str, int]:
-    """Write `clusters.parquet`: topic int32 of each query, in the order of the split.
+    """Write `clusters.parquet`: the cluster (`topic`, int32) of each query, in the order of the split.
 
     Args:
-        queries: `.npy` [queries, dim], their vectors.
-        clusters: how many.
-        seed: of the first centroids.
+        queries: query vectors, `.npy` [queries, dim].
+        clusters: number of clusters.
+        seed: seed of the initial centroids.
         target: the file to write.
 
     Returns:
-        Facts: clusters, those that hold a query, and the sizes of the smallest and the largest of these.
+        Facts: the number of clusters, how many are not empty, and the sizes of the smallest and largest of these.
 
     Raises:
         HardnegError: there are fewer queries than clusters.

@@ -33,19 +33,19 @@ def mine(
     """Write `negatives.parquet`: query int32, passage int32, rank int32 (in the mined run, from 1), score float32.
 
     A query keeps fewer candidates than the run is deep if it has positives in the run, or if the collection is small.
-    The run is streamed. What the filters see at once holds all hits of its queries.
+    The run is streamed. Each call of a filter gets all hits of its queries.
 
     Args:
         run: `run.<split>.parquet` of the training queries, sorted by query and rank.
         judged: the training judgements.
         queries: number of training queries.
-        filters: their names, and functions from n hits to bool [n], what stays.
+        filters: names, and functions from n hits to bool [n], True for hits that are kept.
         folder: where to write.
-        positive_scores: scores of the judged pairs in the ranking of the run, where filters ask for them.
+        positive_scores: scores of the judged pairs under the mined system, for filters that need them.
 
     Returns:
-        Facts: candidates kept, judged positives removed, queries without any candidate left, and by filter how many
-        candidates it removed and how many judged positives it would have removed.
+        Facts: candidates kept, judged positives removed, queries without any candidate left, and for each filter how
+        many candidates it removed and how many judged positives it would have removed.
     """
     candidates = removed = with_some = 0
     thrown = {name: {"removed": 0, "positives": 0} for name, _ in filters}
@@ -76,17 +76,17 @@ def mine(
 
 
 def positives_in(run: Path, judged: Judgements, target: Path, scored: Path | None) -> dict[str, int]:
-    """Write `positives.parquet`: query int32, passage int32, score float32 of each judged pair in the mined ranking.
+    """Write `positives.parquet`: query int32, passage int32, score float32 of each judged pair under the mined system.
 
     Args:
-        run: the mined ranking of the training queries.
+        run: the mined run of the training queries.
         judged: the training judgements.
         target: the file to write.
-        scored: `scores.parquet` of the judged pairs under the mined system; None takes the scores of the positives that
-            the ranking holds, and leaves the others unknown (NaN).
+        scored: `scores.parquet` of the judged pairs under the mined system. None uses the scores in the run; pairs that
+            are not in the run have no score (NaN).
 
     Returns:
-        Facts: judged pairs, and how many of them have no score.
+        Facts: the number of judged pairs, and how many of them have no score.
     """
     query = np.repeat(np.arange(len(judged.offsets) - 1), np.diff(judged.offsets))
     passage = judged.keys - query * judged.passages
@@ -106,7 +106,7 @@ def positives_in(run: Path, judged: Judgements, target: Path, scored: Path | Non
 
 
 def _highest(judged: Judgements, scores: PairScores, queries: int) -> npt.NDArray[np.float32]:
-    """The highest score of a query's positives, NaN where none is known: float32 [queries]."""
+    """The highest known score of each query's positives: float32 [queries], NaN if none is known."""
     query = np.repeat(np.arange(queries), np.diff(judged.offsets))
     found = scores(query, judged.keys - query * judged.passages)
     highest = np.full(queries, -np.inf, np.float32)

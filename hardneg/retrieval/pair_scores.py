@@ -1,4 +1,4 @@
-"""Scores of (query, passage) pairs: by a cross-encoder, or by the vectors of a dense system."""
+"""Scores of (query, passage) pairs, by a cross-encoder or by a dense system's vectors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def by_cross_encoder(model: CrossEncoder, pairs: PairStore, rows: int, device: torch.device, precision: str) -> Score:
-    """Scores of a cross-encoder in evaluation mode, `rows` pairs at a time, in a precision setting."""
+    """A scorer that uses a cross-encoder in evaluation mode, `rows` pairs in one forward pass."""
     model.to(device).eval()
     model.require_length(pairs.longest)
 
@@ -42,7 +42,7 @@ def by_cross_encoder(model: CrossEncoder, pairs: PairStore, rows: int, device: t
 
 
 def by_vectors(queries: Path, passages: VectorStore) -> Score:
-    """Inner products of the vectors of a split's queries, `.npy` [queries, dim], and of the passages."""
+    """A scorer that uses inner products of query vectors, `.npy` [queries, dim], and passage vectors."""
     asked = np.load(queries, mmap_mode="r")
 
     def score(query: np.ndarray, passage: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def judged_pairs(judged: Judgements) -> tuple[np.ndarray, np.ndarray]:
 
 
 def listed_pairs(run: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The pairs of a run or of mined negatives, in parts."""
+    """The pairs of a run or of mined negatives, in parts: query and passage positions, int64 each."""
     for part in pq.ParquetFile(run).iter_batches(PAIRS_AT_ONCE, columns=["query", "passage"]):
         yield tuple(part.column(name).to_numpy().astype(np.int64) for name in ("query", "passage"))
 
@@ -76,8 +76,8 @@ def write_scores(
 
     Args:
         parts: query and passage positions, part by part.
-        count: how many pairs there are.
-        score: of pairs.
+        count: number of pairs, for the progress bar.
+        score: scores pairs.
         target: the file to write.
         label: for the progress bar.
         progress: where progress is written.
@@ -100,10 +100,10 @@ def write_scores(
                 if not np.isfinite(scores).all():
                     bad = int(np.flatnonzero(~np.isfinite(scores))[0])
                     raise HardnegError(
-                        "A pair's score is not a finite number.",
+                        "The score of a pair is not finite.",
                         where=f"query {int(asked[bad])}, passage {int(read[bad])}",
                         found=str(scores[bad]),
-                        remedy="the model that scores diverged in its training: lower its train.lr.",
+                        remedy="the model has probably diverged in training: lower its train.lr.",
                     )
                 columns = [asked.astype(np.int32), read.astype(np.int32), scores.astype(np.float32)]
                 writer.write_table(pa.table(columns, SCHEMA))
@@ -114,11 +114,11 @@ def write_scores(
 def rerank(
     run: Path, score: Score, label: str, progress: Path | None = None
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """Order the hits of each query by new scores; ties keep the order of the run.
+    """Sort the hits of each query by new scores; ties keep the order of the run.
 
     Args:
         run: `run.<split>.parquet`, sorted by query and rank.
-        score: of pairs.
+        score: scores pairs.
         label: for the progress bar.
         progress: where progress is written.
 

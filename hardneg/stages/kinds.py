@@ -1,4 +1,4 @@
-"""The kinds of stages: the one table of what each reads, what code it runs, and what its jobs ask of a machine.
+"""The kinds of stages: what each reads, what code it runs, and what resources its jobs request.
 
 A new kind is an entry here, a rule and a script. Nothing else lists the kinds.
 """
@@ -37,12 +37,12 @@ class Kind:
     """A kind of stage.
 
     Attributes:
-        script: the module of `workflow_scripts` that makes it, and the name of its rule.
-        roles: the parents that it may have, and what each is. A role that ends in a dot stands for a family of them.
-        roots: the code that decides its result, as `module:name`; a system's answers come on top.
-        threads: CPU threads of a job: a number, or the setting under `arithmetic` that says so.
-        gpu: devices of a job: a number, or the setting under `runtime` that says so.
-        minutes: the time limit of a job at its first attempt, for a collection of a million passages.
+        script: the module of `workflow_scripts` that runs it, and the name of its rule.
+        roles: the parents that it can have, with a description. A role that ends in a dot is a family of roles.
+        roots: the code that determines its result, as `module:name`, in addition to a system's answers.
+        threads: CPU threads of a job: a number, or the name of a setting under `arithmetic`.
+        gpu: devices of a job: a number, or the name of a setting under `runtime`.
+        minutes: time limit of a job's first attempt, for a collection of a million passages.
     """
 
     script: str

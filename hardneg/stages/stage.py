@@ -47,12 +47,12 @@ class Stage:
 
     @property
     def manifest(self) -> Path:
-        """The file whose presence says that the stage is finished."""
+        """The manifest; it exists if the stage is finished."""
         return self.folder / MANIFEST
 
     @property
     def record(self) -> dict[str, Any]:
-        """What the manifest repeats and the stage's script is given."""
+        """The stage's entries in its manifest, which its script also receives."""
         return {
             "dataset": self.dataset,
             "kind": self.kind,

@@ -1,4 +1,4 @@
-"""A query and a passage as one sequence of tokens, as a cross-encoder reads them."""
+"""Pairs of a query and a passage as one token sequence, the input of cross-encoders."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ class PairStore:
 
     Args:
         tokens: the tokens stage.
-        split: of the queries.
-        lengths: `query_length` and `passage_length`, tokens of a text by itself, special ones included; None: as
-            stored.
+        split: the split of the queries.
+        lengths: `query_length` and `passage_length`, the maximum tokens of a single text, special ones included; None:
+            the stored length.
 
     Raises:
-        HardnegError: the tokenizer has no form for two texts.
+        HardnegError: the tokenizer has no template for two texts.
     """
 
     def __init__(self, tokens: Artifact, split: str, lengths: Mapping[str, Any]) -> None:
         form = tokens.facts["pair"]
         if form is None:
             raise HardnegError(
-                "The tokenizer does not join two texts.",
+                "The tokenizer has no template for pairs of texts.",
                 where="cross_encoder.backbone",
-                expected="a tokenizer that puts special tokens around a query and a passage",
-                remedy="name the backbone of a cross-encoder.",
+                expected="a tokenizer that adds special tokens to a pair of query and passage",
+                remedy="choose a backbone for cross-encoders.",
             )
         self._queries = TokenStore(tokens, f"queries.{split}", lengths["query_length"])
         self._passages = TokenStore(tokens, "passages", lengths["passage_length"])
@@ -44,14 +44,14 @@ class PairStore:
         self.longest = self._queries.longest + self._passages.longest - 2 * alone + self._special
 
     def lengths(self, queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
-        """Tokens of each pair, special ones included: int64 [n]."""
+        """Number of tokens of each pair, special ones included: int64 [n]."""
         bare = self._queries.lengths(queries) + self._passages.lengths(passages) - 2 * self._alone
         return np.asarray(bare + self._special)
 
     def batch(
         self, queries: np.ndarray, passages: np.ndarray, multiple: int = 8
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Ids, mask and token types, int64 [n, width] each; the width is the longest pair's, rounded up."""
+        """Ids, mask and token types, int64 [n, width] each, as wide as the longest pair rounded up to `multiple`."""
         lengths = self.lengths(queries, passages)
         width = -(-int(lengths.max()) // multiple) * multiple
         ids = np.full((len(queries), width), self.pad, np.int64)

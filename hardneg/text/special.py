@@ -1,4 +1,4 @@
-"""Special tokens around two texts."""
+"""The special tokens of a pair of texts."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from typing import Any
 
 
 def pair_form(tokenizer: Any) -> dict[str, Any] | None:
-    """How a tokenizer joins two texts: the special ids before, between and behind them, and the type of the second.
+    """A tokenizer's template for two texts: the special ids before, between and after them.
 
     Args:
-        tokenizer: of Transformers.
+        tokenizer: a Transformers tokenizer.
 
     Returns:
-        `prefix`, `middle`, `suffix` (lists of ids) and `second` (the token type of the second text, 0 where the
-        tokenizer has no types), or None where it joins two texts without any special token between them.
+        `prefix`, `middle`, `suffix` (lists of ids) and `second` (the token type of the second text; 0 if the tokenizer
+        has no token types), or None if the tokenizer adds no special token between the texts.
     """
     first, second = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", "b"))
     joined = tokenizer("a", "b")

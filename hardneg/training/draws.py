@@ -7,7 +7,7 @@ the training, to count what it met, unless its candidates come from the live ind
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from hardneg.methods.draws import (
     Positions,
     Scores,
     Source,
+    Stateful,
     Teacher,
     TrainingQueries,
     with_positives,
@@ -31,6 +32,9 @@ from hardneg.retrieval.mine import NEGATIVES, POSITIVES
 from hardneg.retrieval.pair_scores import FILE as SCORES
 from hardneg.stages.artifacts import Artifact
 from hardneg.training.schedule import generator
+
+if TYPE_CHECKING:
+    import torch
 
 
 class Live(NamedTuple):
@@ -45,6 +49,13 @@ class Live(NamedTuple):
     score: Callable[..., Scores]
 
 
+class EncodesPassages(Protocol):
+    """What trains both encoders."""
+
+    def encode_passages(self, passages: Positions) -> torch.Tensor:
+        """Vectors float32 [n, dim] of passages [n], without dropout or gradients."""
+
+
 class Meeting(NamedTuple):
     """What a step compares, B queries with C passages; see `hardneg.methods.batch.TrainingBatch`.
 
@@ -57,6 +68,7 @@ class Meeting(NamedTuple):
         judged: int64 [B, J], grades of all relevant passages of a query, best first.
         ranked: whether a query's list is the present ranking of the encoder, column j being rank j + 1.
         met: bool [B, C], what the batch answer brings together, judged passages of other rows included.
+        drawn: what the sampler drew.
     """
 
     rows: Positions
@@ -67,6 +79,7 @@ class Meeting(NamedTuple):
     judged: Positions
     ranked: bool
     met: npt.NDArray[np.bool_]
+    drawn: Drawn
 
 
 class Draws:
@@ -102,6 +115,7 @@ class Draws:
         self.trainable = judged.with_positives()
         batch_size, seed = settings["train"]["batch_size"], settings["seed"]
         chosen = topics[self.trainable] if topics is not None else None
+        self.stateful: list[Stateful] = [source for source in self._sources if _has_state(source)]
         self._queries = TrainingQueries(self.trainable, batch_size, seed, chosen)
         self._rows_of = function_of("order", settings["order"])
         self._compared = function_of("batch", settings["batch"])
@@ -126,7 +140,8 @@ class Draws:
         for number, chosen in enumerate(settings["source"], 1):
             mined = parents.get(negatives_role(number))
             negatives = mined.path(NEGATIVES) if mined is not None else None
-            material = Material(negatives, queries, passages, live.search if live else None)
+            search = live.search if live else None
+            material = Material(negatives, queries, passages, settings["seed"], settings["temperature"], search)
             sources.append(function_of("source", chosen)(material))
             if mined is not None and settings["positive_scores"]:
                 positive_scores = PairScores.read(mined.path(POSITIVES), passages)
@@ -161,6 +176,23 @@ class Draws:
             return self._lists(rows, drawn, judged)
         return self._columns(rows, drawn, judged, positives[:, :1])
 
+    def start(self, scorer: EncodesPassages) -> None:
+        """Give sources with a state their first vectors."""
+        for source in self.stateful:
+            source.start(scorer.encode_passages)
+
+    def learn(self, meeting: Meeting, encoded: npt.NDArray[np.float32]) -> None:
+        """Let sources with a state take over what a step encoded.
+
+        Args:
+            meeting: of the step.
+            encoded: [C, dim], the vectors of its passages.
+        """
+        vectors = {int(passage): vector for passage, vector in zip(meeting.passages, encoded, strict=True)}
+        positives, negatives = (np.unique(drawn[drawn >= 0]) for drawn in meeting.drawn[:2])
+        for source in self.stateful:
+            source.met(positives, negatives, vectors)
+
     def teacher_scores(self, meeting: Meeting) -> Scores | None:
         """The teacher's scores of what meets: float32 [B, C], NaN where it has none; None without a teacher."""
         if self._teacher is None:
@@ -176,9 +208,9 @@ class Draws:
             offer = Offer(rows, positives, None)  # type: ignore[arg-type] # nothing is drawn from it
             column = offer.one_positive(rng) if how == "one" else None
             return with_positives(offer, column, np.empty((len(rows), 0), np.int64), how)
-        drawn = [self._draw(offer, rng, positives=how) for offer in offers]
+        drawn: list[Drawn] = [self._draw(offer, rng, positives=how) for offer in offers]
         if len(drawn) == 1:
-            return drawn[0]
+            return drawn[0]._replace(mass=getattr(offers[0].candidates, "mass", None))
         negatives = mixed([each.negatives for each in drawn], self._weights, rng)
         if how == "one":
             return Drawn(drawn[0].positives, negatives)
@@ -198,7 +230,7 @@ class Draws:
         if self._settings["positives"] == "one":  # other passages that are judged relevant are no negatives
             listed &= (grades == 0) | (np.arange(passages.shape[1]) >= drawn.negatives.shape[1])
         origin = np.where((grades > 0) & listed, Origin.OWN, Origin.MINED).astype(np.int8)
-        return Meeting(rows, passages, listed, grades, origin, judged, self.ranked, passages >= 0)
+        return Meeting(rows, passages, listed, grades, origin, judged, self.ranked, passages >= 0, drawn)
 
     def _columns(self, rows: Positions, drawn: Drawn, judged: Positions, spare: Positions) -> Meeting:
         """All queries meet the same passages: all rows' positives, then all rows' negatives.
@@ -224,7 +256,7 @@ class Draws:
             positive, np.where(mine, Origin.OWN, Origin.IN_BATCH), np.where(mine, Origin.MINED, Origin.SHARED)
         )
         origin[kept] = Origin.OWN
-        return Meeting(rows, passages, listed, grades, origin.astype(np.int8), judged, False, met)
+        return Meeting(rows, passages, listed, grades, origin.astype(np.int8), judged, False, met, drawn)
 
 
 def negatives_role(number: int) -> str:
@@ -264,6 +296,10 @@ def mixed(negatives: Sequence[Positions], weights: npt.NDArray[np.float64], rng:
                     seen.add(int(chosen[row, slot]))
                     break
     return chosen
+
+
+def _has_state(source: Source) -> TypeGuard[Stateful]:
+    return hasattr(source, "state_dict")
 
 
 def _topics(clusters: Artifact) -> Positions:

@@ -7,10 +7,9 @@ and a resumed run ends with the bytes of an undisturbed one.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,18 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from transformers import get_scheduler
 
 from hardneg.errors import HardnegError
+from hardneg.methods.draws import Stateful
 from hardneg.stages.artifacts import PROGRESS, TRACKERS, StageFolder, atomic_path
 from hardneg.stages.progress import Progress
 from hardneg.training.optimizers import optimizer_of
 from hardneg.training.schedule import generator, planned_steps
+from hardneg.training.state import Log, TrainingState, newest, write_checkpoint
 
-KEPT_CHECKPOINTS = 2
 HANDOVER = "handover.safetensors"
 
 
@@ -40,14 +39,6 @@ class Budget:
     first: int
     end: int
     total: int
-
-
-@dataclass
-class Log:
-    """What a training leaves to look at: rows of (step, loss, learning rate), and tensors kept by name."""
-
-    rows: list[tuple[int, float, float]] = field(default_factory=list)
-    kept: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 Step = Callable[[int, Log], torch.Tensor]
@@ -95,6 +86,8 @@ def fit(
     checkpoint_seconds: float,
     label: str,
     continues: Path | None = None,
+    answers: Sequence[Stateful] = (),
+    begin: Callable[[], None] | None = None,
 ) -> Log:
     """Run the steps of a budget, resuming from the newest checkpoint if there is one.
 
@@ -107,6 +100,8 @@ def fit(
         checkpoint_seconds: seconds between checkpoints; 0 writes one after each step.
         label: the name in the progress bar and in messages.
         continues: the state that an earlier round left, from which to continue at `budget.first`.
+        answers: those with a state of their own, which is part of every checkpoint.
+        begin: called before the first step of a training that goes on from nothing.
 
     Returns:
         The log.
@@ -119,8 +114,8 @@ def fit(
     optimizer = optimizer_of(module, train)
     scheduler = _scheduler(optimizer, train, budget.total)
     module, optimizer, scheduler = accelerator.prepare(module, optimizer, scheduler)
-    state = _State(module, optimizer, scheduler, accelerator)
-    start, log = _start(stage, state, budget, continues, label)
+    state = TrainingState(module, optimizer, scheduler, accelerator, answers)
+    start, log = _start(stage, state, budget, continues, label, begin)
     if accelerator.log_with:
         accelerator.init_trackers(label.replace(" ", "-"), config={})
     saved = time.monotonic()
@@ -136,7 +131,7 @@ def fit(
                 accelerator.log({"loss": value, "lr": lr}, step=step + 1)
             bar.advance(1, loss=value)
             if step + 1 < budget.end and time.monotonic() - saved >= checkpoint_seconds:
-                _write_checkpoint(stage.checkpoints, state, step + 1, log)
+                write_checkpoint(stage.checkpoints, state, step + 1, log)
                 saved = time.monotonic()
     accelerator.end_training()
     if budget.end < budget.total:
@@ -154,13 +149,22 @@ def _scheduler(optimizer: torch.optim.Optimizer, train: dict[str, Any], total: i
     )
 
 
-def _start(stage: StageFolder, state: _State, budget: Budget, continues: Path | None, label: str) -> tuple[int, Log]:
+def _start(
+    stage: StageFolder,
+    state: TrainingState,
+    budget: Budget,
+    continues: Path | None,
+    label: str,
+    begin: Callable[[], None] | None,
+) -> tuple[int, Log]:
     """The step to start from, and the log so far; `state` holds that step's weights and moments."""
     if continues is not None:
         state.read(continues)
-    if (newest := _newest(stage.checkpoints, state)) is not None:
-        print(f"resuming {label} at step {newest[0]}", flush=True)
-        return newest
+    if (resumed := newest(stage.checkpoints, state)) is not None:
+        print(f"resuming {label} at step {resumed[0]}", flush=True)
+        return resumed
+    if begin is not None and continues is None:
+        begin()
     return budget.first, Log()
 
 
@@ -192,82 +196,3 @@ def write_log(log: Log, folder: Path) -> list[str]:
     with atomic_path(folder / "kept.safetensors") as temporary:
         save_file(log.kept, temporary)
     return ["loss.csv", "kept.safetensors"]
-
-
-class _State:
-    """Weights, optimizer moments and schedule as one flat safetensors file."""
-
-    def __init__(self, module: nn.Module, optimizer: Any, scheduler: Any, accelerator: Accelerator) -> None:
-        self.module, self.optimizer, self.scheduler, self.accelerator = module, optimizer, scheduler, accelerator
-
-    def update(self, loss: torch.Tensor, max_grad_norm: float) -> float:
-        """Take one optimizer step down the gradient of `loss`; the learning rate that it used."""
-        self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.module.parameters(), max_grad_norm)
-        lr = float(self.scheduler.get_last_lr()[0])
-        self.optimizer.step()
-        self.scheduler.step()
-        return lr
-
-    def write(self, path: Path, facts: dict[str, Any], extra: dict[str, torch.Tensor] | None = None) -> None:
-        moments = self.optimizer.state_dict()
-        tensors = {f"module/{name}": tensor for name, tensor in self.module.state_dict().items()}
-        tensors |= {f"optimizer/{i}/{key}": t for i, entry in moments["state"].items() for key, t in entry.items()}
-        tensors |= {f"kept/{name}": tensor for name, tensor in (extra or {}).items()}
-        scaler = self.accelerator.scaler
-        plain = {
-            **facts,
-            "groups": moments["param_groups"],
-            "scheduler": _plain(self.scheduler.state_dict()),
-            "scaler": scaler.state_dict() if scaler is not None else None,
-        }
-        with atomic_path(path) as temporary:
-            # clone(): tied weights share memory, which safetensors refuses
-            save_file(
-                {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
-                temporary,
-                {"state": json.dumps(plain)},
-            )
-
-    def read(self, path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        module: dict[str, torch.Tensor] = {}
-        kept: dict[str, torch.Tensor] = {}
-        moments: dict[int, dict[str, torch.Tensor]] = {}
-        with safe_open(path, "pt") as stream:
-            facts: dict[str, Any] = json.loads(stream.metadata()["state"])
-            for key in stream.keys():  # noqa: SIM118 - not a mapping
-                kind, _, name = key.partition("/")
-                if kind == "optimizer":
-                    index, _, entry = name.partition("/")
-                    moments.setdefault(int(index), {})[entry] = stream.get_tensor(key)
-                else:
-                    (module if kind == "module" else kept)[name] = stream.get_tensor(key)
-        self.module.load_state_dict(module)
-        self.optimizer.load_state_dict({"state": moments, "param_groups": facts["groups"]})
-        self.scheduler.load_state_dict(facts["scheduler"])
-        if facts["scaler"] is not None and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(facts["scaler"])
-        return facts, kept
-
-
-def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in state.items() if isinstance(value, int | float | bool | list)}
-
-
-def _write_checkpoint(folder: Path, state: _State, step: int, log: Log) -> None:
-    state.write(folder / f"step-{step:09d}.safetensors", {"step": step, "rows": log.rows}, log.kept)
-    for old in sorted(folder.glob("step-*.safetensors"))[:-KEPT_CHECKPOINTS]:
-        old.unlink()
-
-
-def _newest(folder: Path, state: _State) -> tuple[int, Log] | None:
-    """Read the newest checkpoint that can be read; one that cannot (a failing disk) is passed over, and said."""
-    for path in sorted(folder.glob("step-*.safetensors"), reverse=True):
-        try:
-            facts, kept = state.read(path)
-        except (SafetensorError, KeyError, ValueError, RuntimeError) as fault:
-            print(f"passing over an unreadable checkpoint: {path}: {fault}", flush=True)
-            continue
-        return facts["step"], Log([tuple(row) for row in facts["rows"]], kept)
-    return None

@@ -8,7 +8,7 @@ import torch
 from hardneg.model.encoder import Encoder, encode_rows
 from hardneg.stages.artifacts import StageFolder
 from hardneg.text.tokens import TokenStore
-from hardneg.training.loop import Log
+from hardneg.training.state import Log
 
 
 class Probe:

@@ -40,6 +40,13 @@ class Scorer(Protocol):
     def found(self) -> tuple[torch.Tensor, torch.Tensor] | None:
         """What the last search returned: passages int64 and scores float32 [B, depth]; None if there was none."""
 
+    @property
+    def encoded(self) -> torch.Tensor | None:
+        """The vectors [C, dim] of the passages of the last step; None where passages are not encoded."""
+
+    def encode_passages(self, passages: Positions) -> torch.Tensor:
+        """Vectors float32 [n, dim] of passages [n], without dropout or gradients."""
+
     def queries(self, rows: Positions) -> torch.Tensor | None:
         """Vectors [B, dim] of the queries of a step, with gradients; None where query and passage are read together."""
 
@@ -70,6 +77,15 @@ class BothEncoders:
         self.module = starting_encoder(stage, runtime).to(device)
         lengths = parents["tokens"].facts
         self.module.require_length(max(lengths["query_length"], lengths["passage_length"]))  # it will encode them all
+        self.encoded: torch.Tensor | None = None
+
+    @torch.no_grad()
+    def encode_passages(self, passages: Positions) -> torch.Tensor:
+        """See `Scorer`."""
+        self.module.eval()
+        vectors = encode_rows(self.module, self._passages, passages, self._rows, self._device).float()
+        self.module.train()
+        return vectors
 
     def queries(self, rows: Positions) -> torch.Tensor:
         """See `Scorer`."""
@@ -78,9 +94,9 @@ class BothEncoders:
     def scores(self, query: torch.Tensor | None, meeting: Meeting) -> torch.Tensor:
         """See `Scorer`."""
         assert query is not None
-        passage = self._encode(self.module, self._passages, meeting.passages, self._rows, self._device)
+        self.encoded = self._encode(self.module, self._passages, meeting.passages, self._rows, self._device)
         with torch.autocast(self._device.type, enabled=False):  # mixed precision is for the encoder
-            return query @ passage.T / self.module.temperature
+            return query @ self.encoded.T / self.module.temperature
 
 
 class QueryEncoder:
@@ -112,11 +128,16 @@ class QueryEncoder:
         self.module = Encoder.load(parents["continues" if "continues" in parents else "init"]).to(devices[0])
         self.module.require_length(self._queries.longest)
         self.found: tuple[torch.Tensor, torch.Tensor] | None = None
+        self.encoded = None
         self.live: Live | None = None
         if live:
             size, search = options["batch_size"], stage.settings["search"]
             self._searcher = open_searcher(parents["passages"], parents["index"], devices, size, search)
             self.live = Live(self._search, self._score)
+
+    def encode_passages(self, passages: Positions) -> torch.Tensor:
+        """See `Scorer`; here passages are not encoded."""
+        raise NotImplementedError
 
     def queries(self, rows: Positions) -> torch.Tensor:
         """See `Scorer`."""
@@ -157,6 +178,7 @@ class Reranker:
 
     live = None
     found = None
+    encoded = None
 
     def __init__(self, stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> None:
         settings, parents = stage.settings, stage.parents
@@ -164,6 +186,10 @@ class Reranker:
         self._rows, self._device = settings["train"]["rows_per_forward"], device
         self.module = CrossEncoder.starting(stage, runtime).to(device)
         self.module.require_length(self._pairs.longest)
+
+    def encode_passages(self, passages: Positions) -> torch.Tensor:
+        """See `Scorer`; here passages are not encoded."""
+        raise NotImplementedError
 
     def queries(self, rows: Positions) -> None:
         """See `Scorer`."""

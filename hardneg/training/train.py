@@ -13,10 +13,11 @@ from hardneg.methods.batch import TrainingBatch
 from hardneg.model.encoder import Encoder
 from hardneg.stages.artifacts import StageFolder
 from hardneg.training.draws import Draws, Meeting
-from hardneg.training.loop import HANDOVER, Budget, Log, fit, new_accelerator, write_log
+from hardneg.training.loop import HANDOVER, Budget, fit, new_accelerator, write_log
 from hardneg.training.probe import Probe, named
 from hardneg.training.schedule import total_steps
 from hardneg.training.scorers import Scorer, scorer_of
+from hardneg.training.state import Log
 
 
 def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.device]) -> list[str]:
@@ -64,6 +65,8 @@ def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.devic
         checkpoint_seconds=runtime["checkpoint_seconds"],
         label=f"train {stage.record['label']}",
         continues=parents["continues"].path(HANDOVER) if "continues" in parents else None,
+        answers=draws.stateful,
+        begin=lambda: draws.start(scorer),
     )
     if probe is not None and end == total:
         with accelerator.autocast():
@@ -91,6 +94,8 @@ class _Step:
         if query is not None:
             self._keep(step, log, meeting, query, probed)
         batch = self._batch(meeting, self._scorer.scores(query, meeting))
+        if self._draws.stateful and self._scorer.encoded is not None:
+            self._draws.learn(meeting, self._scorer.encoded.detach().float().cpu().numpy())
         parts = [loss(batch) if weight == 1 else weight * loss(batch) for loss, weight in self._losses]
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
 
@@ -109,6 +114,7 @@ class _Step:
             there(meeting.judged),
             rank if meeting.ranked else None,
             there(taught) if taught is not None else None,
+            there(meeting.drawn.mass) if meeting.drawn.mass is not None else None,
         )
 
     def _keep(self, step: int, log: Log, meeting: Meeting, query: torch.Tensor, probed: bool) -> None:
