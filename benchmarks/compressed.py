@@ -1,4 +1,4 @@
-"""Run a study of compressed indexes for several seeds, and write whether training on the index that serves pays.
+"""Run the study of compressed indexes with several seeds: does training on the index that serves help?
 
     python -m benchmarks.compressed --seeds 13 1 2 --output docs/compressed.md
 
@@ -33,7 +33,7 @@ from hardneg.text.tokens import TokenStore
 
 
 class Scored(NamedTuple):
-    """A system on an index, with one seed: the main measure, query by query."""
+    """A system on an index, with one seed: the main measure for each query."""
 
     system: str
     trained_on: str
@@ -55,7 +55,7 @@ def cells(configfile: Path, seed: int, split: str) -> list[Scored]:
 
 
 def matrix(scored: list[Scored]) -> pd.DataFrame:
-    """Trained on (rows; the base first) by served on (columns): mean over seeds, and the standard deviation."""
+    """Trained on (rows, the base first) by served on (columns): mean and standard deviation over seeds."""
     means = pd.DataFrame([(s.trained_on or "(base)", s.served_on, s.values.mean()) for s in scored])
     means.columns = pd.Index(["trained on", "served on", "value"])
     groups = means.groupby(["trained on", "served on"], sort=False)["value"]
@@ -65,9 +65,9 @@ def matrix(scored: list[Scored]) -> pd.DataFrame:
 
 
 def gains(scored: list[Scored], exact: str) -> pd.DataFrame:
-    """On each compressed index: what was trained on it less what was trained on the exact one, by seed and in the mean.
+    """On each compressed index: the system trained on it minus the system trained on the exact index, by seed and mean.
 
-    p-values are of paired t-tests over queries, within each seed, Holm-corrected over the indexes of a seed.
+    p-values are from paired t-tests over queries within each seed, Holm-corrected over the indexes of a seed.
     """
     by_place = {(s.trained_on, s.served_on, s.seed): s.values for s in scored}
     indexes = [index for index in dict.fromkeys(s.served_on for s in scored) if index != exact]
@@ -89,7 +89,7 @@ def gains(scored: list[Scored], exact: str) -> pd.DataFrame:
 def fitted(configfile: Path, seed: int, count: int) -> pd.DataFrame:
     """MRR@10 of a sample of the training queries, trained on (rows) by served on (columns).
 
-    What is better here than on queries that were not trained on was learnt of these queries alone.
+    Gains here that do not appear on held-out queries are specific to the training queries.
     """
     plan = Plan(load({**read_yaml(configfile), "seed": seed}))
     split = str(plan.config.splits.train)
@@ -123,9 +123,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[13, 1, 2])
     parser.add_argument("--configfile", type=Path, default=Path("configs/compressed.yaml"))
-    parser.add_argument("--exact", default="Flat", help="the index whose system the others are compared with")
+    parser.add_argument("--exact", default="Flat", help="the index that the baseline is trained on")
     parser.add_argument("--split", nargs="+", default=["dev", "test"])
-    parser.add_argument("--fitted", type=int, default=4000, help="training queries that are scored too")
+    parser.add_argument("--fitted", type=int, default=4000, help="training queries to score as well")
     parser.add_argument("--output", required=True, type=Path)
     given = parser.parse_args()
     for seed in given.seeds:
@@ -143,7 +143,7 @@ def main() -> None:
         parts += [
             f"## {split}: trained on (rows), served on (columns)",
             markdown(matrix(scored)),
-            f"What was trained on the index that serves, less what was trained on {given.exact} (paired t-test over "
+            f"The system trained on the serving index minus the system trained on {given.exact} (paired t-test over "
             "queries, Holm's correction over the indexes of a seed):",
             markdown(gains(scored, given.exact)),
         ]

@@ -1,9 +1,9 @@
-"""Write a page of what a finished study found, item by item, beside what the paper found.
+"""Write a page that compares a finished study with the paper, item by item.
 
     python -m benchmarks.paper --configfile configs/paper.yaml --minutes 36 --output docs/paper.md
 
-The page holds each table of the report, what the paper says and whether it shows here, and the command, commit, machine
-and date.
+The page has each table of the report, the paper's finding and whether it is reproduced, and the command, commit,
+machine and date.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ LONGEST = 40  # rows; longer tables are in the report
 
 
 def section(item: Item) -> list[str]:
-    """An item's title, table, caption, and what is said of the paper and of here."""
+    """An item's title, table, caption, the paper's finding, and the finding here."""
     table = []
     if item.table is not None and len(item.table) <= LONGEST:
         shown = {
@@ -44,7 +44,7 @@ def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configfile", type=Path, default=Path("configs/paper.yaml"))
-    parser.add_argument("--minutes", type=int, required=True, help="of wall clock that the run took")
+    parser.add_argument("--minutes", type=int, required=True, help="wall-clock minutes of the run")
     parser.add_argument("--output", required=True, type=Path)
     given = parser.parse_args()
     config = load(read_yaml(given.configfile))

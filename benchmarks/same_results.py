@@ -1,9 +1,9 @@
-"""Whether two checkouts give the same bytes: every preset on a small project, run by each, compared file by file.
+"""Check that two checkouts give the same bytes: run every preset on a small project with both, and compare the files.
 
     python -m benchmarks.same_results /path/to/older /path/to/newer --folder /tmp/same
 
-A change that only moves code must leave weights, vectors, rankings, negatives and loss curves as they are. Stages are
-matched by their label and the names of their files, so a kind or a version may have another name.
+A change that only moves code must not change weights, vectors, rankings, negatives or loss curves. Stages are matched
+by label and file name, so kinds and versions may differ.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ import yaml
 from tests.conftest import small_config, write_collection
 
 FILES = ("*.safetensors", "*.npy", "*.parquet", "loss.csv", "*.trec")
-"""What is compared; manifests hold versions and revisions, which a move changes."""
+"""The files compared. Manifests contain versions and revisions, which moved code changes."""
 
 LEFT_OUT = {"handover.safetensors"}
-"""State of optimizers between rounds: what trains from it is compared."""
+"""Optimizer state between rounds; the results of training from it are compared instead."""
 
 
 def every_preset() -> dict[str, Any]:
@@ -74,7 +74,7 @@ def every_preset() -> dict[str, Any]:
 
 
 def run(checkout: Path, folder: Path) -> None:
-    """Run the workflow of a checkout in a folder of its own; what is finished there stays."""
+    """Run the workflow of a checkout in its own folder; finished stages are kept."""
     if not (folder / "data").exists():
         write_collection(folder / "data")
     (folder / "config.yaml").write_text(yaml.safe_dump(every_preset(), sort_keys=False), encoding="utf-8")
@@ -94,7 +94,7 @@ def run(checkout: Path, folder: Path) -> None:
 
 
 def digests(folder: Path) -> dict[tuple[str, str], list[str]]:
-    """The SHA-256 of what the stages of a run left, by their label and the file's name."""
+    """SHA-256 of the files of a run's stages, by label and file name."""
     found: dict[tuple[str, str], list[str]] = defaultdict(list)
     for stage in sorted((folder / "artifacts").glob("*/*/*")):
         label = stage.name.rpartition("-")[0]
@@ -106,10 +106,12 @@ def digests(folder: Path) -> dict[tuple[str, str], list[str]]:
 
 
 def main() -> None:
-    """Run both, compare, and exit with status 1 where a byte differs."""
+    """Run both, compare, and exit with status 1 if a byte differs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkouts", nargs=2, type=Path, help="the older and the newer checkout")
-    parser.add_argument("--folder", required=True, type=Path, help="where both run; finished stages are kept")
+    parser.add_argument(
+        "--folder", required=True, type=Path, help="where both run; finished stages are kept"
+    )
     given = parser.parse_args()
     runs = []
     for name, checkout in zip(("older", "newer"), given.checkouts, strict=True):

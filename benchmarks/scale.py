@@ -1,9 +1,9 @@
-"""Run the workflow on made collections of several sizes and write a table of each stage's seconds and peak memory.
+"""Run the workflow on synthetic collections of several sizes and write each stage's time and peak memory.
 
     python -m benchmarks.scale --sizes 10000 100000 1000000 --output docs/scale.md
 
-A collection of N passages is made of words whose frequencies follow Zipf's law, with lengths of about 50 words, and
-written as a BEIR folder. The encoder is as small as can be: what is measured is how the stages grow, not the encoder.
+The words of a synthetic collection follow Zipf's law, its passages have about 50 words, and it is written as a BEIR
+folder. The encoder is as small as possible, since the subject is how the stages scale, not the encoder.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def vocabulary(count: int) -> list[str]:
 
 
 def passages(count: int, seed: int = 0) -> Iterator[list[str]]:
-    """Passages as lists of words; the frequency of the word of rank r is as 1 / (r + 2.7)."""
+    """Passages as lists of words; the word of rank r has a frequency proportional to 1 / (r + 2.7)."""
     generator, known = np.random.default_rng(seed), np.array(vocabulary(VOCABULARY), dtype=object)
     shares = np.cumsum(1 / (np.arange(1, VOCABULARY + 1) + 2.7))
     for start in range(0, count, PASSAGES_AT_ONCE):
@@ -75,7 +75,7 @@ def passages(count: int, seed: int = 0) -> Iterator[list[str]]:
 
 
 def write_collection(folder: Path, count: int, queries: Mapping[str, int] = QUERIES, seed: int = 0) -> None:
-    """Write a BEIR folder of `count` passages; a query is some words of its one relevant passage."""
+    """Write a BEIR folder of `count` passages; a query consists of words of its only relevant passage."""
     generator = np.random.default_rng(seed + 1)
     asked = generator.permutation([split for split, number in queries.items() for _ in range(number)])
     split_of = dict(zip(np.sort(generator.choice(count, len(asked), replace=False)).tolist(), asked, strict=True))
@@ -123,7 +123,7 @@ def study() -> dict[str, Any]:
 
 
 def run(folder: Path, count: int, cores: str) -> pd.DataFrame:
-    """Make a collection in a new folder and run all stages there; the measurements, as `measured` gives them."""
+    """Write a collection to a new folder and run all stages there; the measurements as from `measured`."""
     write_collection(folder / "data", count)
     (folder / "study.yaml").write_text(yaml.safe_dump(study(), sort_keys=False), encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
@@ -135,7 +135,7 @@ def run(folder: Path, count: int, cores: str) -> pd.DataFrame:
 
 
 def measured(folder: Path) -> pd.DataFrame:
-    """By kind of stage: its jobs, their seconds together, and the most MiB that one of them took.
+    """For each kind of stage: jobs, total seconds, and peak MiB of a single job.
 
     Snakemake adds the resident memory of a job's processes up, but looks every 30 seconds only; the kernel, which
     `cost.json` asked, knows the true peak of the job's own process. The greater of the two counts.
@@ -153,7 +153,7 @@ def measured(folder: Path) -> pd.DataFrame:
 
 
 def together(runs: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    """One row a stage: seconds at each size, how much longer the last took than the one before it, MiB at each size."""
+    """One row for each stage: seconds at each size, the ratio of the last two, MiB at each size."""
     sizes = list(runs)
     kinds = runs[sizes[0]].index
     table = pd.DataFrame({"stage": [STAGES[kind] for kind in kinds], "jobs": runs[sizes[-1]]["jobs"]}, index=kinds)
@@ -183,7 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", type=int, default=[10_000, 100_000, 1_000_000], help="passages")
     parser.add_argument("--cores", default="all")
-    parser.add_argument("--work", type=Path, help="a new folder to work in and to keep (default: one that is removed)")
+    parser.add_argument("--work", type=Path, help="a new folder to work in, which is kept (default: a temporary one)")
     parser.add_argument("--output", required=True, type=Path)
     given = parser.parse_args()
     runs = {}
@@ -198,9 +198,9 @@ def main() -> None:
         "# How the stages grow with the collection",
         f"`python -m benchmarks.scale {' '.join(sys.argv[1:])}`, commit {commit}, {machine()}, no GPU, "
         f"{datetime.now(UTC):%Y-%m-%d}.",
-        f"Made passages of about 55 words, {queries} queries, a one-layer encoder of width "
-        f"{study()['encoder']['tiny']['hidden']}, the index {study()['index']['factory']}. Seconds are those of a "
-        "stage's jobs together, start-up included; MiB is the most that one job took at a time, Java included.",
+        f"Synthetic passages of about 55 words, {queries} queries, a one-layer encoder of width "
+        f"{study()['encoder']['tiny']['hidden']}, the index {study()['index']['factory']}. Seconds are "
+        "totals over a stage's jobs, start-up included; MiB is the peak of a single job, Java included.",
         markdown(together(runs)),
     ]
     given.output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

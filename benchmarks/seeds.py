@@ -1,9 +1,9 @@
-"""Run the workflow for several seeds and write a table of the systems' scores, their spread and their paired tests.
+"""Run the workflow with several seeds and write tables of scores, standard deviations and paired tests.
 
     python -m benchmarks.seeds --seeds 1 2 3 --output docs/pydocs-seeds.md
 
-Every seed is a run of `snakemake --cores all --config seed=N` in this checkout; stages that a seed does not touch (the
-collection, BM25, tokens) are made once. The table says the command, commit, machine and date.
+Each seed is a run of `snakemake --cores all --config seed=N` in this checkout. Stages that do not depend on the seed
+(the collection, BM25, tokens) run once. The page gives the command, commit, machine and date.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def main() -> None:
         parts += [f"## {name}", markdown(scores(measures, given.split, name).reset_index(names="system"))]
     parts += [
         f"## Paired t-tests on {names[0]}, query by query",
-        "Two-sided, within each seed; Holm's correction is over the pairs of a seed.",
+        "Two-sided, within each seed, with Holm's correction over the pairs of a seed.",
         markdown(tests(per_query, pairs, given.split, names[0])),
     ]
     given.output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -1,8 +1,8 @@
-"""Write a page of a finished study's scores and comparisons, with how they were made.
+"""Write a page with the scores and comparisons of a finished study.
 
     python -m benchmarks.study --configfile configs/squad.yaml --split test --output docs/squad.md
 
-The page holds the scores of all systems on the split, each comparison on the main measure, what each system trained on,
+The page has the scores of all systems on the split, each comparison on the main measure, the training of each system,
 and the command, commit, machine and date.
 """
 
@@ -28,7 +28,7 @@ def scores(measures: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def comparisons(significance: pd.DataFrame, split: str, measure: str) -> pd.DataFrame:
-    """Each pair: mean difference, its interval, and both p-values, corrected over the pairs."""
+    """For each pair: mean difference, confidence interval, and both p-values, Holm-corrected over the pairs."""
     chosen = significance[(significance["split"] == split) & (significance["measure"] == measure)]
     rows = [
         (
@@ -43,7 +43,7 @@ def comparisons(significance: pd.DataFrame, split: str, measure: str) -> pd.Data
 
 
 def training(config: Config) -> pd.DataFrame:
-    """What each system trained on: steps, batch, and training queries that it met, counted with repetition."""
+    """The training of each system: steps, batch size, and training queries seen, counted with repetition."""
     rows = []
     for name, system in config.systems.items():
         if system.trains != "nothing":
@@ -68,7 +68,7 @@ def main() -> None:
         f"{datetime.now(UTC):%Y-%m-%d}, seed {config.seed}.",
         markdown(scores(pd.read_csv(results / "measures.csv"), given.split)),
         f"## Comparisons on {main_measure}",
-        "Paired over queries, two-sided; p-values are Holm's, corrected over the pairs below.",
+        "Two-sided, paired over queries; p-values are Holm-corrected over the pairs below.",
         markdown(comparisons(pd.read_csv(results / "significance.csv"), given.split, main_measure)),
         "## Training",
         markdown(training(config)),

@@ -93,7 +93,7 @@ CONFIG = [
     Case(
         "live source for both encoders",
         changed(systems__star__source={"name": "live", "depth": 40}),
-        ("Live retrieval and list losses train the query encoder only.", "systems.star", "trains: query_encoder"),
+        ("Source live needs something that no other answer provides.", "systems.star.source", "trains query_encoder"),
     ),
     Case(
         "in-batch negatives in a batch of one",
@@ -114,7 +114,7 @@ CONFIG = [
     Case(
         "unknown measure",
         changed(evaluation__measures=["MRR@10", "NDGC@10"]),
-        ("An effectiveness measure is not known.", "evaluation.measures.1", "did you mean nDCG@10?"),
+        ("Unknown effectiveness measure.", "evaluation.measures.1", "did you mean nDCG@10?"),
     ),
     Case(
         "unknown index",

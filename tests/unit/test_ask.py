@@ -29,7 +29,8 @@ from hardneg.data.readers import open_collection
 from hardneg.errors import HardnegError
 from hardneg.model.embedding import encode_passages, encode_queries
 from hardneg.model.encoder import initial_encoder
-from hardneg.planning.graph import Plan, Stage
+from hardneg.planning.plan import Plan
+from hardneg.stages.stage import Stage
 from hardneg.retrieval import lexical
 from hardneg.retrieval.java import find_java
 from hardneg.retrieval.runs import best_passage, read_run, write_run
@@ -266,7 +267,7 @@ def test_the_first_stage_that_is_missing_is_named(plan: Plan) -> None:
     raw = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
     other = Plan(load(raw | {"seed": 4}))
     assert other.systems["inbatch"].tokenizer is not None and other.systems["inbatch"].tokenizer.manifest.exists()
-    with pytest.raises(HardnegError, match="the stage train inbatch has not run yet"):
+    with pytest.raises(HardnegError, match="the stage dual_encoder inbatch has not run yet"):
         Answerer(other, "inbatch")
 
 

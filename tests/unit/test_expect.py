@@ -77,7 +77,7 @@ def test_entries_are_read_in_their_order(tmp_path: Path) -> None:
         ("    tolerance: 0.005\n", "", ("A key is missing.", "line 2: expected.0.tolerance")),
         ("tolerance: 0.005", "tolerance: 0", ("line 6: expected.0.tolerance", "greater than 0")),
         ("value: 0.340", "value: .nan", ("line 5: expected.0.value", "finite number")),
-        ("source: the same", "source: ' '", ("line 8: expected.1.source", "where the number comes from")),
+        ("source: the same", "source: ' '", ("line 8: expected.1.source", "gives the source of the number")),
         ("measure: MRR@10", "measure: MRRR@10", ("line 4: expected.0.measure", "did you mean MRR@10?")),
         ("expected:", "expcted:", ("line 1: expcted", "did you mean expected?")),
         ("split: dev\n", "split: [dev\n", ("not valid YAML", "line 4")),
@@ -118,10 +118,10 @@ def test_the_command_finds_the_file_beside_the_configuration(
     monkeypatch.chdir(tmp_path)
     config = tmp_path / "study.yaml"
     config.write_text(CONFIG, encoding="utf-8")
-    with pytest.raises(SystemExit, match=r"There is no file of expected scores"):
+    with pytest.raises(SystemExit, match=r"The file of expected scores does not exist"):
         main(["expect", "--configfile", str(config)])
     assert expected_file(config) == write(tmp_path, GOOD)
-    with pytest.raises(SystemExit, match=r"Nothing was measured yet\.\n  where:    results/study/measures\.csv"):
+    with pytest.raises(SystemExit, match=r"There are no measured scores yet\.\n  where:    results/study/measures\.csv"):
         main(["expect", "--configfile", str(config)])
     measures = tmp_path / "results" / "study" / "measures.csv"
     measures.parent.mkdir(parents=True)

@@ -109,7 +109,7 @@ def test_the_same_bytes_again(tmp_path: Path, parents: dict[str, Artifact]) -> N
     assert stages[0].facts == stages[1].facts
 
 
-@pytest.mark.parametrize(("query", "what"), [("devil", "There is no such query"), ("dev11", "No passage is relevant")])
+@pytest.mark.parametrize(("query", "what"), [("devil", "has no query with this id"), ("dev11", "no relevant passage")])
 def test_a_query_that_cannot_be_shown(tmp_path: Path, parents: dict[str, Artifact], query: str, what: str) -> None:
     with pytest.raises(HardnegError, match=rf"{what}(.|\n)*{query}"):
         projected(tmp_path / "movement", parents, query)
