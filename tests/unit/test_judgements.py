@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scipy.stats import chisquare
 
 from hardneg.data.judgements import Judgements
 
@@ -43,7 +42,9 @@ def test_nothing_is_contained_without_judgements() -> None:
     none = np.zeros(0, np.int64)
     empty = Judgements(none, none, none, QUERIES, PASSAGES)
     assert not empty.contains(np.arange(QUERIES), np.arange(QUERIES)).any()
+    assert not empty.grades_of(np.arange(QUERIES), np.arange(QUERIES)).any()
     assert len(empty.with_positives()) == 0
+    assert empty.table(np.arange(QUERIES))[0].shape == (QUERIES, 0)
 
 
 def test_positives_of_a_query(judged: Judgements, grades: dict[tuple[int, int], int]) -> None:
@@ -56,11 +57,29 @@ def test_positives_of_a_query(judged: Judgements, grades: dict[tuple[int, int], 
     assert not {7, 8} & set(judged.with_positives().tolist())
 
 
-def test_draw_is_uniform_over_a_querys_positives(judged: Judgements) -> None:
-    counts = [len(judged.of(query)[0]) for query in range(QUERIES)]
-    query = int(np.argmax(counts))
-    asked = np.tile(judged.with_positives(), 500)
-    drawn = judged.draw(asked, np.random.default_rng(2))
-    assert judged.contains(asked, drawn).all()
-    seen = np.bincount(drawn[asked == query], minlength=PASSAGES)[judged.of(query)[0]]
-    assert counts[query] > 2 and chisquare(seen).pvalue > 1e-3
+def test_grades_of_pairs(judged: Judgements, grades: dict[tuple[int, int], int]) -> None:
+    """0 where a passage is not judged relevant."""
+    everything = judged.grades_of(np.arange(QUERIES)[:, None], np.arange(PASSAGES)[None, :])
+    expected = np.zeros((QUERIES, PASSAGES), np.int64)
+    for pair, grade in grades.items():
+        expected[pair] = max(grade, 0)
+    assert everything.dtype == np.int64 and np.array_equal(everything, expected)
+    assert set(expected.ravel().tolist()) == {0, 1, 2, 3}
+
+
+def test_a_table_of_positives(judged: Judgements, grades: dict[tuple[int, int], int]) -> None:
+    """In the order of the queries asked, one of them twice and two without a positive."""
+    asked = np.array([8, 3, 19, 7, 0, 3])
+    passages, levels = judged.table(asked)
+    longest = 0
+    for query, row, own in zip(asked.tolist(), passages.tolist(), levels.tolist(), strict=True):
+        expected = {p: grade for (q, p), grade in sorted(grades.items()) if q == query and grade > 0}
+        rest = len(row) - len(expected)
+        assert row == [*expected, *[-1] * rest] and own == [*expected.values(), *[0] * rest]
+        longest = max(longest, len(expected))
+    assert passages.shape == levels.shape == (6, longest) and longest > 1
+
+
+def test_a_table_of_queries_without_a_positive(judged: Judgements) -> None:
+    passages, levels = judged.table(np.array([7, 8]))
+    assert passages.shape == levels.shape == (2, 0)
