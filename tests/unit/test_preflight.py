@@ -15,7 +15,8 @@ from made import seal, stage_of
 
 from hardneg.config import load
 from hardneg.errors import HardnegError
-from hardneg.planning.graph import Plan, Stage
+from hardneg.planning.plan import Plan
+from hardneg.stages.stage import Stage
 from hardneg.planning.preflight import check_machine, least_passages
 from hardneg.stages.artifacts import MANIFEST, StageFolder
 from workflow_scripts import prepare_collection
