@@ -173,8 +173,9 @@ def with_positives(offer: Offer, column: Positions | None, negatives: Positions,
     if positives == "one":
         assert column is not None
         return Drawn(offer.positive(column), negatives)
-    found = (offer.positives[:, :, None] == negatives[:, None, :]).any(2)
-    absent = (offer.positives >= 0) & ~found
+    there = offer.positives >= 0
+    found = (offer.positives[:, :, None] == negatives[:, None, :]).any(2) & there  # -1 stands for none in both
+    absent = there & ~found
     if positives == "if_none":
         absent &= ~found.any(1, keepdims=True)
     return Drawn(_packed(offer.positives, absent), negatives)
