@@ -109,6 +109,7 @@ KINDS: dict[str, Kind] = {
             "hardneg.retrieval.pair_scores:by_cross_encoder",
             "hardneg.retrieval.pair_scores:by_vectors",
             "hardneg.retrieval.pair_scores:judged_pairs",
+            "hardneg.retrieval.pair_scores:listed_pairs",
             "hardneg.retrieval.pair_scores:write_scores",
             "hardneg.data.judgements:Judgements",
             *PAIR_TO_SCORE,
@@ -127,7 +128,7 @@ KINDS: dict[str, Kind] = {
     "dual_encoder": Kind("train_dual_encoder", TRAINED, TRAINING, threads="training_threads", gpu=1, minutes=2880),
     "query_encoder": Kind(
         "train_query_encoder",
-        {**TRAINED, "passages": "the passage vectors, which stay as they are", "index": INDEX},
+        {**TRAINED, "passages": "the passage vectors, which do not change", "index": INDEX},
         TRAINING,
         threads="training_threads",
         gpu="gpus_per_search",
@@ -179,6 +180,7 @@ KINDS: dict[str, Kind] = {
         (
             "hardneg.retrieval.pair_scores:rerank",
             "hardneg.retrieval.pair_scores:by_cross_encoder",
+            "hardneg.retrieval.runs:RunWriter",
             *PAIR_TO_SCORE,
             ARITHMETIC,
         ),
