@@ -89,6 +89,7 @@ def training_settings(trains: str = "both_encoders", **answers: Any) -> dict[str
         "seed": 5,
         "split": "train",
         "precision": "fp32",
+        "temperature": ENCODER["temperature"],
         "search": {"nprobe": None, "ef_search": None},
         "probe": None,
         **answers,

@@ -8,15 +8,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import RUNTIME, TRAIN, Small, seal, small
+from made import ENCODER, JUDGED, POSITIVE, QUERIES, RUNTIME, TRAIN, Small, mined_lists, seal, small
 from torch import nn
 
 from hardneg.errors import HardnegError
-from hardneg.stages.artifacts import StageFolder
+from hardneg.methods.axes import function_of
+from hardneg.methods.draws import Positions, TrainingQueries
+from hardneg.methods.order.shuffle import rows as rows_of_step
+from hardneg.model.encoder import Encoder, encode_rows
+from hardneg.stages.artifacts import Artifact, StageFolder
 from hardneg.text.tokens import TokenStore
-from hardneg.training import dual_encoder, pairs
-from hardneg.training.loop import Budget, Log, fit, generator, new_accelerator, rows_of_step
-from hardneg.training.schedule import equal_rounds, one_round, total_steps
+from hardneg.training.draws import Draws
+from hardneg.training.loop import Budget, fit, new_accelerator
+from hardneg.training.schedule import generator, total_steps
+from hardneg.training.state import Log
+from hardneg.training.train import train as train_stage
 
 CPU = torch.device("cpu")
 
@@ -33,18 +39,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Small:
 # --- data order ---
 
 
+def shuffled(positions: Positions, step: int, batch_size: int, seed: int) -> Positions:
+    return rows_of_step(TrainingQueries(positions, batch_size, seed), step)
+
+
 def test_each_epoch_is_a_permutation() -> None:
     rows = np.arange(100, 111)
-    stream = np.concatenate([rows_of_step(rows, step, 4, seed=1) for step in range(33)])
+    stream = np.concatenate([shuffled(rows, step, 4, seed=1) for step in range(33)])
     epochs = stream.reshape(12, 11)
     assert all(sorted(epoch) == rows.tolist() for epoch in epochs.tolist())
     assert len({tuple(epoch) for epoch in epochs.tolist()}) == 12
-    assert not np.array_equal(rows_of_step(rows, 0, 4, seed=2), stream[:4])
+    assert not np.array_equal(shuffled(rows, 0, 4, seed=2), stream[:4])
 
 
 def test_a_batch_may_be_larger_than_an_epoch() -> None:
     rows = np.arange(3)
-    stream = np.concatenate([rows_of_step(rows, step, 8, seed=0) for step in range(3)]).reshape(8, 3)
+    stream = np.concatenate([shuffled(rows, step, 8, seed=0) for step in range(3)]).reshape(8, 3)
     assert all(sorted(epoch) == [0, 1, 2] for epoch in stream.tolist())
 
 
@@ -58,11 +68,12 @@ def test_random_numbers_belong_to_seed_step_and_purpose() -> None:
 
 @pytest.mark.parametrize(("total", "rounds"), [(10, 3), (9, 3), (7, 2), (100, 8)])
 def test_rounds_partition_the_steps(total: int, rounds: int) -> None:
-    parts = [equal_rounds(total, number, rounds=rounds) for number in range(1, rounds + 1)]
+    steps = function_of("refresh", {"name": "rounds", "rounds": rounds})
+    parts = [steps(total, number) for number in range(1, rounds + 1)]
     assert [step for first, end in parts for step in range(first, end)] == list(range(total))
     lengths = [end - first for first, end in parts]
     assert max(lengths) - min(lengths) <= 1
-    assert one_round(total, 1) == (0, total)
+    assert all(function_of("refresh", {"name": name})(total, 1) == (0, total) for name in ("never", "every_step"))
 
 
 def test_total_steps() -> None:
@@ -201,32 +212,32 @@ def test_fp16_needs_a_gpu(tmp_path: Path) -> None:
         new_accelerator(CPU, "fp16", [], tmp_path)
 
 
-# --- the real dual encoder ---
+# --- an encoder ---
 
 
-def train(made: Small, folder: Path, parents: dict[str, Any] | None = None, **settings: Any) -> dict[str, bytes]:
+def train(made: Small, folder: Path, parents: dict[str, Artifact] | None = None, **settings: Any) -> dict[str, bytes]:
     stage = made.training(folder, parents, **settings)
-    return {name: (folder / name).read_bytes() for name in dual_encoder.train(stage, RUNTIME, CPU)}
+    return {name: (folder / name).read_bytes() for name in train_stage(stage, RUNTIME, [CPU])}
 
 
 def test_a_resumed_encoder_has_the_same_bytes(made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    undisturbed = train(made, tmp_path / "undisturbed", source={"name": "random"})
-    stage = made.training(tmp_path / "killed", source={"name": "random"})
-    draw = rows_of_step
+    undisturbed = train(made, tmp_path / "undisturbed", source="random")
+    stage = made.training(tmp_path / "killed", source="random")
+    rows = Draws.rows
 
-    def killed_at_4(rows: np.ndarray, step: int, batch_size: int, seed: int) -> np.ndarray:
+    def killed_at_4(draws: Draws, step: int) -> Positions:
         if step == 4:
             raise Killed
-        return draw(rows, step, batch_size, seed)
+        return rows(draws, step)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(pairs, "rows_of_step", killed_at_4)
-        dual_encoder.train(stage, RUNTIME, CPU)
-    names = dual_encoder.train(stage, RUNTIME, CPU)
+        patch.setattr(Draws, "rows", killed_at_4)
+        train_stage(stage, RUNTIME, [CPU])
+    names = train_stage(stage, RUNTIME, [CPU])
     assert {name: (stage.folder / name).read_bytes() for name in names} == undisturbed
     seal(stage, names)
     assert not (stage.folder / "checkpoints").exists()
-    assert train(made, tmp_path / "other", source={"name": "random"}, seed=6) != undisturbed
+    assert train(made, tmp_path / "other", source="random", seed=6) != undisturbed
 
 
 def test_two_rounds_with_the_same_negatives_are_one_run(made: Small, tmp_path: Path) -> None:
@@ -234,7 +245,7 @@ def test_two_rounds_with_the_same_negatives_are_one_run(made: Small, tmp_path: P
     whole = train(made, tmp_path / "whole")
     rounds: dict[str, Any] = {"refresh": {"name": "rounds", "rounds": 2}}
     stage = made.training(tmp_path / "first", round=1, **rounds)
-    first = seal(stage, dual_encoder.train(stage, RUNTIME, CPU))
+    first = seal(stage, train_stage(stage, RUNTIME, [CPU]))
     assert first.facts["steps"] == 3 and "handover.safetensors" in first.manifest["files"]
     second = train(made, tmp_path / "second", {"continues": first}, round=2, **rounds)
     encoder = {name for name in whole if name.startswith("encoder/")}
@@ -279,6 +290,85 @@ def test_training_may_read_shorter_texts(made: Small, tmp_path: Path, monkeypatc
 
 def test_training_lowers_the_loss(made: Small, tmp_path: Path) -> None:
     options = {**TRAIN, "steps": 60, "log_every": 1, "batch_size": 8}
-    lines = train(made, tmp_path / "run", train=options)["loss.csv"].decode().splitlines()[1:]
-    losses = [float(line.split(",")[1]) for line in lines]
+    losses = [loss for _, loss, _ in logged(train(made, tmp_path / "run", train=options))]
     assert np.mean(losses[-10:]) < 0.5 * np.mean(losses[:10])
+
+
+# --- the loss of a step, with several sources and losses ---
+
+STILL = {**ENCODER, "tiny": {**ENCODER["tiny"], "dropout": 0.0}}
+
+
+def logged(files: dict[str, bytes]) -> list[tuple[float, ...]]:
+    """Step, loss and learning rate, as they were logged."""
+    return [tuple(map(float, line.split(","))) for line in files["loss.csv"].decode().splitlines()[1:]]
+
+
+def lists_from(first: int) -> dict[int, list[int]]:
+    return {q: [p for p in range(first, first + 9) if (q, p) not in POSITIVE] for q in range(QUERIES)}
+
+
+def first_loss(made: Small, folder: Path, parents: dict[str, Artifact] | None = None, **settings: Any) -> float:
+    """The loss of the first step, without dropout."""
+    options = {**TRAIN, "log_every": 1, "steps": 1, "warmup_steps": 0}
+    given = {"encoder": STILL, "train": options, **settings}
+    return logged(train(made, folder, parents, **given))[0][1]
+
+
+def test_the_loss_of_a_step_with_several_sources(made: Small, tmp_path: Path) -> None:
+    """From the weights and from what meets: RankNet over the query's own negatives of both sources."""
+    parents = {
+        name: mined_lists(tmp_path / name, lists_from(at)) for name, at in (("negatives", 12), ("negatives_2", 25))
+    }
+    sources = [{"name": "run", "weight": 1.0}, {"name": "run", "system": "other", "weight": 3.0}]
+    settings = {"source": sources, "sampler": {"name": "uniform", "k": 9, "count": 4}, "batch": "own"}
+    got = first_loss(made, tmp_path / "run", parents, **settings)
+
+    stage = made.training(tmp_path / "replayed", parents, encoder=STILL, **settings)
+    draws = Draws.of(stage.settings, stage.parents, JUDGED)
+    encoder = made.encoder(seed=stage.settings["seed"], tiny=STILL["tiny"]).eval()
+    meeting = draws.at(0)
+    with torch.inference_mode():
+        query, passage = (
+            encode_rows(encoder, TokenStore(made.tokens, name), positions, 4, CPU).double().numpy()
+            for name, positions in (("queries.train", meeting.rows), ("passages", meeting.passages))
+        )
+    scores, terms = query @ passage.T / 0.05, []
+    for i in range(4):
+        own = range(4 + 4 * i, 8 + 4 * i)
+        assert sorted(int(meeting.passages[c]) >= 25 for c in own) == [False, True, True, True]
+        terms += [np.logaddexp(0, scores[i, c] - scores[i, i]) for c in own]
+    assert got == pytest.approx(np.mean(terms), rel=1e-4)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.25, 3.0)])
+def test_losses_add_up_by_their_weights(made: Small, tmp_path: Path, weights: tuple[float, float]) -> None:
+    names = ("ranknet", "softmax")
+    alone = [first_loss(made, tmp_path / name, loss=name) for name in names]
+    together = first_loss(
+        made,
+        tmp_path / "together",
+        loss=[{"name": name, "weight": weight} for name, weight in zip(names, weights, strict=True)],
+    )
+    assert abs(alone[0] - alone[1]) > 0.1
+    assert together == pytest.approx(sum(weight * loss for weight, loss in zip(weights, alone, strict=True)), rel=1e-5)
+
+
+def test_the_weight_of_a_single_loss_counts(made: Small, tmp_path: Path) -> None:
+    """Twice the loss is twice the gradient, which the optimizer is told of."""
+    plain = first_loss(made, tmp_path / "plain")
+    assert first_loss(made, tmp_path / "twice", loss={"name": "ranknet", "weight": 2.0}) == pytest.approx(2 * plain)
+
+
+def test_what_is_said_of_a_training(made: Small, tmp_path: Path) -> None:
+    stage = made.training(tmp_path / "run", encoder=STILL)
+    names = train_stage(stage, RUNTIME, [CPU])
+    assert {key: stage.facts[key] for key in ("first_step", "steps", "queries")} == {
+        "first_step": 0,
+        "steps": TRAIN["steps"],
+        "queries": 11,
+    }
+    sealed = seal(stage, names)
+    before, after = made.encoder(seed=5, tiny=STILL["tiny"]).state_dict(), Encoder.load(sealed).state_dict()
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
