@@ -30,7 +30,6 @@ from hardneg.errors import HardnegError
 from hardneg.model.embedding import encode_passages, encode_queries
 from hardneg.model.encoder import initial_encoder
 from hardneg.planning.plan import Plan
-from hardneg.stages.stage import Stage
 from hardneg.retrieval import lexical
 from hardneg.retrieval.java import find_java
 from hardneg.retrieval.runs import best_passage, read_run, write_run
@@ -38,6 +37,7 @@ from hardneg.retrieval.search import exact
 from hardneg.retrieval.search.index import build_index
 from hardneg.retrieval.search.retrieve import open_searcher, retrieve, vectors_of
 from hardneg.stages.artifacts import Artifact, StageFolder
+from hardneg.stages.stage import Stage
 from hardneg.text.tokens import TokenStore, make_tokenizer, query_texts, tokenize
 
 CPU = torch.device("cpu")
