@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from made import TRAIN, seal, stage_of
+from made import TRAIN, seal, stage_of, training_settings
 from made_analysis import (
     collection_of,
     judgements_of,
@@ -23,10 +23,12 @@ from made_analysis import (
 )
 
 from hardneg.analysis.diagnosis import in_batch_counts, rank_buckets
+from hardneg.methods.draws import TrainingQueries
+from hardneg.methods.order.shuffle import rows as shuffled
+from hardneg.methods.sources.random import WholeCollection
 from hardneg.retrieval.runs import read_run
 from hardneg.stages.artifacts import Artifact
-from hardneg.training.loop import generator, rows_of_step
-from hardneg.training.pairs import StaticPairs
+from hardneg.training.draws import Draws
 from workflow_scripts import diagnose_negatives
 
 QUERIES, PASSAGES, DEPTH = 30, 120, 60
@@ -45,13 +47,7 @@ FOUND = {
     if q != 2
 }
 BUCKETS = [(1, 1), (2, 5), (6, 10), (11, 20), (21, 50), (51, 60)]
-IN_BATCH: dict[str, Any] = {
-    "source": {"name": "none"},
-    "sampler": {"name": "uniform", "k": 10, "count": 1},
-    "batch": {"name": "in_batch"},
-    "train": {**TRAIN, "batch_size": 8},
-    "seed": 5,
-}
+IN_BATCH = training_settings(batch="in_batch", train={**TRAIN, "batch_size": 8})
 
 
 @pytest.mark.parametrize(
@@ -182,9 +178,11 @@ def test_what_the_batch_put_together(tmp_path: Path, parents: dict[str, Artifact
     rows, facts = diagnosed(tmp_path, {"collection": parents["collection"], "model": seal(model, [])})
     assert rows is None
     judged, pairs = judgements_of(GRADES, QUERIES, PASSAGES), []
+    draws = Draws(IN_BATCH, judged, [None])
     for step in range(first, first + steps):
-        queries = rows_of_step(judged.with_positives(), step, 8, 5).tolist()
-        drawn = judged.draw(queries, generator(5, step)).tolist()
+        queries = shuffled(TrainingQueries(judged.with_positives(), 8, 5), step).tolist()
+        drawn = draws.at(step).passages.tolist()
+        assert all(pair in RELEVANT for pair in zip(queries, drawn, strict=True))
         pairs += [(q, p) for (n, q), (m, p) in itertools.product(enumerate(queries), enumerate(drawn)) if n != m]
     assert len(pairs) == steps * 8 * 7
     assert facts.pop("in_batch_pairs") == len(pairs)
@@ -194,6 +192,7 @@ def test_what_the_batch_put_together(tmp_path: Path, parents: dict[str, Artifact
 
 def test_own_negatives_only() -> None:
     """A batch that shares nothing compares no in-batch pair."""
-    settings = {**IN_BATCH, "source": {"name": "random"}, "batch": {"name": "own"}}
-    pairs = StaticPairs.of(settings, None, judgements_of(GRADES, QUERIES, PASSAGES), PASSAGES)
-    assert in_batch_counts(pairs, range(5)) == {"in_batch_pairs": 0, "in_batch_judged": 0}
+    settings = training_settings(source="random", batch="own", train={**TRAIN, "batch_size": 8})
+    draws = Draws(settings, judgements_of(GRADES, QUERIES, PASSAGES), [WholeCollection(PASSAGES)])
+    assert in_batch_counts(draws, range(5)) == {"in_batch_pairs": 0, "in_batch_judged": 0}
+    assert all(draws.at(step).listed.sum() > 8 for step in range(5))

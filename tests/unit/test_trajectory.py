@@ -15,7 +15,7 @@ from made import stage_of
 from made_analysis import collection_of, judgements_of, model_of, negatives_of, normal, passages_of
 
 from hardneg.analysis.trajectory import Batch, Kept, best_static_ranks, effectiveness, overlap
-from hardneg.negatives.sources import MinedLists
+from hardneg.methods.lists import MinedLists
 from hardneg.retrieval.search.exact import ExactSearcher
 from hardneg.retrieval.search.retrieve import vectors_of
 from hardneg.stages.artifacts import Artifact
