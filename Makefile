@@ -1,7 +1,7 @@
 # make demo       install into .venv, then run the workflow on config.yaml
 # make test       install, then run the tests
 # make test-slow  install, then run the tests that kill a run a dozen times
-# make lint       check format, style and types of the Python and of the rules
+# make lint       check format, style, types and imports of the Python, and the rules
 # make install    install only
 # make lock       rewrite requirements.lock and envs/ from the pins in pyproject.toml
 # make clean      remove .venv and the caches of the tools; artifacts/ and results/ stay
@@ -30,6 +30,7 @@ lint: install
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
+	$(RUN) lint-imports
 	$(RUN) snakefmt --check Snakefile rules
 	$(RUN) snakemake --lint
 
@@ -65,5 +66,5 @@ lock: install
 	$(RUN) python envs/lock.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
 	find hardneg workflow_scripts tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
