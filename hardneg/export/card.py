@@ -350,7 +350,10 @@ def _words(answer: Mapping[str, Any] | list[Mapping[str, Any]] | None) -> str:
         return "none"
     if isinstance(answer, list):
         return " + ".join(map(_words, answer)) or "none"
-    settings = ", ".join(f"{key} {value}" for key, value in answer.items() if key != "name" and value is not None)
+    told = {key: value for key, value in answer.items() if key != "name" and value is not None}
+    if told.get("weight") == 1:  # its share among several
+        del told["weight"]
+    settings = ", ".join(f"{key} {value}" for key, value in told.items())
     return f"{answer['name']} ({settings})" if settings else str(answer["name"])
 
 

@@ -111,6 +111,7 @@ KINDS: dict[str, Kind] = {
             "hardneg.retrieval.pair_scores:judged_pairs",
             "hardneg.retrieval.pair_scores:listed_pairs",
             "hardneg.retrieval.pair_scores:write_scores",
+            "hardneg.retrieval.search.retrieve:vectors_of",
             "hardneg.data.judgements:Judgements",
             *PAIR_TO_SCORE,
             ARITHMETIC,

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from hardneg.stages.kinds import KINDS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -20,8 +22,8 @@ def profile(name: str) -> dict[str, Any]:
 def test_slurm_sends_the_rules_that_ask_for_gpus_to_the_gpu_partition() -> None:
     rules = "\n".join(file.read_text() for file in (ROOT / "rules").glob("*.smk"))
     blocks = dict(re.findall(r"^rule (\w+):\n(.*?)(?=^\S|\Z)", rules, re.MULTILINE | re.DOTALL))
-    on_gpu = {name for name, body in blocks.items() if re.search(r"^        gpu=(?!0,)", body, re.MULTILINE)}
-    assert on_gpu
+    on_gpu = {kind.script for kind in KINDS.values() if kind.gpu}
+    assert on_gpu < blocks.keys() and all(re.search(r"^        gpu=\w+\.gpu,", blocks[rule], re.M) for rule in on_gpu)
     assert profile("slurm")["set-resources"] == {name: {"slurm_partition": "gpu"} for name in on_gpu}
 
 

@@ -13,6 +13,10 @@ from hardneg.methods.axes import answers_of
 WITHOUT_WEIGHTS = {"bm25": "BM25", "run": "a given run", "vectors": "given vectors"}
 
 
+READ = {"clusters": ("dense",), "pair_scores": ("dense", "rerank")}
+"""Retrievers of the systems that the stages of answers read: query vectors are clustered, and pairs scored."""
+
+
 def references(system: System) -> Iterator[tuple[str, str]]:
     """The systems of this configuration that a system builds on, each with the key that names it."""
     if system.from_ is not None and ":" not in system.from_:
@@ -38,6 +42,7 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
                 expected=", ".join(systems),
                 remedy=did_you_mean(other, systems, "add that system or name one of these."),
             )
+    yield from _read_by_answers(at, system, config)
     start = systems.get(system.from_ or "")
     if start is None:
         return
@@ -56,6 +61,22 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
             expected=f"a system with retriever {system.retriever}",
             remedy="remove `from`, or name another system.",
         )
+
+
+def _read_by_answers(at: str, system: System, config: Config) -> Iterator[HardnegError]:
+    """Whether a system that an answer reads, such as a teacher, has what it reads."""
+    for key, answer in answers_of(system):
+        for stage in answer.stages & READ.keys():
+            named = getattr(answer, "system", None) or system.from_
+            other = config.systems.get(named or "")
+            if named is None or (other is not None and other.retriever not in READ[stage]):
+                yield HardnegError(
+                    f"{key.capitalize()} {answer.name} cannot read this system.",
+                    where=f"{at}.{key}.system",
+                    found=f"{named}, retriever {other.retriever}" if other is not None else "nothing",
+                    expected=f"a system with retriever {' or '.join(READ[stage])}",
+                    remedy="name such a system.",
+                )
 
 
 def _study(at: str, start: str, config: Config) -> Iterator[HardnegError]:
