@@ -54,11 +54,11 @@ def test_two_folders_give_the_same_bytes(finished: Project, one_core: Project, p
 
 
 def test_adore_trained_on_the_top_k_of_the_whole_collection(finished: Project) -> None:
-    stage = Artifact.open(finished.stage("adore", "adore_star") / "manifest.json")
+    stage = Artifact.open(finished.stage("query_encoder", "adore_star") / "manifest.json")
     passages = vectors_of(Artifact.open(finished.stage("passages", "star") / "manifest.json"))
     matrix = passages.block(0, len(passages)).astype(np.float64)
     kept = load_file(stage.path("kept.safetensors"))
-    options, depth = stage.settings["train"], stage.settings["source"]["depth"]
+    options, depth = stage.settings["train"], stage.settings["source"][0]["depth"]
     steps = sorted({name.partition(".")[0] for name in kept})
     assert [int(step) for step in steps] == [8, 16, 24, 32, 40]
     for step in steps:

@@ -95,9 +95,10 @@ def test_snakemakes_own_report_has_them(whole: Project) -> None:
 
 
 def cells(whole: Project) -> pd.DataFrame:
-    plan = json.loads((whole.folder / "artifacts" / ".plan-small.json").read_text(encoding="utf-8"))
+    (path,) = (whole.folder / "artifacts").glob(".brief-small-*.json")
+    brief = json.loads(path.read_text(encoding="utf-8"))
     rows = []
-    for cell in plan["compression"]:
+    for cell in brief["compression"]:
         measured = Artifact.open(whole.folder / cell["measure"])
         values = pd.read_parquet(measured.path("measures.dev.parquet"))
         value = values.loc[values["measure"] == "MRR@10", "value"].mean()
@@ -133,7 +134,7 @@ def test_an_index_in_several_files_serves_and_its_codes_are_as_long_as_computed(
 def test_another_seed_is_another_model_on_the_same_negatives(whole: Project) -> None:
     table = pd.read_csv(whole.folder / "results" / "small" / "tables" / "seeds.csv")
     assert len(table) and set(table["system"]) == {"bm25neg"}
-    trained = list((whole.folder / "artifacts" / "small" / "train").glob("bm25neg-*"))
+    trained = list((whole.folder / "artifacts" / "small" / "dual_encoder").glob("bm25neg-*"))
     assert len(trained) == 2
     records = [json.loads((path / "manifest.json").read_text(encoding="utf-8")) for path in trained]
     assert {record["settings"]["seed"] for record in records} == {3, 5}

@@ -117,7 +117,7 @@ class Writers:
         """Look, again and again, until told to stop."""
         known: set[Path] = set()
         while not self.stop.wait(2 * POLL):
-            for kind in ("train", "adore", "passages"):
+            for kind in ("dual_encoder", "query_encoder", "passages"):
                 for path in (self.folder / kind).glob("**/.*.tmp"):
                     if path not in known and (match := TEMPORARY.fullmatch(path.name)):
                         known.add(path)
@@ -129,7 +129,7 @@ class Writers:
 @pytest.fixture
 def interrupted(project: Project) -> Iterator[Project]:
     """A finished project less everything from the warm-up's training on; what is left running in it is ended."""
-    for kind in ("train", "passages", "queries", "index", "run", "adore"):
+    for kind in ("dual_encoder", "passages", "queries", "index", "run", "query_encoder"):
         shutil.rmtree(project.folder / "artifacts/small" / kind)
     for folder in (project.folder / "artifacts/small/measure").glob("*-*"):
         if not folder.name.startswith("bm25-"):
@@ -192,10 +192,10 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_scores(finished: Pr
     run = start(project)
 
     for victim in (
-        Watched(project, "train", "bm25neg"),
+        Watched(project, "dual_encoder", "bm25neg"),
         Watched(project, "passages", "bm25neg", "--shard 0001"),
-        Watched(project, "train", "star"),
-        Watched(project, "adore", "adore_star"),
+        Watched(project, "dual_encoder", "star"),
+        Watched(project, "query_encoder", "adore_star"),
     ):
         for number, kill in enumerate((kill_the_job, kill_everything)):
             stop_in_the_middle(run, victim, rng.randint(1, 9) + 11 * number)
@@ -216,9 +216,12 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_scores(finished: Pr
         os.kill(orphan, signal.SIGSTOP)  # it ends when this test says so
         os.kill(run.pid, signal.SIGKILL)
         run.wait(PATIENCE)
-        if victim.kind == "adore":  # before the next one starts
+        if victim.kind == "query_encoder":  # before the next one starts
             os.kill(orphan, signal.SIGCONT)
-            wait_for(lambda: project.stage("adore", "adore_star").joinpath("manifest.json").exists(), "the orphan ends")
+            wait_for(
+                lambda: project.stage("query_encoder", "adore_star").joinpath("manifest.json").exists(),
+                "the orphan ends",
+            )
             run = start(project)
             wait_for_words(run, victim, "was finished before")
         else:  # while the next one waits for it

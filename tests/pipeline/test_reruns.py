@@ -14,6 +14,7 @@ SUMMARY = {"summarise_measures": 1, "write_report": 1}
 LOOK = {"count_errors": 1, "diagnose_negatives": 1, "compare_rankings": 1, "export_system": 1}
 AFTER_ADORE = {"encode_queries": 1, "search_dense": 1, "measure_run": 1} | LOOK | SUMMARY
 ADORE = {"train_query_encoder": 1} | AFTER_ADORE
+RANKNET = "hardneg/methods/losses/ranknet.py"
 LEARNING_RATE = ("--config", "systems={adore_star: {train: {lr: 2e-5}}}")
 
 
@@ -29,7 +30,7 @@ def test_adores_learning_rate_trains_adore_and_back_only_summarises(project: Pro
     assert project.jobs(*LEARNING_RATE) == ADORE
     project.snakemake(*LEARNING_RATE)
     assert project.measures() != before
-    assert len(list((project.folder / "artifacts/small/adore").iterdir())) == 2
+    assert len(list((project.folder / "artifacts/small/query_encoder").iterdir())) == 2
 
     # The same number in the file, where it is no string, names the same stages.
     original = project.config
@@ -111,14 +112,14 @@ def with_other_comments(source: str) -> str:
 def test_comments_and_docstrings_rerun_nothing(checkout: Project) -> None:
     for path in (checkout.source / "hardneg").rglob("*.py"):
         path.write_text(with_other_comments(path.read_text(encoding="utf-8")), encoding="utf-8")
-    assert "In other words: RankNet" in (checkout.source / "hardneg/losses.py").read_text(encoding="utf-8")
+    assert "In other words: RankNet" in (checkout.source / RANKNET).read_text(encoding="utf-8")
     assert checkout.jobs() == {}
 
 
 def test_ranknets_arithmetic_reruns_what_trains_with_it(checkout: Project) -> None:
-    losses = checkout.source / "hardneg/losses.py"
+    losses = checkout.source / RANKNET
     text = losses.read_text(encoding="utf-8")
-    formula = "softplus(scores.float() - positive.float().unsqueeze(1))"
+    formula = "softplus(scores.unsqueeze(1) - scores.gather(1, columns).unsqueeze(2))"
     assert text.count(formula) == 1
     losses.write_text(text.replace(formula, f"1.01 * {formula}"), encoding="utf-8")
     # STAR trains with it, ADORE starts from STAR; the warm-up trains with softmax and stays.
@@ -149,9 +150,9 @@ def progress(stage: Path) -> list[int]:
 
 
 def test_a_forced_training_begins_at_step_0_and_a_lost_manifest_is_put_back(project: Project) -> None:
-    stage = project.stage("adore", "adore_star")
+    stage = project.stage("query_encoder", "adore_star")
     manifest, weights = stage / "manifest.json", stage / "encoder/backbone/model.safetensors"
-    log = project.folder / f"logs/small/adore/{stage.name}.log"
+    log = project.folder / f"logs/small/query_encoder/{stage.name}.log"
     sealed, steps, made = manifest.read_bytes(), progress(stage), weights.stat().st_mtime_ns
 
     manifest.unlink()

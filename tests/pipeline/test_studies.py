@@ -60,7 +60,7 @@ def test_what_another_study_made_scores_the_same_here(project: Project, other: d
     here = run(project, other, "other")
     for ours, theirs in {"star": "star", "ranked": "star", "adore": "adore_star", "vectors": "adore_star"}.items():
         assert here.loc[ours].to_dict() == pytest.approx(there.loc[theirs].to_dict(), abs=1e-12), ours
-    assert not (project.folder / "artifacts" / "other" / "train").exists()
+    assert not (project.folder / "artifacts" / "other" / "dual_encoder").exists()
     assert project.jobs() == {}, "the study that was drawn on must not run again"
 
 

@@ -14,40 +14,19 @@ from typing import Any
 import pytest
 import yaml
 
-from hardneg import axes
 from hardneg.config import load, read_yaml
 from hardneg.data import readers
-from hardneg.planning.graph import ROOTS, Plan, Stage
+from hardneg.methods.axes import AXES, answers, function_of, root_of
+from hardneg.planning.plan import Plan
+from hardneg.planning.targets import TARGETS, targets
 from hardneg.stages.artifacts import canonical_json
+from hardneg.stages.kinds import KINDS, TRAINS
 from hardneg.stages.revision import RUNTIME_MODULES, code_revision
+from hardneg.stages.stage import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = {
-    "download_collection": "download",
-    "import_run": "given_run",
-    "import_vectors": "given_vectors",
-    "prepare_collection": "collection",
-    "make_tokenizer": "tokenizer",
-    "tokenize_texts": "tokens",
-    "index_bm25": "bm25_index",
-    "search_bm25": "bm25_run",
-    "mine_negatives": "mine",
-    "train_dual_encoder": "train",
-    "encode_passages": "passages",
-    "seal_passages": "passages",
-    "encode_queries": "queries",
-    "build_index": "index",
-    "search_dense": "run",
-    "train_query_encoder": "adore",
-    "measure_run": "measure",
-    "count_errors": "errors",
-    "follow_training": "trajectory",
-    "diagnose_negatives": "diagnosis",
-    "compare_rankings": "agreement",
-    "project_movement": "movement",
-    "export_system": "export",
-}
-LOOKED_INTO = {"errors", "trajectory", "diagnosis", "agreement", "movement", "export"}
+SCRIPTS = {**{entry.script: kind for kind, entry in KINDS.items()}, "seal_passages": "passages"}
+LOOKED_INTO = {"pairwise_errors", "trajectory", "diagnosis", "agreement", "movement", "export"}
 
 
 @pytest.fixture
@@ -107,7 +86,11 @@ def test_parents_come_first_and_folders_are_their_own(settings: dict[str, Any]) 
         assert canonical_json(stage.record)  # JSON types only
     assert len({stage.folder for stage in plan.stages}) == len(plan.stages)
     elsewhere = {"download", "given_run", "given_vectors", "trajectory", "movement"}
-    assert {stage.kind for stage in plan.stages} == set(ROOTS) - elsewhere
+    with_a_cross_encoder = {"cross_encoder", "rerank", "pair_scores", "clusters"}
+    assert {stage.kind for stage in plan.stages} == KINDS.keys() - elsewhere - with_a_cross_encoder
+    for stage in plan.stages:
+        families = tuple(role for role in KINDS[stage.kind].roles if role.endswith("."))
+        assert all(role in KINDS[stage.kind].roles or role.startswith(families) for role in stage.parents)
 
 
 def test_versions_repeat(settings: dict[str, Any]) -> None:
@@ -116,7 +99,7 @@ def test_versions_repeat(settings: dict[str, Any]) -> None:
 
 def test_the_learning_rate_of_adore_changes_what_hangs_below_it(settings: dict[str, Any]) -> None:
     other = with_change(settings, ["systems", "adore_star", "train", "lr"], 2e-4)
-    kinds = ("adore", "queries", "run", "measure", "errors", "diagnosis", "export")
+    kinds = ("query_encoder", "queries", "run", "measure", "pairwise_errors", "diagnosis", "export")
     assert changed(versions(settings), versions(other)) == {
         *((kind, "adore_star") for kind in kinds),
         ("agreement", "pydocs"),
@@ -140,7 +123,7 @@ def test_settings_that_change_no_version(settings: dict[str, Any], path: list[st
 
 
 def test_the_seed_changes_training_and_what_follows(settings: dict[str, Any]) -> None:
-    expected = following(settings, lambda stage: stage.kind in ("train", "adore"))
+    expected = following(settings, lambda stage: stage.kind in TRAINS.values())
     assert changed(versions(settings), versions(with_change(settings, ["seed"], 14))) == expected
     kept = {(kind, label) for kind, label in versions(settings) if (kind, label) not in expected}
     assert kept == {
@@ -161,14 +144,14 @@ def test_the_seed_changes_training_and_what_follows(settings: dict[str, Any]) ->
         (["evaluation", "measures"], ["MRR@10"], {"measure"}),
         (["encoder", "passage_length"], 65, {"tokens"}),
         (["encoder", "tiny", "vocabulary"], 9000, {"tokenizer"}),
-        (["encoder", "temperature"], 0.1, {"train"}),
-        (["arithmetic", "encoding_threads"], 2, {"passages", "queries", "run", "errors", "diagnosis"}),
-        (["arithmetic", "training_threads"], 1, {"train", "adore"}),
+        (["encoder", "temperature"], 0.1, {"dual_encoder"}),
+        (["arithmetic", "encoding_threads"], 2, {"passages", "queries", "run", "pairwise_errors", "diagnosis"}),
+        (["arithmetic", "training_threads"], 1, {"dual_encoder", "query_encoder"}),
         (["arithmetic", "vectors"], "float16", {"passages"}),
         (["index", "factory"], "PQ8", {"index"}),
-        (["analyses", "errors"], {"k": 50}, {"errors"}),
+        (["analyses", "errors"], {"k": 50}, {"pairwise_errors"}),
         (["analyses", "agreement"], {"k": 5}, {"agreement"}),
-        (["analyses", "split"], "test", {"errors", "agreement"}),
+        (["analyses", "split"], "test", {"pairwise_errors", "agreement"}),
     ],
 )
 def test_a_setting_changes_its_stages_and_what_follows(
@@ -192,8 +175,8 @@ def test_a_search_parameter_builds_no_index_again(settings: dict[str, Any]) -> N
     found = changed(versions(ivf), versions(more))
     searching = following(ivf, lambda stage: bool((stage.settings.get("search") or {}).get("nprobe")))
     assert found == searching
-    assert {"index", "train", "passages"}.isdisjoint(kind for kind, _ in found)
-    assert {("adore", "adore_star"), ("run", "star")} <= found  # what trains on the index, and what it ranks
+    assert {"index", "dual_encoder", "passages"}.isdisjoint(kind for kind, _ in found)
+    assert {("query_encoder", "adore_star"), ("run", "star")} <= found  # what trains on the index, and what it ranks
 
 
 QUERY_SIDE = {"from": "star", "train": {"steps": 9}}
@@ -215,7 +198,7 @@ def test_a_system_may_have_its_own_index(settings: dict[str, Any]) -> None:
 def test_rounds_of_a_query_encoder_are_mined_with_it_over_the_same_passages(settings: dict[str, Any]) -> None:
     rounds = {"preset": "static", "source": "self", "refresh": "rounds", **QUERY_SIDE}
     plan = Plan(load(with_change(settings, ["systems", "refreshed"], rounds)))
-    trained = {stage.label: stage for stage in plan.of("adore")}
+    trained = {stage.label: stage for stage in plan.of("query_encoder")}
     first, second = trained["refreshed.1"], trained["refreshed.2"]
     assert "continues" not in first.parents and second.parents["continues"] is first
     assert second.parents["init"] is first.parents["init"] is plan.systems["star"].model
@@ -259,8 +242,8 @@ def test_further_seeds_share_what_no_seed_enters(settings: dict[str, Any]) -> No
     assert plan.analyses.seeds["star", 1].version == alone.measure.version
     counted = {kind: len(plan.of(kind)) for kind in ("collection", "tokens", "bm25_run")}
     assert counted == {kind: len(Plan(load(settings)).of(kind)) for kind in counted}
-    assert {stage.settings["seed"] for stage in plan.of("train")} == {13, 1, 2}
-    assert not {stage.label for stage in plan.of("train") if stage.settings["seed"] != 13} & {"rand", "ance"}
+    assert {stage.settings["seed"] for stage in plan.of("dual_encoder")} == {13, 1, 2}
+    assert not {stage.label for stage in plan.of("dual_encoder") if stage.settings["seed"] != 13} & {"rand", "ance"}
 
 
 def test_the_report_waits_for_what_it_looks_into(settings: dict[str, Any]) -> None:
@@ -273,7 +256,7 @@ def test_the_report_waits_for_what_it_looks_into(settings: dict[str, Any]) -> No
 
 
 def test_rounds_go_on_from_each_other(settings: dict[str, Any]) -> None:
-    trained = {stage.label: stage for stage in Plan(load(settings)).of("train")}
+    trained = {stage.label: stage for stage in Plan(load(settings)).of("dual_encoder")}
     rounds = [trained[label] for label in ("ance.1", "ance.2", "ance")]
     assert [stage.settings["round"] for stage in rounds] == [1, 2, 3]
     assert rounds[0].parents["init"] is trained["bm25neg"]
@@ -282,7 +265,46 @@ def test_rounds_go_on_from_each_other(settings: dict[str, Any]) -> None:
         assert later.parents["negatives"].parents["run"].parents["passages"].parents["model"] is earlier
 
 
+# --- targets ---
+
+
+def labels(plan: Plan, name: str) -> set[tuple[str, str]]:
+    """Kind and label of the stages behind a target."""
+    by_manifest = {stage.manifest: (stage.kind, stage.label) for stage in plan.stages}
+    return {by_manifest[manifest] for manifest in targets(plan, name)}
+
+
+def test_star_and_adore_are_the_systems_with_that_preset_and_the_warm_up_is_what_others_start_from(
+    settings: dict[str, Any],
+) -> None:
+    plan = Plan(load(settings))
+    assert labels(plan, "star") == {("dual_encoder", "star")}
+    assert labels(plan, "adore") == {("query_encoder", "adore_star"), ("query_encoder", "adore_inbatch")}
+    # STAR is what ADORE starts from, but it has a target of its own.
+    assert labels(plan, "warmup") == {("dual_encoder", "inbatch"), ("dual_encoder", "bm25neg")}
+
+
+def test_targets_of_kinds_are_all_stages_of_those_kinds(settings: dict[str, Any]) -> None:
+    plan = Plan(load(settings))
+    kinds = {"bm25": ("bm25_index", "bm25_run"), "encode": ("passages", "queries"), "mine": ("mine",)}
+    for name, of in {**kinds, "index": ("index",)}.items():
+        assert targets(plan, name) == [stage.manifest for stage in plan.of(*of)]
+        assert targets(plan, name)
+    assert {"star", "adore", "warmup", "index", *kinds} == set(TARGETS)
+
+
+def test_a_recipes_steps_have_their_targets(settings: dict[str, Any]) -> None:
+    chain = {"preset": "star_adore", "train": {"steps": 5}}
+    plan = Plan(load({**settings, "systems": {"bm25": {"preset": "bm25"}, "ours": chain}, "export": []}))
+    assert labels(plan, "warmup") == {("dual_encoder", "ours.warmup")}
+    assert labels(plan, "star") == {("dual_encoder", "ours.star")}
+    assert labels(plan, "adore") == {("query_encoder", "ours")}
+
+
 # --- code ---
+
+
+RANKNET = "methods/losses/ranknet.py"
 
 
 @pytest.fixture
@@ -302,17 +324,19 @@ def edit(file: Path, old: str, new: str) -> None:
 
 def test_ranknets_arithmetic_changes_what_trains_with_it(settings: dict[str, Any], copied: Path) -> None:
     before = versions(settings)
-    edit(copied / "losses.py", "scores.float() - positive.float()", "2 * scores.float() - positive.float()")
-    expected = following(settings, lambda stage: stage.settings.get("loss", {}).get("name") == "ranknet")
+    edit(copied / RANKNET, "pairs = softplus(", "pairs = 2 * softplus(")
+    expected = following(settings, lambda stage: "ranknet" in [loss["name"] for loss in stage.settings.get("loss", [])])
     assert changed(before, versions(settings)) == expected
-    assert ("train", "star") in expected and not {("train", "inbatch"), ("adore", "adore_inbatch")} & expected
+    assert ("dual_encoder", "star") in expected
+    assert not {("dual_encoder", "inbatch"), ("query_encoder", "adore_inbatch")} & expected
 
 
 def test_comments_and_messages_change_nothing(settings: dict[str, Any], copied: Path) -> None:
     before = versions(settings)
     for file in copied.rglob("*.py"):
         file.write_text("# A word more.\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
-    edit(copied / "losses.py", '"""RankNet (Zhan et al., Eq. 4 and 13)', '"""RankNet')
+    edit(copied / RANKNET, '"""RankNet (Zhan et al., Eq. 14)', '"""RankNet')
+    edit(copied / RANKNET, "weight of the in-batch pairs (Eq. 13)", "another description")
     edit(copied / "errors.py", '"where", where', '"place", where')
     assert versions(settings) == before
 
@@ -331,14 +355,15 @@ def imported(script: Path) -> list[tuple[str, str]]:
 def test_every_script_is_of_a_stage() -> None:
     scripts = {path.stem: path.read_text(encoding="utf-8") for path in (ROOT / "workflow_scripts").glob("*.py")}
     assert {name for name, text in scripts.items() if "import stage_command" in text} == SCRIPTS.keys()
-    assert set(SCRIPTS.values()) == set(ROOTS)
+    rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "rules").glob("*.smk"))
+    assert all(f"rule {name}:" in rules for name in SCRIPTS)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_what_a_script_calls_is_in_its_stages_revision(script: str, copied: Path) -> None:
     """Each function that it imports is edited, and the stage's revision must change."""
     kind = SCRIPTS[script]
-    roots = [*ROOTS[kind], *(readers.ROOTS.values() if kind == "collection" else ())]
+    roots = [*KINDS[kind].roots, *(readers.ROOTS.values() if kind == "collection" else ())]
     before = code_revision(roots, copied)
     for module, name in imported(ROOT / "workflow_scripts" / f"{script}.py"):
         if module in RUNTIME_MODULES:
@@ -346,7 +371,9 @@ def test_what_a_script_calls_is_in_its_stages_revision(script: str, copied: Path
         file = copied.joinpath(*module.split(".")[1:]).with_suffix(".py")
         text = file.read_text(encoding="utf-8")
         tree = ast.parse(text)
-        definition = next(node for node in tree.body if getattr(node, "name", None) == name)
+        definition = next((node for node in tree.body if getattr(node, "name", None) == name), None)
+        if definition is None:  # a type
+            continue
         assert isinstance(definition, ast.FunctionDef | ast.ClassDef)
         definition.body.append(ast.parse("edited = 1").body[0])
         file.write_text(ast.unparse(tree), encoding="utf-8")
@@ -356,10 +383,10 @@ def test_what_a_script_calls_is_in_its_stages_revision(script: str, copied: Path
 
 
 def test_every_answer_is_implemented() -> None:
-    for question, (_, answers) in axes.QUESTIONS.items():
-        for answer in answers:
-            assert callable(axes.function_of(question, {"name": answer.model_fields["name"].default}))
-            assert code_revision([answer.implemented_by])
+    for key in AXES:
+        for name, answer in answers(key).items():
+            assert callable(function_of(key, {"name": name}))
+            assert code_revision([root_of(key, answer)])
 
 
 # --- collections ---
@@ -426,7 +453,11 @@ def test_only_what_is_used_of_another_study_is_planned(drawing: dict[str, Any]) 
         waiting += stage.parents.values()
     assert {stage for stage in plan.stages if stage.kind not in LOOKED_INTO} == needed
     model = plan.systems["further"].model
-    assert model is not None and model.parents["init"].dataset == "pydocs" and model.parents["init"].kind == "adore"
+    assert (
+        model is not None
+        and model.parents["init"].dataset == "pydocs"
+        and model.parents["init"].kind == "query_encoder"
+    )
 
 
 def test_what_starts_from_another_study_keeps_its_encoder_and_reads_texts_by_its_own_settings(
@@ -458,7 +489,8 @@ def test_another_studys_stages_do_not_take_this_ones_backbone(drawing: dict[str,
     (tmp_path / "bert" / "config.json").write_text("{}", encoding="utf-8")
     (tmp_path / "bert" / "model.safetensors").write_bytes(b"")
     drawing["encoder"]["backbone"] = "./bert"
+    drawing["systems"]["own"] = {"preset": "inbatch", "train": {"steps": 5}}
     plan = Plan(load(drawing))
     assert {place["backbone"] for place in plan.places.values() if "backbone" in place} == {"bert"}
     taken = [name for name, place in plan.places.items() if "backbone" in place]
-    assert taken and all(name.startswith("mine/") for name in taken)
+    assert {name.rpartition("-")[0] for name in taken} == {"mine/tokenizer/backbone", "mine/dual_encoder/own"}

@@ -10,10 +10,11 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from hardneg.axes import QUESTIONS
-from hardneg.config import Config, load, presets, read_yaml
+from hardneg.config import Config, load, read_yaml
 from hardneg.config.schema import schema
 from hardneg.evaluation.expected import read_expected
+from hardneg.methods.axes import AXES, answers
+from hardneg.methods.published import names, preset
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPECTED = sorted((ROOT / "configs").glob("*.expected.yaml"))
@@ -37,9 +38,9 @@ def test_it_is_a_valid_schema_that_knows_every_key_answer_and_preset() -> None:
     jsonschema.Draft202012Validator.check_schema(schema())
     assert set(schema()["properties"]) == {*Config.model_fields, "extends"}
     system = schema()["$defs"]["System"]["properties"]
-    assert system["preset"]["anyOf"][0]["enum"] == list(presets())
-    for question, (_, answers) in QUESTIONS.items():
-        assert system[question]["anyOf"][0]["enum"] == [answer.model_fields["name"].default for answer in answers]
+    assert system["preset"]["anyOf"][0]["enum"] == list(names())
+    for key in AXES:
+        assert system[key]["anyOf"][0]["enum"] == list(answers(key))
 
 
 @pytest.mark.parametrize("path", EXPECTED, ids=[path.name for path in EXPECTED])
@@ -57,9 +58,12 @@ def test_every_configuration_loads_and_agrees_with_the_schema(path: Path) -> Non
     assert refused(yaml.safe_load(path.read_text(encoding="utf-8"))) == []
 
 
-@pytest.mark.parametrize("name", list(presets()))
+@pytest.mark.parametrize("name", names())
 def test_the_presets_agree_with_the_schema(name: str) -> None:
-    assert refused({"systems": {"any": presets()[name]}}) == []
+    content = preset(name)
+    systems = content["steps"] if "steps" in content else {"any": content["system"]}
+    assert refused({"systems": systems}) == []
+    assert refused({"systems": {"any": {"preset": name, "steps": {}}}}) == []
 
 
 @pytest.mark.parametrize(
