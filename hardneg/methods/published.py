@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-PAGE = ("about", "paper", "formula", "defaults", "verified", "unknown")
+PAGE = ("about", "paper", "formula", "defaults", "verified", "unknown", "test")
 """What a page says of a method, besides its answers."""
 
 
