@@ -44,4 +44,4 @@ rule summarise_measures:
         brief=str(BRIEF_FILE),
         digest=BRIEF_DIGEST,
     shell:
-        reporting("summarise_measures")
+        reporting("summarise_measures", "measures")

@@ -25,4 +25,4 @@ rule write_report:
         brief=str(BRIEF_FILE),
         digest=BRIEF_DIGEST,
     shell:
-        reporting("write_report", "measures")
+        reporting("write_report", "page", "measures")

@@ -97,10 +97,10 @@ def rules_of(plan: Plan) -> Callable[..., StageRule]:
     return lambda kind, part="": StageRule(plan, resources, kind, part)
 
 
-def reporting(script: str, *inputs: str) -> str:
-    """The shell command of a rule that writes for people: what the plan says, named inputs, the output."""
+def reporting(script: str, output: str, *inputs: str) -> str:
+    """The shell command of a rule that writes for people: what the plan says, the named output and inputs."""
     named = " ".join(f"--{name} {{input.{name}:q}}" for name in inputs)
     return (
-        f"python -m workflow_scripts.{script} --brief {{params.brief:q}} {named} --output {{output[0]:q}}"
+        f"python -m workflow_scripts.{script} --brief {{params.brief:q}} {named} --output {{output.{output}:q}}"
         " > {log:q} 2>&1"
     )
