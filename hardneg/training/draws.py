@@ -90,7 +90,7 @@ class Draws:
             `seed`, `positives`, `lists`, and whether `positive_scores` are needed.
         judged: the training judgements.
         sources: one for each entry of `settings["source"]`, None where it has no candidates.
-        positive_scores: of the mined ranking.
+        positive_scores: for each source, scores of the judged pairs in the ranking that it was mined from, or None.
         teacher: scores pairs; None without a teacher.
         topics: int64 [queries of the split], the cluster of each query; None without clusters.
         live: the live index, where there is one.
@@ -101,17 +101,19 @@ class Draws:
         settings: Mapping[str, Any],
         judged: Judgements,
         sources: Sequence[Source | None],
-        positive_scores: Teacher | None = None,
+        positive_scores: Sequence[Teacher | None] = (),
         teacher: Teacher | None = None,
         topics: Positions | None = None,
         live: Live | None = None,
     ) -> None:
         self._settings, self._judged, self._live = settings, judged, live
-        given = zip(sources, settings["source"], strict=True)
-        weighted = [(source, entry["weight"]) for source, entry in given if source is not None]
-        self._sources, self._weights = [source for source, _ in weighted], np.array([weight for _, weight in weighted])
+        scored = positive_scores or [None] * len(sources)
+        given = zip(sources, settings["source"], scored, strict=True)
+        there = [(source, entry["weight"], scores) for source, entry, scores in given if source is not None]
+        self._sources, self._weights = [source for source, _, _ in there], np.array([weight for _, weight, _ in there])
+        self._positive_scores = [scores for _, _, scores in there]
         self.ranked = len(self._sources) == 1 and self._sources[0].ranked and settings["lists"]
-        self._positive_scores, self._teacher = positive_scores, teacher
+        self._teacher = teacher
         self.trainable = judged.with_positives()
         batch_size, seed = settings["train"]["batch_size"], settings["seed"]
         chosen = topics[self.trainable] if topics is not None else None
@@ -136,17 +138,18 @@ class Draws:
         """
         queries, passages = len(judged.offsets) - 1, judged.passages
         sources: list[Source | None] = []
-        positive_scores = None
+        positive_scores: list[Teacher | None] = []
         for number, chosen in enumerate(settings["source"], 1):
             mined = parents.get(negatives_role(number))
             negatives = mined.path(NEGATIVES) if mined is not None else None
             search = live.search if live else None
             material = Material(negatives, queries, passages, settings["seed"], settings["temperature"], search)
             sources.append(function_of("source", chosen)(material))
+            positive_scores.append(None)
             if mined is not None and settings["positive_scores"]:
-                positive_scores = PairScores.read(mined.path(POSITIVES), passages)
-        scored = parents["teacher"].path(SCORES) if "teacher" in parents else None
-        teacher = PairScores.read(scored, passages) if scored is not None else None
+                positive_scores[-1] = PairScores.read(mined.path(POSITIVES), passages)
+        taught = parents["teacher"].path(SCORES) if "teacher" in parents else None
+        teacher = PairScores.read(taught, passages) if taught is not None else None
         return cls(
             settings,
             judged,
@@ -202,8 +205,11 @@ class Draws:
 
     def _drawn(self, rows: Positions, positives: Positions, vectors: object, rng: np.random.Generator) -> Drawn:
         how = self._settings["positives"]
-        scores = self._scores_of(rows, positives, vectors) if self._settings["positive_scores"] else None
-        offers = [Offer(rows, positives, source.of(rows, vectors), scores, self._teacher) for source in self._sources]
+        offers = []
+        for number, source in enumerate(self._sources):
+            candidates = source.of(rows, vectors)
+            scores = self._scores_of(number, rows, positives, vectors) if self._settings["positive_scores"] else None
+            offers.append(Offer(rows, positives, candidates, scores, self._teacher))
         if self._draw is None:
             offer = Offer(rows, positives, None)  # type: ignore[arg-type] # nothing is drawn from it
             column = offer.one_positive(rng) if how == "one" else None
@@ -216,11 +222,14 @@ class Draws:
             return Drawn(drawn[0].positives, negatives)
         return with_positives(offers[0], None, negatives, how)
 
-    def _scores_of(self, rows: Positions, positives: Positions, vectors: object) -> Scores:
-        if self._live is not None:
+    def _scores_of(self, number: int, rows: Positions, positives: Positions, vectors: object) -> Scores:
+        """The positives' scores [B, P] in the ranking that a source's candidates come from; NaN where it has none."""
+        if self._live is not None and self._sources[number].ranked:
             return self._live.score(vectors, positives)
-        assert self._positive_scores is not None
-        return np.where(positives >= 0, self._positive_scores(rows[:, None], positives), np.float32(np.nan))
+        known = self._positive_scores[number]
+        if known is None:
+            return np.full(positives.shape, np.nan, np.float32)
+        return np.where(positives >= 0, known(rows[:, None], positives), np.float32(np.nan))
 
     def _lists(self, rows: Positions, drawn: Drawn, judged: Positions) -> Meeting:
         """Each query has a list of its own: what was drawn, then the positives that join it."""

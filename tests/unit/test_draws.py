@@ -7,9 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
-from made import JUDGED, POSITIVE, QUERIES, RUNTIME, TRAIN, Small, judged_by, mined_lists, small, training_settings
+from made import (
+    JUDGED,
+    POSITIVE,
+    QUERIES,
+    RUNTIME,
+    TRAIN,
+    Small,
+    judged_by,
+    mined_lists,
+    seal,
+    small,
+    stage_of,
+    training_settings,
+)
 
 from hardneg.data.judgements import Judgements
 from hardneg.methods.axes import answers, function_of
@@ -18,6 +33,8 @@ from hardneg.methods.draws import PairScores, Positions, Scores
 from hardneg.methods.lists import MinedLists
 from hardneg.methods.sources.live import LiveIndex
 from hardneg.model.encoder import Encoder, encode_rows
+from hardneg.retrieval.mine import NEGATIVES, POSITIVES
+from hardneg.retrieval.runs import write_run
 from hardneg.text.tokens import TokenStore
 from hardneg.training.draws import Draws, Live, Meeting, mixed
 from hardneg.training.scorers import scorer_of
@@ -154,11 +171,12 @@ def test_a_step_can_be_replayed() -> None:
         "sampler": {"name": "uniform", "k": 10, "count": 2},
         "batch": "in_batch",
     }
-    straight = [draws_of(LISTS, **answers)] * 6
+    used = draws_of(LISTS, **answers)
     fresh = [draws_of(LISTS, **answers) for _ in range(6)]
     for step in (5, 0, 3):
-        one, other = straight[step].at(step), fresh[step].at(step)
-        assert all(np.array_equal(getattr(one, name), getattr(other, name)) for name in Meeting._fields)
+        one, other = used.at(step), fresh[step].at(step)
+        for name in ("rows", "passages", "listed", "grades", "origin", "judged", "met"):
+            assert np.array_equal(getattr(one, name), getattr(other, name))
     other_seed = draws_of(LISTS, seed=6, **answers)
     assert any(not np.array_equal(other_seed.at(step).passages, fresh[step].at(step).passages) for step in range(3))
 
@@ -354,3 +372,28 @@ def test_a_source_without_candidates_is_no_source() -> None:
     settings = training_settings(source=["none", "run"], sampler={"name": "top", "count": 1}, batch="own")
     meeting = Draws(settings, JUDGED, [None, lists_of({q: [30 + q % 3] for q in range(QUERIES)})]).at(0)
     assert meeting.passages[4:].tolist() == [30 + q % 3 for q in meeting.rows.tolist()]
+
+
+def test_each_source_has_scores_of_the_positives_of_its_own(tmp_path: Path) -> None:
+    """Two rankings with scores of their own scale; SimANS takes of each the one that scores as the positive there."""
+    parents, near = {}, []
+    for number, (role, first, scale) in enumerate((("negatives", 12, 1.0), ("negatives_2", 25, 100.0))):
+        stage = stage_of(tmp_path / role, {})
+        query, rank = np.repeat(np.arange(QUERIES), 9), np.tile(np.arange(1, 10), QUERIES)
+        write_run(stage.folder / NEGATIVES, query, first + rank - 1, rank, scale * (10.0 - rank))
+        at = 3 + 2 * number  # the rank whose score the positives have
+        near.append(first + at - 1)
+        columns = {"query": [q for q, _ in POSITIVE], "passage": [p for _, p in POSITIVE]}
+        scores = np.full(len(POSITIVE), scale * (10.0 - at), np.float32)
+        pq.write_table(pa.table({**columns, "score": scores}), stage.folder / POSITIVES)
+        parents[role] = seal(stage, [NEGATIVES, POSITIVES])
+    settings = training_settings(
+        source=["run", {"name": "run", "system": "other"}],
+        sampler={"name": "simans", "k": 9, "count": 2, "a": 1000.0},
+        batch="own",
+    )
+    draws = Draws.of(settings, parents, JUDGED)
+    for meeting in map(draws.at, range(20)):
+        drawn = meeting.passages[4:].reshape(4, 2)
+        for row in drawn.tolist():
+            assert sorted(row) == near
