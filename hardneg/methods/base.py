@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 NEEDS = {
     "negatives": "passages to compare a positive with (a source, or `batch: in_batch` with a batch_size of 2 or more)",
     "candidates": "candidates to draw from (a source other than none)",
+    "mined": "candidates that are mined before the training (source run or self)",
     "ranking": "a ranked list of candidates (source run, self or live)",
     "scores": "scores of the candidates (source run, self or live)",
     "positive_score": "the positive's score in the ranking that is mined (source run or self)",
@@ -77,7 +78,9 @@ class Mined(Sourcing):
         depth: how many ranks are looked at.
     """
 
-    provides: ClassVar[frozenset[str]] = frozenset({"negatives", "candidates", "ranking", "scores", "positive_score"})
+    provides: ClassVar[frozenset[str]] = frozenset(
+        {"negatives", "candidates", "mined", "ranking", "scores", "positive_score"}
+    )
     stages: ClassVar[frozenset[str]] = frozenset({"mine"})
     depth: int = Field(200, ge=1, description="how many ranks are looked at")
 

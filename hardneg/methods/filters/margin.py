@@ -21,7 +21,7 @@ class Margin(Answer):
     absolute value. Of several positives the highest counts. Where no positive has a score, candidates stay.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"scores", "positive_score"})
+    needs: ClassVar[frozenset[str]] = frozenset({"mined", "scores", "positive_score"})
     name: Literal["margin"] = "margin"
     absolute: float = Field(0.0, description="in units of the ranking's score (TopK-MarginPos)")
     relative: float = Field(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class RankRange(Answer):
     """Candidates outside a range of ranks are thrown out, such as the first few, which are often relevant."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"ranking"})
+    needs: ClassVar[frozenset[str]] = frozenset({"mined", "ranking"})
     name: Literal["ranks"] = "ranks"
     first: int = Field(1, ge=1, description="the best rank that stays; judged passages count")
     last: int | None = Field(None, ge=1, description="the worst rank that stays; null: the depth of the source")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class ScoreBounds(Answer):
     """Candidates whose score in the ranking is below `least` or above `most` are thrown out."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"scores"})
+    needs: ClassVar[frozenset[str]] = frozenset({"mined", "scores"})
     name: Literal["scores"] = "scores"
     least: float | None = Field(None, description="null: no lower bound")
     most: float | None = Field(None, description="null: no upper bound")
