@@ -34,6 +34,12 @@ class Training(Model):
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, more time"
     )
+    chunk: int | None = Field(
+        None,
+        ge=1,
+        description="texts whose activations are held at a time (GradCache): the gradient of the whole batch in the "
+        "memory of a chunk, for a second forward pass; null: all are held, and rows_per_forward counts",
+    )
     rows_per_forward: int = Field(64, ge=1, description="texts of similar length that are encoded in one forward pass")
     log_every: int = Field(10, ge=1, description="steps between logged losses")
     log_retrieved_every: int = Field(

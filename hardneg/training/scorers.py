@@ -21,6 +21,7 @@ from hardneg.stages.artifacts import StageFolder
 from hardneg.text.pairs import PairStore
 from hardneg.text.tokens import TokenStore
 from hardneg.training.draws import Live, Meeting
+from hardneg.training.gradients import encode_of
 
 Encode = Callable[[Encoder, TokenStore, Positions, int, torch.device], torch.Tensor]
 
@@ -206,11 +207,12 @@ def scorer_of(
     stage: StageFolder, runtime: dict[str, Any], devices: Sequence[torch.device], judged: Judgements, live: bool
 ) -> Scorer:
     """What a training stage trains; `live` says whether it searches the index at every step."""
+    encode = encode_of(stage.settings["train"].get("chunk"))
     match stage.settings["trains"]:
         case "both_encoders":
-            return BothEncoders(stage, runtime, devices[0])
+            return BothEncoders(stage, runtime, devices[0], encode)
         case "query_encoder":
-            return QueryEncoder(stage, devices, judged, live)
+            return QueryEncoder(stage, devices, judged, live, encode)
         case "cross_encoder":
             return Reranker(stage, runtime, devices[0])
         case unknown:

@@ -48,10 +48,14 @@ def lists(scores: torch.Tensor, **more: Any) -> TrainingBatch:
     return TrainingBatch(scores, grades, torch.ones_like(grades).bool(), origin, passages, grades[:, :1], **more)
 
 
+def chosen(key: str, name: str, **settings: Any) -> dict[str, Any]:
+    """A validated answer as a stage's settings have it."""
+    return answers(key)[name].model_validate({"name": name, **settings}).model_dump(exclude={"positives"})
+
+
 def loss_of(batch: TrainingBatch, name: str, **settings: Any) -> torch.Tensor:
     """The loss that is registered under a name, with its defaults."""
-    chosen = answers("loss")[name](**settings).model_dump(exclude={"weight"})
-    found: torch.Tensor = function_of("loss", chosen)(batch)
+    found: torch.Tensor = function_of("loss", chosen("loss", name, **settings))(batch)
     return found
 
 

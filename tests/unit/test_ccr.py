@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from batches import assert_same, in_batch, loss_of, scores_of
+from batches import assert_same, chosen, in_batch, loss_of, scores_of
 
 from hardneg.config import load
-from hardneg.methods.axes import answers, function_of
+from hardneg.methods.axes import function_of
 from hardneg.methods.draws import Ranked
 
 
@@ -38,9 +38,10 @@ def test_with_softmax_beta_is_its_weight_and_beta_0_is_softmax() -> None:
 
 
 def sieved(query: np.ndarray, score: np.ndarray) -> np.ndarray:
-    chosen = answers("filter")["sieve"]().model_dump()
     rank = np.arange(1, len(query) + 1)
-    kept: np.ndarray = function_of("filter", chosen)(Ranked(query, rank, rank, score, np.full_like(score, np.nan)))
+    kept: np.ndarray = function_of("filter", chosen("filter", "sieve"))(
+        Ranked(query, rank, rank, score, np.full_like(score, np.nan))
+    )
     return kept
 
 
@@ -67,5 +68,5 @@ def test_the_recipe_mines_the_confident_model_and_goes_on_from_it() -> None:
     loaded = load({"collection": {"format": "pydocs"}, "systems": systems}).systems
     first, last = loaded["ccr.confident"], loaded["ccr"]
     assert [(loss.name, loss.weight) for loss in first.loss] == [("softmax", 1), ("ccr", 0.001)]
-    assert (first.from_, last.from_, [chosen.name for chosen in last.filter]) == ("warm", "ccr.confident", ["sieve"])
+    assert (first.from_, last.from_, [answer.name for answer in last.filter]) == ("warm", "ccr.confident", ["sieve"])
     assert last.source[0].mined_system(last.from_) == "ccr.confident"

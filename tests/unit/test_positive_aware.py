@@ -16,11 +16,11 @@ SYSTEM: dict[str, Any] = preset("positive_aware")["system"]
 
 
 def kept(score: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    chosen = answers("filter")["margin"](**SYSTEM["filter"]).model_dump()
+    margin = answers("filter")["margin"].model_validate(SYSTEM["filter"]).model_dump()
     count = len(score)
     none = np.zeros(count, np.int64)
     found = Ranked(none, np.arange(count), np.arange(1, count + 1), score, positive)
-    stays: np.ndarray = function_of("filter", chosen)(found)
+    stays: np.ndarray = function_of("filter", margin)(found)
     return stays
 
 

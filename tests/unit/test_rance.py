@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from batches import assert_same, lists, loss_of, scores_of
+from batches import assert_same, chosen, lists, loss_of, scores_of
 from drawing import offer_of
 from scipy.stats import chisquare
 
@@ -47,8 +47,7 @@ def test_ranks_that_hold_relevant_passages_are_drawn_less() -> None:
 
 def drawn(k: int, queries: int, length: int, count: int = 1) -> Drawn:
     offer = offer_of([list(range(100, 100 + length))] * queries, [[3]] * queries)
-    chosen = answers("sampler")["rank_distribution"](k=k, count=count, relevant=tuple(RISKY))
-    settings = chosen.model_dump(exclude={"positives"})
+    settings = chosen("sampler", "rank_distribution", k=k, count=count, relevant=RISKY)
     made: Drawn = function_of("sampler", settings)(offer, np.random.default_rng(5), positives="one")
     return made
 
@@ -83,7 +82,8 @@ def test_the_hinge_is_a_plain_loop_and_zero_where_the_lead_is_enough() -> None:
 
 def test_a_scale_needs_a_teacher_and_unscored_pairs_are_left_out() -> None:
     hinge = answers("loss")["hinge"]
-    assert "teacher" in hinge(scale=0.1).needed() and "teacher" not in hinge().needed()
+    with_scale, without = (hinge.model_validate({"scale": scale, "name": "hinge"}) for scale in (0.1, 0))
+    assert "teacher" in with_scale.needed() and "teacher" not in without.needed()
     scores, teacher = scores_of(2, 4), torch.ones(2, 4)
     teacher[0, 0] = torch.nan
     gradient = torch.autograd.grad(loss_of(lists(scores, teacher=teacher), "hinge", margin=9, scale=0.1), scores)[0]

@@ -21,6 +21,8 @@ BY_TRAINED = {
 }
 """What there is because of what trains."""
 
+OF_CANDIDATES = frozenset({"ranking", "scores", "positive_score", "mass"})
+
 
 def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
     """Problems of the answers of one system, which stands at the key `at`."""
@@ -45,6 +47,7 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
             remedy="set splits.train, or evaluate another study's system: `preset: zero_shot`, `from: study:system`.",
         )
     yield from _budget(at, system.train)
+    yield from _chunk(at, system)
     if system.trains == "query_encoder" and system.from_ is None:
         yield HardnegError(
             "Training the query encoder alone needs a system to start from, which supplies the passage vectors.",
@@ -59,7 +62,13 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
 
 def provided(system: System) -> frozenset[str]:
     """What the answers of a system, and what it trains, provide to each other."""
-    return BY_TRAINED[system.trains].union(*(answer.provides for _, answer in answers_of(system)))
+    offers = [source.provides for source in system.source if "candidates" in source.provides]
+    others = [answer.provides for key, answer in answers_of(system) if key != "source"]
+    every = frozenset[str]().union(*offers)
+    # What is said of candidates must hold for those of every source.
+    of_candidates = OF_CANDIDATES.intersection(*offers) if offers else frozenset[str]()
+    single = frozenset({"one_source"}) if len(offers) == 1 else frozenset[str]()
+    return BY_TRAINED[system.trains].union((every - OF_CANDIDATES) | of_candidates, single, *others)
 
 
 def _needs(at: str, system: System) -> Iterator[HardnegError]:
@@ -113,8 +122,8 @@ def _retriever(at: str, system: System) -> Iterator[HardnegError]:
 
 
 def _untrained(at: str, system: System) -> Iterator[HardnegError]:
-    """A dense system that trains nothing is another study's system, or one of this study on another index."""
-    if system.retriever == "rerank":
+    """A dense system that trains nothing is the backbone, another study's system, or one of this on another index."""
+    if system.retriever == "rerank" or (system.from_ is None and system.preset == "pretrained"):
         return
     elsewhere = system.from_ is not None and ":" in system.from_
     if not elsewhere and (system.from_ is None or system.index is None):
@@ -124,7 +133,8 @@ def _untrained(at: str, system: System) -> Iterator[HardnegError]:
             where=f"{at}.from",
             found=system.from_ or "nothing",
             expected="`study:system`; or a system of this study, and an `index`",
-            remedy="set `from` (and `index`), train this system (`trains: both_encoders`), or set `retriever: bm25`.",
+            remedy="set `from` (and `index`), train this system (`trains: both_encoders`), set `retriever: bm25`, or "
+            "`preset: pretrained` for the backbone as it is.",
         )
 
 
@@ -135,4 +145,15 @@ def _budget(at: str, train: Training) -> Iterator[HardnegError]:
             where=f"{at}.train",
             found="neither" if train.steps is None else f"steps: {train.steps}, epochs: {train.epochs}",
             remedy="set train.steps or train.epochs, but not both.",
+        )
+
+
+def _chunk(at: str, system: System) -> Iterator[HardnegError]:
+    """Gradient caching needs vectors, through which the loss sees the texts."""
+    if system.train.chunk is not None and "vectors" not in provided(system):
+        yield HardnegError(
+            "Gradients can be cached only where query and passage have a vector each.",
+            where=f"{at}.train.chunk",
+            found=f"{system.train.chunk}, trains {system.trains}",
+            remedy="remove train.chunk; train.gradient_checkpointing and train.rows_per_forward save memory there.",
         )
