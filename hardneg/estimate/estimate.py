@@ -121,7 +121,7 @@ def on_this_machine(
 
 def searches_of(plan: Plan) -> list[tuple[int, int]]:
     """(queries in a batch, passages retrieved for each) of every vector search in a plan."""
-    from hardneg.retrieval.search.exact import QUERY_BATCH
+    from hardneg.retrieval.search.sizes import QUERY_BATCH
 
     pairs = [(QUERY_BATCH, stage.settings["depth"]) for stage in plan.of("run")]
     live = [

@@ -13,6 +13,7 @@ NEEDS = {
     "ranking": "a ranked list of candidates (source run, self or live)",
     "scores": "scores of the candidates (source run, self or live)",
     "positive_score": "the positive's score in the ranking that is mined (source run or self)",
+    "one_source": "a single source of candidates",
     "mined_anew": "candidates that are mined anew (source self)",
     "rounds": "rounds (refresh rounds)",
     "live": "an index that is searched at every step (source live)",

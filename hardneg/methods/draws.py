@@ -196,7 +196,7 @@ class Ranked(NamedTuple):
         passage: int64 [n], passage positions.
         rank: int64 [n], from 1, in the ranking that they come from, judged passages counted.
         score: float32 [n], in that ranking.
-        positive_score: float32 [n], the score of the query's positive in that ranking, of the highest where there are
+        positive_score: float32 [n], the score of the query's positive in that ranking, of the lowest where there are
             several; NaN where it is unknown.
     """
 

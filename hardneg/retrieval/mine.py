@@ -49,7 +49,7 @@ def mine(
     """
     candidates = removed = with_some = 0
     thrown = {name: {"removed": 0, "positives": 0} for name, _ in filters}
-    best = _highest(judged, positive_scores, queries) if positive_scores is not None else None
+    best = _lowest(judged, positive_scores, queries) if positive_scores is not None else None
     with RunWriter(folder / NEGATIVES) as writer:
         for table in whole_queries(run):
             query, passage, rank, score = (table[name].to_numpy() for name in SCHEMA.names)
@@ -105,10 +105,10 @@ def positives_in(run: Path, judged: Judgements, target: Path, scored: Path | Non
     return {"positives": len(query), "positives_without_score": int(np.isnan(score).sum())}
 
 
-def _highest(judged: Judgements, scores: PairScores, queries: int) -> npt.NDArray[np.float32]:
-    """The highest known score of each query's positives: float32 [queries], NaN if none is known."""
+def _lowest(judged: Judgements, scores: PairScores, queries: int) -> npt.NDArray[np.float32]:
+    """The lowest known score of each query's positives: float32 [queries], NaN if none is known."""
     query = np.repeat(np.arange(queries), np.diff(judged.offsets))
     found = scores(query, judged.keys - query * judged.passages)
-    highest = np.full(queries, -np.inf, np.float32)
-    np.fmax.at(highest, query, found)
-    return np.where(np.isinf(highest), np.float32(np.nan), highest)
+    lowest = np.full(queries, np.inf, np.float32)
+    np.fmin.at(lowest, query, found)
+    return np.where(np.isinf(lowest), np.float32(np.nan), lowest)

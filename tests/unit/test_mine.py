@@ -156,7 +156,7 @@ def test_scores_of_the_positives(tmp_path: Path, scored: bool) -> None:
 
 @pytest.mark.parametrize("scored", [True, False])
 def test_the_stage(tmp_path: Path, scored: bool) -> None:
-    """The margin is to the highest of a query's positives; where none has a score, the candidates stay."""
+    """The margin is to the lowest of a query's positives; where none has a score, the candidates stay."""
     grades = {(0, 9): 1, (0, 8): 2, (1, 7): 1}
     ranking = {0: [5, 9, 4, 3], 1: [6, 5]}
     run = stage_of(tmp_path / "run", {})
@@ -168,7 +168,7 @@ def test_the_stage(tmp_path: Path, scored: bool) -> None:
     }
     if scored:
         scores = stage_of(tmp_path / "scores", {})
-        columns = {"query": [0, 0, 1], "passage": [8, 9, 7], "score": [-5.0, 8.0, 8.5]}
+        columns = {"query": [0, 0, 1], "passage": [8, 9, 7], "score": [9.5, 8.0, 8.5]}
         pq.write_table(pa.table(columns), scores.folder / "scores.parquet")
         parents["scores"] = seal(scores, ["scores.parquet"])
     chosen = [{"name": "margin", "absolute": 1.0, "relative": 0.0}]
@@ -258,7 +258,7 @@ class Given:
 def test_margins_as_in_sentence_transformers(tmp_path: Path, setting: dict[str, float]) -> None:
     """Of a ranking by the same vectors, `mine_hard_negatives` keeps the same passages; one positive a query.
 
-    With several positives it measures from the lowest, we from the highest.
+    With several positives both measure from the lowest.
     """
     count, passages, depth = 15, 60, 20
     rng = np.random.default_rng(8)

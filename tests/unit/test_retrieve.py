@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from hardneg.retrieval.search import retrieve as module
-from hardneg.retrieval.search.exact import QUERY_BATCH, ExactSearcher
+from hardneg.retrieval.search.exact import ExactSearcher
+from hardneg.retrieval.search.sizes import QUERY_BATCH
 from hardneg.retrieval.search.retrieve import Ranking, retrieve
 from hardneg.retrieval.search.vectors import VectorStore
 

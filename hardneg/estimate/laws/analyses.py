@@ -50,14 +50,14 @@ class Errors(Law):
 
     def seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float:
         """Two exact searches: one for the scores of the positives, one to count what ranks above them."""
-        from hardneg.retrieval.search.exact import QUERY_BATCH
+        from hardneg.retrieval.search.sizes import QUERY_BATCH
 
         batches = math.ceil(sizes.counts.of([stage.settings["split"]]) / QUERY_BATCH)
         pair = next(iter(neural_of(measured).search))
         return 2 * batches * search_seconds(None, pair, sizes, measured)
 
     def _search_bytes(self, sizes: Sizes) -> tuple[int, int]:
-        from hardneg.retrieval.search.exact import QUERY_BATCH
+        from hardneg.retrieval.search.sizes import QUERY_BATCH
 
         return search_bytes(None, QUERY_BATCH, sizes)
 

@@ -18,8 +18,7 @@ class Run(Law):
 
     def memory(self, stage: Stage, sizes: Sizes) -> int:
         """The hits held at once, 28 bytes each, and what the search keeps on the host."""
-        from hardneg.retrieval.search.exact import QUERY_BATCH
-        from hardneg.retrieval.search.retrieve import HITS_AT_ONCE
+        from hardneg.retrieval.search.sizes import HITS_AT_ONCE, QUERY_BATCH
 
         kept = min(stage.settings["depth"], sizes.counts.passages)
         hits = min(sizes.run_rows(stage), max(HITS_AT_ONCE, QUERY_BATCH * kept))
@@ -28,7 +27,7 @@ class Run(Law):
 
     def gpu_memory(self, stage: Stage, sizes: Sizes) -> int:
         """The searching device's share of the vectors."""
-        from hardneg.retrieval.search.exact import QUERY_BATCH
+        from hardneg.retrieval.search.sizes import QUERY_BATCH
 
         return sizes.on_gpu(search_bytes(stage.parents.get("index"), QUERY_BATCH, sizes)[0])
 
@@ -38,7 +37,7 @@ class Run(Law):
 
     def seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float:
         """Batches of queries x passages / rate / devices."""
-        from hardneg.retrieval.search.exact import QUERY_BATCH
+        from hardneg.retrieval.search.sizes import QUERY_BATCH
 
         batches = math.ceil(sizes.queries_of(stage.settings) / QUERY_BATCH)
         pair = (QUERY_BATCH, stage.settings["depth"])
@@ -87,7 +86,7 @@ def search_bytes(index: Stage | None, batch: int, sizes: Sizes) -> tuple[int, in
     On a CPU, indexes and float32 vectors are memory-mapped, so the system can reclaim their pages. Vectors in float16
     are copied to float32 only if the copy is small.
     """
-    from hardneg.retrieval.search.exact import BLOCK, HOST_RESIDENT_BYTES
+    from hardneg.retrieval.search.sizes import BLOCK, HOST_RESIDENT_BYTES
 
     config, machine, dim = sizes.config, sizes.machine, sizes.dense.dim
     if is_compressed(index):

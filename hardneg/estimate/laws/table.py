@@ -31,6 +31,8 @@ LAWS: dict[str, Law] = {
     "agreement": analyses.Agreement(),
 }
 
+UNTRAINED = training.Untrained()
+
 
 def law_of(stage: Stage, sizes: Sizes) -> Law | None:
     """The law of a stage.
@@ -40,6 +42,8 @@ def law_of(stage: Stage, sizes: Sizes) -> Law | None:
     """
     if stage.dataset != sizes.config.collection.name or _on_given_vectors(stage):
         return None
+    if stage.kind == "dual_encoder" and stage.settings["trains"] == "nothing":
+        return UNTRAINED
     return LAWS.get(stage.kind)
 
 

@@ -58,6 +58,22 @@ class _Training(Law):
         return _steps(stage.settings, sizes) * self.step_seconds(stage, sizes, measured)
 
 
+class Untrained(Law):
+    """Taking a backbone as it is: its weights are read and written."""
+
+    def memory(self, stage: Stage, sizes: Sizes) -> int:
+        """The weights, on the host."""
+        return sizes.base_bytes + 4 * sizes.dense.parameters
+
+    def disk(self, stage: Stage, sizes: Sizes) -> int:
+        """The weights."""
+        return 4 * sizes.dense.parameters
+
+    def seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float:
+        """Next to nothing."""
+        return 0.0
+
+
 class DualEncoder(_Training):
     """Training both encoders on pairs, on one device.
 

@@ -58,7 +58,7 @@ def _trainings(
     plan: Plan, lengths: Lengths, encoder: Encoder, device: torch.device, precision: str, seconds: float
 ) -> dict[tuple[int, bool], TextCost]:
     """`Neural.train` for every width that the plan's training stages use."""
-    stages = plan.of("dual_encoder", "query_encoder")
+    stages = [stage for stage in plan.of("dual_encoder", "query_encoder") if stage.settings["trains"] != "nothing"]
     rows = max((stage.settings["train"]["rows_per_forward"] for stage in stages), default=1)
     wanted = {key for stage in stages for key in training_widths(stage.settings["train"], lengths)}
     train = {}
@@ -163,7 +163,7 @@ def _exact_search(batch: int, k: int, dim: int, device: torch.device, seconds: f
     """Passages per second for one batch of queries, searched as in `hardneg.retrieval.search.exact`."""
     import torch
 
-    from hardneg.retrieval.search.exact import BLOCK
+    from hardneg.retrieval.search.sizes import BLOCK
 
     queries, passages = torch.randn(batch, dim, device=device), torch.randn(BLOCK, dim, device=device)
     scores = torch.empty(batch, BLOCK, device=device)

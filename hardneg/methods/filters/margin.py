@@ -18,7 +18,7 @@ class Margin(Answer):
     """Candidates that score too close to the positive, or above it, are thrown out: they may be relevant.
 
     A candidate stays if its score is at most the positive's, less `absolute`, less `relative` times the positive's
-    absolute value. Of several positives the highest counts. Where no positive has a score, candidates stay.
+    absolute value. Of several positives the lowest counts. Where no positive has a score, candidates stay.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"mined", "scores", "positive_score"})

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class AllSampler(Drawing):
     """Every candidate, such as the whole live list."""
 
-    needs: ClassVar[frozenset[str]] = frozenset({"ranking"})
+    needs: ClassVar[frozenset[str]] = frozenset({"ranking", "one_source"})
     name: Literal["all"] = "all"
 
 

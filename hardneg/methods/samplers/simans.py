@@ -24,7 +24,7 @@ class SimAnsSampler(Drawing):
     A query whose drawn positive has no score in the mined ranking draws uniformly.
     """
 
-    needs: ClassVar[frozenset[str]] = Drawing.needs | {"scores", "positive_score"}
+    needs: ClassVar[frozenset[str]] = Drawing.needs | {"scores", "positive_score", "one_source"}
     name: Literal["simans"] = "simans"
     k: int = Field(100, ge=1, description="how many of the best candidates are drawn from")
     count: int = Field(1, ge=1, description="negatives a query and step; the paper draws 15")

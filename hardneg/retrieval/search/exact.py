@@ -16,15 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from hardneg.errors import HardnegError
+from hardneg.retrieval.search.sizes import BLOCK, HOST_RESIDENT_BYTES, QUERY_BATCH
 from hardneg.retrieval.search.vectors import VectorStore
 
-QUERY_BATCH = 512
-BLOCK = 16_384
 # The last block is zero-padded to a multiple of this. With fewer columns than a tile of the matrix product, MKL sums
 # in another order, and equal passages would get unequal scores.
 TILE = 64
 ALIGNMENT = 64  # bytes; MKL guarantees equal results only for equal alignment
-HOST_RESIDENT_BYTES = 2 << 30
 LAST_POSITION = 2**32 - 1
 
 

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hardneg.retrieval.search.exact import QUERY_BATCH, ExactSearcher
+from hardneg.retrieval.search.exact import ExactSearcher
 from hardneg.retrieval.search.index import FaissSearcher, ServedVectors
+from hardneg.retrieval.search.sizes import HITS_AT_ONCE, QUERY_BATCH
 from hardneg.retrieval.search.vectors import VectorStore
 from hardneg.stages.artifacts import Artifact
 from hardneg.stages.progress import Progress
 
 # The passages are read once for this many hits or batches of queries, whichever comes first.
-HITS_AT_ONCE = 8_000_000
 BATCHES_AT_ONCE = 64
 
 
