@@ -69,6 +69,8 @@ onstart:
         except HardnegError as fault:
             raise WorkflowError(str(fault))
     if not workflow.remote_exec:
+        for note in PLAN.notes:
+            print(f"warning: {note}", file=sys.stderr)
         tell_jobs(workflow.dag_settings)
         ARTIFACTS.mkdir(exist_ok=True)
         write_json(BRIEF_FILE, BRIEF)

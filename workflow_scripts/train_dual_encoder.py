@@ -1,4 +1,4 @@
-"""Train both encoders, one set of weights."""
+"""Train both encoders, one set of weights, or take the backbone's as it is."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from typing import Any
 import torch
 
 from hardneg.stages.artifacts import StageFolder
+from hardneg.training.scorers import starting_encoder
 from hardneg.training.train import train
 from workflow_scripts.command import stage_command
 
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Train."""
+    if stage.settings["trains"] == "nothing":
+        encoder = starting_encoder(stage, runtime)
+        stage.facts |= encoder.facts
+        return encoder.save(stage.folder)
     return train(stage, runtime, [torch.device(name) for name in devices])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +22,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> None:
     """Print the plan of each configuration."""
     for plan in plans(given):
+        for note in plan.notes:
+            print(f"warning: {note}", file=sys.stderr)
         if given.json:
             print(json.dumps([stage.record for stage in plan.stages], indent=2))
             continue

@@ -11,6 +11,7 @@ from hardneg.errors import HardnegError, nearest
 FIELDS = ("url", "title", "text")
 SEPARATOR = "sep"
 DEFAULT_TEMPLATE = "{title} {text}"
+QUERY_TEMPLATE = "{text}"
 
 
 def check_template(template: str, where: str = "encoder.passage_template") -> None:
@@ -50,6 +51,38 @@ def check_template(template: str, where: str = "encoder.passage_template") -> No
         )
 
 
+def check_query_template(template: str, where: str = "encoder.query_template") -> None:
+    """Check that a template uses `{text}`, once, and nothing else.
+
+    Raises:
+        HardnegError: it does not.
+    """
+    try:
+        parts = [part[1:] for part in Formatter().parse(template) if part[1] is not None]
+    except ValueError as fault:
+        parts, why = [], f": {fault}"
+    else:
+        why = ""
+    if parts != [("text", "", None)]:
+        raise HardnegError(
+            "The query template must hold the query, once.",
+            where=where,
+            found=f"{template!r}{why}",
+            expected="text with {text}, such as 'query: {text}'",
+            remedy="correct it; write a literal brace as {{ or }}.",
+        )
+
+
+def prompt_of(template: str) -> str:
+    """The text before the first field of a template."""
+    return next(iter(Formatter().parse(template)), ("", None, None, None))[0]
+
+
+def prompted(prompt: str, template: str) -> str:
+    """A template that begins with a prompt, in which braces are plain text."""
+    return prompt.replace("{", "{{").replace("}", "}}") + template
+
+
 def fields_of(template: str) -> list[str]:
     """The fields that a template uses, each once, in the order url, title, text."""
     named = {name for _, name, _, _ in Formatter().parse(template)}
@@ -65,21 +98,25 @@ class Reading:
         separator: the value of `{sep}`, the tokenizer's separator token. It is never lower-cased.
         lower_case: whether passages and queries are lower-cased.
         characters: the maximum length of a joined passage in characters. None: unlimited.
+        query_template: see `check_query_template`.
     """
 
     passage_template: str = DEFAULT_TEMPLATE
     separator: str = ""
     lower_case: bool = False
     characters: int | None = None
+    query_template: str = QUERY_TEMPLATE
 
     def passage(self, fields: Mapping[str, str]) -> str:
         """The text of a passage. `fields` has at least the fields of the template."""
-        joined = self.passage_template.format(**fields, **{SEPARATOR: self.separator}).strip()
+        joined = self.passage_template.format(**fields, **{SEPARATOR: self.separator})
+        prompt = prompt_of(self.passage_template)
+        joined = (prompt + joined[len(prompt) :].strip()).strip()  # a passage without a title begins with a space
         return self._lowered(joined[: self.characters])
 
     def query(self, text: str) -> str:
         """The text of a query."""
-        return self._lowered(text)
+        return self._lowered(self.query_template.format(text=text))
 
     def _lowered(self, text: str) -> str:
         if not self.lower_case:

@@ -156,15 +156,15 @@ def _lengths(plan: Plan, given: Given, sample: Sample) -> Lengths:
         known = {name: entry["mean_length"] + special for name, entry in facts["texts"].items()}
     else:
         known = {}
-    at_most = encoder.passage_length * CHARACTERS_PER_TOKEN
+    at_most = encoder.passage_tokens * CHARACTERS_PER_TOKEN
     passages = [round(given.passage_characters)] if given.passage_characters is not None else sample.passages
     queries = [round(given.query_characters)] if given.query_characters is not None else sample.queries
     return Lengths(
         passage_characters=mean(passages) if passages else at_most,
-        query_characters=mean(queries) if queries else encoder.query_length * CHARACTERS_PER_TOKEN,
-        passage_tokens=known.get("passages", _tokens(passages, encoder.passage_length)),
+        query_characters=mean(queries) if queries else encoder.query_tokens * CHARACTERS_PER_TOKEN,
+        passage_tokens=known.get("passages", _tokens(passages, encoder.passage_tokens)),
         query_tokens=known.get(
-            f"queries.{plan.collection.settings['splits'][0]}", _tokens(queries, encoder.query_length)
+            f"queries.{plan.collection.settings['splits'][0]}", _tokens(queries, encoder.query_tokens)
         ),
     )
 

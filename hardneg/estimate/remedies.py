@@ -15,7 +15,7 @@ from hardneg.stages.stage import Stage
 def less_memory(stage: Stage, need: Need, sizes: Sizes) -> str:
     """What to do about a stage that needs too much host or GPU memory."""
     machine, runtime = sizes.machine, sizes.config.runtime
-    if stage.kind in ("dual_encoder", "query_encoder"):
+    if stage.kind in ("dual_encoder", "query_encoder") and stage.settings["trains"] != "nothing":
         return _smaller_batch(stage, need, sizes)
     if stage.kind == "passages" and need.processes > 1:
         fits = max(1, machine.memory // (need.memory or 1))

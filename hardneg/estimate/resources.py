@@ -15,7 +15,7 @@ from hardneg.estimate.counts import Counts, Lengths
 from hardneg.estimate.laws.sizes import EncoderSize, Sizes
 from hardneg.estimate.laws.table import memory_mb
 from hardneg.estimate.machine import Machine
-from hardneg.planning.inputs import local_backbone
+from hardneg.planning.backbone import local_backbone
 from hardneg.planning.plan import Plan
 from hardneg.stages.kinds import Kind
 from hardneg.stages.stage import Stage
@@ -84,10 +84,10 @@ class Resources:
             passages = facts["passages"]
             queries = {split: counts["queries"] for split, counts in facts["splits"].items()}
         lengths = Lengths(
-            passage_characters=5.0 * encoder.passage_length,
-            query_characters=5.0 * encoder.query_length,
-            passage_tokens=encoder.passage_length,
-            query_tokens=encoder.query_length,
+            passage_characters=5.0 * encoder.passage_tokens,
+            query_characters=5.0 * encoder.query_tokens,
+            passage_tokens=encoder.passage_tokens,
+            query_tokens=encoder.query_tokens,
         )
         counts = Counts(passages, queries, splits.train, lengths, "the plan")
         machine = Machine("any", cores=1, memory=0, disk=0)

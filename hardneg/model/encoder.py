@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hardneg.errors import HardnegError
+from hardneg.model.pooling import layer_of, load_layers, pool, positions_in
 from hardneg.stages.artifacts import Artifact, write_json
 from hardneg.text.tokens import TokenStore
 
@@ -24,15 +25,20 @@ class Encoder(nn.Module):
 
     Args:
         backbone: a Transformers encoder whose output has `last_hidden_state`.
-        settings: `pooling` (cls or mean), `projection` (width or None), `normalize`, `temperature`; for pretrained
-            weights also `head_from` (see `initial_encoder`).
+        settings: `pooling` (see `pool`), `projection` (width or None), `normalize`, `temperature`; for pretrained
+            weights also `head_from` (see `initial_encoder`), `modules`, the layers that the backbone comes with (see
+            `hardneg.model.described`), `weights`, the type of the backbone's numbers, and `lora`.
     """
 
     def __init__(self, backbone: nn.Module, settings: dict[str, Any]) -> None:
         super().__init__()
         self.settings = settings
         self.backbone = backbone
-        width: int = backbone.config.hidden_size  # type: ignore[union-attr, assignment]
+        self.layers = nn.Sequential(*map(layer_of, settings.get("modules", ())))
+        own: int = backbone.config.hidden_size  # type: ignore[union-attr, assignment]
+        width: int = settings["modules"][-1]["outputs"] if settings.get("modules") else own
+        # A decoder numbers its tokens from the left edge, padding included, unless it is told their positions.
+        self._causal = any(getattr(module, "is_causal", False) for module in backbone.modules())
         projection = settings["projection"]
         self.head = (
             nn.Sequential(nn.Linear(width, projection), nn.LayerNorm(projection)) if projection else nn.Identity()
@@ -42,13 +48,11 @@ class Encoder(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Encode texts: ids int64 [n, width] and mask int64 [n, width] to vectors float32 [n, dim]."""
-        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        if self.settings["pooling"] == "cls":
-            pooled = hidden[:, 0]
-        else:
-            weight = attention_mask.unsqueeze(-1).to(hidden.dtype)
-            pooled = (hidden * weight).sum(1) / weight.sum(1).clamp_min(1)  # a text may have no token at all
-        vector = self.head(pooled).float()
+        more = {"position_ids": positions_in(attention_mask), "use_cache": False} if self._causal else {}
+        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **more).last_hidden_state
+        if self.settings.get("weights") == "bfloat16":
+            hidden = hidden.float()
+        vector = self.head(self.layers(pool(hidden, attention_mask, self.settings["pooling"]))).float()
         return nn.functional.normalize(vector, dim=-1) if self.settings["normalize"] else vector
 
     @property
@@ -98,6 +102,9 @@ class Encoder(nn.Module):
         head = {name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}
         if head:
             save_file(head, target / "head.safetensors")
+        layers = {name: tensor.contiguous() for name, tensor in self.layers.state_dict().items()}
+        if layers:
+            save_file(layers, target / "modules.safetensors")
         write_json(target / "settings.json", self.settings)
         return sorted(str(path.relative_to(folder)) for path in target.rglob("*") if path.is_file())
 
@@ -114,6 +121,8 @@ class Encoder(nn.Module):
         encoder = cls(backbone or _pretrained(str(target / "backbone"), settings), settings)
         if (target / "head.safetensors").exists():
             encoder.head.load_state_dict(load_file(target / "head.safetensors"))
+        if (target / "modules.safetensors").exists():
+            encoder.layers.load_state_dict(load_file(target / "modules.safetensors"))
         return encoder
 
 
@@ -140,6 +149,8 @@ def initial_encoder(
         return Encoder(_tiny(settings["tiny"], vocabulary, pad, longest), settings)
     backbone = place or settings["backbone"]
     encoder = Encoder(_pretrained(backbone, settings), settings)
+    if settings.get("modules"):
+        load_layers(encoder.layers, settings["modules"], backbone, settings.get("revision"))
     if settings["head_from"] is not None:
         _load_head(encoder, backbone, settings)
     return encoder
@@ -199,7 +210,7 @@ def _pretrained(place: str, settings: dict[str, Any]) -> nn.Module:
             revision=settings.get("revision"),
             trust_remote_code=settings.get("trust_remote_code", False),
             use_safetensors=True,
-            dtype=torch.float32,
+            dtype=getattr(torch, settings.get("weights", "float32")),
             output_loading_info=True,
         )
     except (OSError, ValueError) as fault:

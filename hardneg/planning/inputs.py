@@ -10,13 +10,24 @@ from typing import Any
 
 from hardneg.config import Config, CrossEncoder, Encoder, FolderCollection, Model, System
 from hardneg.data import readers
+from hardneg.data.template import QUERY_TEMPLATE
 from hardneg.errors import HardnegError
+from hardneg.model.described import Described
+from hardneg.planning.backbone import local_backbone
 from hardneg.stages.artifacts import cached_digest, canonical_json
 from hardneg.stages.stage import ARTIFACTS
 from hardneg.text.tokenizer_contract import read_contract
 
 # How texts are read: this concerns the tokenizer, not the weights.
-READING = ("passage_template", "lower_case", "prefix_space", "characters", "contract")
+READING = (
+    "passage_template",
+    "query_template",
+    "lower_case",
+    "prefix_space",
+    "append_eos",
+    "characters",
+    "contract",
+)
 
 
 def plain(model: Model, drop: Sequence[str] = ()) -> dict[str, Any]:
@@ -29,10 +40,11 @@ class Inputs:
 
     Args:
         config: what names them.
+        said: what the backbone of `config.encoder` says of itself.
     """
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+    def __init__(self, config: Config, said: Described | None = None) -> None:
+        self._config, self.said = config, said or Described()
         self._digests = ARTIFACTS / ".digests.json"
 
     def digest(self, path: Path, key: str) -> str:
@@ -105,11 +117,16 @@ class Inputs:
             }
         files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
         digests = {path.name: cached_digest(path, self._digests) for path in files}
+        inner = self.said.files if isinstance(encoder, Encoder) else ()
+        digests |= {name: self.digest(folder / name, key) for name in inner}
         return {"backbone": "local", "files": digests, "trust_remote_code": encoder.trust_remote_code}
 
     def reading(self, encoder: Encoder | CrossEncoder) -> dict[str, Any]:
-        """How texts are read, golden token ids included."""
+        """How texts are read, golden token ids included. What is as usual is not said."""
+        template = getattr(encoder, "query_template", QUERY_TEMPLATE)
         return {
+            **({"query_template": template} if template != QUERY_TEMPLATE else {}),
+            **({"append_eos": True} if getattr(encoder, "append_eos", False) else {}),
             "passage_template": encoder.passage_template,
             "characters": encoder.characters,
             "contract": read_contract(encoder.contract) if encoder.contract else None,
@@ -152,47 +169,6 @@ class Inputs:
         if kind == "given_vectors":
             return {"vectors": plain(self._config.systems[label])["vectors"]}
         return {"backbone": backbone} if backbone is not None else {}
-
-
-def local_backbone(name: str, key: str = "encoder.backbone") -> Path | None:
-    """The folder of a local backbone, or None for the built-in one and for names on the hub.
-
-    Args:
-        name: the backbone.
-        key: where it stands in the configuration.
-
-    Raises:
-        HardnegError: it looks like a path, and there is no usable model there.
-    """
-    if name == "builtin:tiny":
-        return None
-    folder = Path(name).expanduser()
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if not folder.exists() and not looks_local:
-        if name.startswith("builtin:"):
-            raise HardnegError(
-                "Unknown built-in encoder.",
-                where=key,
-                found=name,
-                expected="builtin:tiny",
-                remedy="did you mean builtin:tiny?",
-            )
-        return None
-    needs = "a folder with config.json, tokenizer files and model.safetensors"
-    if not folder.is_dir():
-        raise HardnegError(
-            "The encoder's folder does not exist.", where=key, found=name, expected=needs, remedy="correct the path."
-        )
-    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        found = ", ".join(sorted(path.name for path in folder.iterdir())) or "an empty folder"
-        raise HardnegError(
-            "The encoder's folder holds no usable model.",
-            where=f"{key}: {name}",
-            found=found,
-            expected=needs,
-            remedy="save the model with `save_pretrained(..., safe_serialization=True)`; pickled weights are not read.",
-        )
-    return folder
 
 
 def _without_places(value: Any) -> Any:

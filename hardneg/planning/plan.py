@@ -14,8 +14,9 @@ from typing import Any
 from hardneg.config import Config, load, read_yaml
 from hardneg.errors import HardnegError
 from hardneg.planning.analyses import ONLY_SYSTEMS, Analyses
+from hardneg.planning.backbone import local_backbone, resolved
 from hardneg.planning.graph import Graph
-from hardneg.planning.inputs import Inputs, local_backbone
+from hardneg.planning.inputs import Inputs
 from hardneg.planning.shared import Shared, search_of
 from hardneg.planning.systems import TRAINED, Systems, SystemStages, missing_start
 from hardneg.stages.stage import RESULTS, Stage, name_of
@@ -39,12 +40,16 @@ class Plan:
         rounds: the training stages of each system that trains, one a round.
         analyses: the stages behind the report's analyses.
         exports: the export stage of each exported system.
+        said: what the encoder's backbone says of itself.
+        notes: what people should know before it runs, such as settings that the backbone contradicts.
     """
 
     def __init__(self, config: Config, within: Sequence[Path] = ()) -> None:
+        encoder, self.said, self.notes = resolved(config.encoder)
+        config = config.model_copy(update={"encoder": encoder})
         self.config, self._within = config, within
         self.dataset = config.collection.name
-        self._graph, self._inputs = Graph(self.dataset), Inputs(config)
+        self._graph, self._inputs = Graph(self.dataset), Inputs(config, self.said)
         self._studies: dict[str, Plan] = {}
         self.collection = self._collection()
         self._shared = Shared(config, self._graph, self._inputs, self.collection)

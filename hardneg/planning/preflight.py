@@ -10,7 +10,7 @@ from typing import Any
 
 from hardneg.config import Index
 from hardneg.errors import HardnegError
-from hardneg.planning.inputs import local_backbone
+from hardneg.planning.backbone import local_backbone
 from hardneg.planning.plan import Plan
 from hardneg.planning.systems import TRAINED
 from hardneg.retrieval.java import find_java
@@ -149,6 +149,8 @@ def _dim(plan: Plan, index: Stage, folder: Path | None) -> int | None:
         return VectorStore(given.passages, remedy="correct or replace the file.").dim
     if encoder.projection is not None:
         return encoder.projection
+    if plan.said.width is not None:
+        return plan.said.width
     if folder is not None:
         width = _model_config(folder).get("hidden_size")
         return width if isinstance(width, int) else None

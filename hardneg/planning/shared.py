@@ -7,10 +7,13 @@ from functools import cached_property
 from typing import Any
 
 from hardneg.config import Config, CrossEncoder, Encoder, Index, System
+from hardneg.data.template import QUERY_TEMPLATE
 from hardneg.planning.graph import Graph
 from hardneg.planning.inputs import READING, Inputs, plain
 from hardneg.stages.stage import Stage
 
+# Settings of weights that are named only where they are not as usual.
+USUAL = {"lora": None, "weights": "float32"}
 # Settings of an index that only its searches see.
 SEARCHED = ("nprobe", "ef_search")
 
@@ -63,6 +66,8 @@ class Shared:
             "passage_template": chosen.passage_template,
             "characters": chosen.characters,
         }
+        if (template := getattr(chosen, "query_template", QUERY_TEMPLATE)) != QUERY_TEMPLATE:
+            settings["query_template"] = template
         label = "all" if tokenizer.dataset == self.graph.dataset else tokenizer.dataset
         return self.graph.add("tokens", label, settings, {"collection": self.collection, "tokenizer": tokenizer})
 
@@ -70,10 +75,24 @@ class Shared:
         """The settings that decide the weights which a training starts with."""
         reading = {*READING, "query_length", "passage_length"}
         settings = plain(encoder, drop=["backbone", "revision", "trust_remote_code", "tiny", *reading])
+        usual = [name for name, plainly in USUAL.items() if settings.get(name) == plainly]
+        settings = {name: value for name, value in settings.items() if name not in usual}
+        if isinstance(encoder, Encoder) and self.inputs.said.modules:
+            settings["modules"] = list(self.inputs.said.modules)
         if encoder.backbone == "builtin:tiny":
             size = plain(encoder.tiny, drop=("vocabulary", "lower_case"))
             return {**settings, "backbone": encoder.backbone, "tiny": size}
         return {**settings, **self.backbone(encoder)}
+
+    def pretrained(self, name: str, tokenizer: Stage) -> Stage:
+        """The encoder as its backbone has it, without any training."""
+        weights = self.weights(self.config.encoder)
+        drawn = weights["backbone"] == "builtin:tiny" or weights.get("lora") is not None
+        drawn = drawn or (weights["projection"] is not None and weights["head_from"] is None)
+        # A seed that decides nothing would encode everything again for every seed.
+        settings = {"trains": "nothing", "encoder": weights, "seed": self.config.seed if drawn else 0}
+        parents = {"tokenizer": tokenizer, "tokens": self.tokens(tokenizer)}
+        return self.graph.add("dual_encoder", name, settings, parents)
 
     # --- vectors ---
 

@@ -110,12 +110,17 @@ class Systems:
         return {**base, "model": adopt(start.model)}
 
     def _untrained(self, name: str, system: System) -> Roles:
-        """Another system as it is: another study's on this collection, or one of this study with another index."""
-        base = self._base(name, system, encoded=True)
+        """A system as it is: the backbone, another study's on this collection, or one of this with another index."""
+        base = self._base(name, system, encoded=True) or self._pretrained(name)
         index = self._shared.index(base["passages"].label, base["passages"], self._config.index_of(name))
         if "queries" not in base:
             base["queries"] = self._shared.queries(name, base["tokenizer"], base["model"], self._shared.evaluated)
         return {**base, "index": index}
+
+    def _pretrained(self, name: str) -> Roles:
+        """The backbone without any training."""
+        tokenizer = self._shared.tokenizer(self._config.encoder)
+        return self._shared.encoded(name, tokenizer, self._shared.pretrained(name, tokenizer))
 
     def _dual_encoder(self, name: str, system: System) -> Roles:
         mines_start = any("mine" in s.stages and s.mined_system(system.from_) == system.from_ for s in system.source)

@@ -23,6 +23,8 @@ from hardneg.text.tokenizer_contract import check_contract
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TEXTS_AT_ONCE = 4096
+READ = ("passage_template", "query_template", "lower_case", "characters")
+"""Settings that say how texts are read; see `Reading`."""
 
 
 def passage_texts(collection: Artifact, reading: Reading | None = None) -> Iterator[str]:
@@ -50,7 +52,8 @@ def make_tokenizer(
 
     Args:
         settings: the stage's settings: `backbone`; `vocabulary` (for `builtin:tiny`); how texts are read
-            (`passage_template`, `lower_case`, `characters`); `prefix_space`, whether a text begins with a space (None:
+            (`passage_template`, `query_template`, `lower_case`, `characters`); `append_eos`, whether the end token
+            closes texts; `prefix_space`, whether a text begins with a space (None:
             the tokenizer's default); `contract`, golden token ids, or None.
         folder: where `tokenizer/` and `template.json` are written.
         collection: the prepared collection; required for `builtin:tiny`.
@@ -66,17 +69,20 @@ def make_tokenizer(
     """
     from transformers import AutoTokenizer
 
-    reading = Reading(**{name: settings[name] for name in ("passage_template", "lower_case", "characters")})
+    reading = Reading(**{name: settings[name] for name in READ if name in settings})
     if settings["backbone"] == "builtin:tiny":
         assert collection is not None
         reading = replace(reading, lower_case=False)  # the built-in tokenizer's normalizer lower-cases
         tokenizer = _built_in(settings, collection, reading)
     else:
         tokenizer = _pretrained(settings, backbone)
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token  # decoders often have none; what is padded is masked
     tokenizer.save_pretrained(folder / "tokenizer")
     # Check and record the saved tokenizer, which is the one that later stages load.
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     prefix, suffix = _template(tokenizer)
+    suffix = _closed(tokenizer, suffix) if settings.get("append_eos") else suffix
     _check_special_tokens(tokenizer, reading.passage_template)
     reading = replace(reading, separator=tokenizer.sep_token or "")
     _check_prefix_space(tokenizer, settings.get("prefix_space"))
@@ -155,6 +161,19 @@ def _template(tokenizer: Any) -> tuple[list[int], list[int]]:
     return full[:start], full[start + len(bare) :]
 
 
+def _closed(tokenizer: Any, suffix: list[int]) -> list[int]:
+    """The special ids after a text, with the end token last."""
+    end = tokenizer.eos_token_id
+    if end is None:
+        raise HardnegError(
+            "The backbone's tokenizer has no end token.",
+            where="encoder.append_eos",
+            found="true",
+            remedy="set it to false, or set eos_token in the backbone's tokenizer_config.json.",
+        )
+    return suffix if suffix[-1:] == [end] else [*suffix, end]
+
+
 def _check_prefix_space(tokenizer: Any, wanted: bool | None) -> None:
     """Refuse a tokenizer that ignores `prefix_space`. One that adds a space gives "a" and " a" the same ids."""
     bare, spaced = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a", " a"))
@@ -207,16 +226,15 @@ def tokenize(
     from transformers import AutoTokenizer
 
     model = AutoTokenizer.from_pretrained(tokenizer.folder / "tokenizer")
-    reading = Reading(
-        **tokenizer.facts["reading"]
-        | {"passage_template": settings["passage_template"], "characters": settings["characters"]}
-    )
+    own = {name: settings[name] for name in READ if name in settings}
+    reading = Reading(**tokenizer.facts["reading"] | own)
     special = len(tokenizer.facts["prefix"]) + len(tokenizer.facts["suffix"])
     dtype = np.dtype("<u2") if tokenizer.facts["vocabulary"] <= 65536 else np.dtype("<u4")
     facts: dict[str, Any] = {
         **tokenizer.facts,
         "dtype": dtype.str,
         "texts": {},
+        "reading": asdict(reading),
         "query_length": settings["query_length"],
         "passage_length": settings["passage_length"],
     }

@@ -194,6 +194,7 @@ def test_the_builtin_tokenizer_keeps_its_own_lower_casing(tmp_path: Path) -> Non
         "separator": "[SEP]",
         "lower_case": False,
         "characters": None,
+        "query_template": "{text}",
     }
     facts = json.loads((stage.folder / "template.json").read_text(encoding="utf-8"))
     assert facts == stage.facts and facts["suffix"] == [3]

@@ -6,18 +6,20 @@ from collections.abc import Iterator
 
 from hardneg.config.config import Config
 from hardneg.config.encoder import Encoder
-from hardneg.data.template import check_template
+from hardneg.data.template import check_query_template, check_template
 from hardneg.errors import HardnegError
 
 
 def problems(config: Config) -> Iterator[HardnegError]:
     """Problems of passage templates, the backbone, and the lengths in training."""
-    for template, where in (
-        (config.encoder.passage_template, "encoder.passage_template"),
-        (config.bm25.passage_template, "bm25.passage_template"),
+    for template, where, check in (
+        (config.encoder.passage_template, "encoder.passage_template", check_template),
+        (config.encoder.query_template, "encoder.query_template", check_query_template),
+        (config.bm25.passage_template, "bm25.passage_template", check_template),
     ):
         try:
-            check_template(template, where)
+            if template is not None:
+                check(template, where)
         except HardnegError as fault:
             yield fault
     yield from _backbone(config.encoder)
@@ -26,7 +28,8 @@ def problems(config: Config) -> Iterator[HardnegError]:
 
 def _backbone(encoder: Encoder) -> Iterator[HardnegError]:
     built_in = encoder.backbone == "builtin:tiny"
-    for key, given in (("lower_case", encoder.lower_case), ("prefix_space", encoder.prefix_space)):
+    unused = ("lower_case", "prefix_space", "append_eos")
+    for key, given in ((key, getattr(encoder, key)) for key in unused):
         if built_in and given:
             yield HardnegError(
                 "builtin:tiny does not use this setting.",
@@ -56,7 +59,9 @@ def _lengths(config: Config) -> Iterator[HardnegError]:
     for name, system in config.systems.items():
         for key in ("query_length", "passage_length"):
             given, stored = getattr(system.train, key), getattr(config.encoder, key)
-            if given is not None and given > stored:
+            if stored is None and config.encoder.backbone == "builtin:tiny":  # which says nothing of itself
+                stored = getattr(config.encoder, key.replace("length", "tokens"))
+            if given is not None and stored is not None and given > stored:
                 yield HardnegError(
                     "Training cannot read more tokens than the encoder stores.",
                     where=f"systems.{name}.train.{key}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from hardneg.config import Encoder as Settings
-from hardneg.planning.inputs import local_backbone
+from hardneg.planning.backbone import local_backbone
 from hardneg.planning.plan import Plan
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def encoder_of(settings: Settings, trained: dict[str, Any]) -> tuple[Encoder, st
 
     from hardneg.model.encoder import Encoder, initial_encoder
 
-    longest = max(settings.query_length, settings.passage_length)
+    longest = max(settings.query_tokens, settings.passage_tokens)
     if trained["backbone"] == "builtin:tiny":
         return initial_encoder(trained, settings.tiny.vocabulary, 0, longest, None, 0), trained["backbone"]
     name = settings.backbone

@@ -10,7 +10,7 @@ from typing import Any
 from hardneg.estimate.counts import Lengths
 from hardneg.estimate.probes.clock import affine, timed
 from hardneg.estimate.probes.made import MadeCollection
-from hardneg.planning.inputs import local_backbone
+from hardneg.planning.backbone import local_backbone
 from hardneg.planning.plan import Plan
 
 TEXTS_AT_ONCE = 1024
@@ -35,7 +35,7 @@ def tokenize(plan: Plan, made: MadeCollection) -> tuple[tuple[float, float] | No
             tokenizer = _train_tokenizer(part, size)
             spent.append(time.perf_counter() - started)
         trained = affine([sum(map(len, part)) for part in parts], spent)
-    length = plan.config.encoder.passage_length
+    length = plan.config.encoder.passage_tokens
 
     def all_texts() -> None:
         for start in range(0, len(texts), TEXTS_AT_ONCE):
