@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 import pytest
 import yaml
+
+if TYPE_CHECKING:
+    from made_stages import Stages
 
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS, PASSAGES_EACH = 24, 12
@@ -216,6 +219,19 @@ def finished(shared_folder: Path) -> Project:
             project = new_project(folder)
             project.snakemake()
     return project
+
+
+@pytest.fixture(scope="session")
+def stages(shared_folder: Path) -> Stages:
+    """A small project with a stage of every kind; tests make what they look at, and what that needs, by its script."""
+    from made_stages import Stages, every_kind, write_given
+
+    folder = shared_folder / "stages"
+    with filelock.FileLock(shared_folder / "stages.lock"):
+        if not folder.exists():
+            write_collection(folder / "data")
+            write_given(folder, TOPICS * PASSAGES_EACH)
+        return Stages(folder, every_kind())
 
 
 @pytest.fixture

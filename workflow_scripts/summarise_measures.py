@@ -26,6 +26,7 @@ def main() -> None:
         measures = {system: Path(manifest) for system, manifest in brief["measures"]}
         exports = {system: Path(manifest) for system, manifest in brief["exports"].items()}
         pairs = [(a, b) for a, b in brief["pairs"]]
+        given.output.parent.mkdir(parents=True, exist_ok=True)
         summarise(measures, pairs, brief["main_measure"], exports, given.output)
 
 
