@@ -18,7 +18,7 @@ from hardneg.methods.losses.softmax import loss as softmax
 
 # The weight of a pair (i, j), from the ranks and grades of its list and the ideal DCG.
 Weight = Callable[[list[int], list[int], int, int, float], float]
-DRAWN, OTHERS = (Origin.MINED, Origin.SHARED), (Origin.OWN, Origin.IN_BATCH)
+DRAWN, OTHERS = (Origin.MINED,), (Origin.OWN, Origin.IN_BATCH, Origin.SHARED)
 
 
 def sp(x: torch.Tensor) -> torch.Tensor:
@@ -92,7 +92,7 @@ def test_ranknet_pools_all_pairs(matrix: TrainingBatch) -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 2.0])
-def test_ranknet_weighs_in_batch_pairs_by_alpha(matrix: TrainingBatch, alpha: float) -> None:
+def test_ranknet_weighs_what_belongs_to_other_rows_by_alpha(matrix: TrainingBatch, alpha: float) -> None:
     by_hand = mean_by_hand(matrix, DRAWN) + alpha * mean_by_hand(matrix, OTHERS)
     assert_same(ranknet(matrix, alpha=alpha), by_hand, matrix.scores)
 
@@ -206,7 +206,7 @@ def reciprocal(cut: int) -> Weight:
     def r(rank: int) -> float:
         return 1 / rank if rank <= cut else 0.0
 
-    return lambda ranks, grades, i, j, ideal: abs(r(ranks[i]) - r(ranks[j]))
+    return lambda ranks, grades, i, j, ideal: 0.0 if grades[j] > 0 else abs(r(ranks[i]) - r(ranks[j]))
 
 
 def swapped_ndcg(cut: int) -> Weight:

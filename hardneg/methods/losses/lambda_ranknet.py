@@ -26,7 +26,8 @@ class LambdaRankNet(Weighted):
 def loss(batch: TrainingBatch, *, metric: str, cut: int) -> torch.Tensor:
     """RankNet over a ranked list, weighted by the change in `metric`@`cut` (section 6.2.2, Eq. 15; LambdaRank).
 
-    For passages i and j with grade_i > grade_j the weight is |r_i - r_j| for MRR, with r the reciprocal rank, and
+    For passages i and j with grade_i > grade_j the weight is |r_i - r_j| for MRR, with r the reciprocal rank, and 0 if
+    both are relevant, since swapping them changes no reciprocal rank; it is
     |(g_i - g_j)(c_i - c_j)| / ideal for nDCG, with g the grade, c = 1/log2(1 + rank) and ideal the best DCG@cut that
     the query's judgements allow (linear gain). r and c are 0 beyond `cut`. A query's loss is the mean over its pairs,
     the batch's the mean over queries.
@@ -44,7 +45,9 @@ def loss(batch: TrainingBatch, *, metric: str, cut: int) -> torch.Tensor:
     inside = ranks <= cut
     if metric == "MRR":
         value = torch.where(inside, 1 / ranks, 0.0)
-        return mean_over_lists(batch, lambda high, low, i, j: (value_at(value, i) - value_at(value, j)).abs())
+        return mean_over_lists(
+            batch, lambda high, low, i, j: (value_at(value, i) - value_at(value, j)).abs() * (low == 0)
+        )
     discount = torch.where(inside, 1 / torch.log2(1 + ranks), 0.0)
     grades = batch.judged[:, :cut].double()
     places = torch.arange(2, grades.shape[1] + 2, device=grades.device, dtype=torch.float64)

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 class RankNet(Weighted):
     """Mean softplus(negative - positive) over all (query, negative) pairs of the batch.
 
-    Without `alpha` the pairs of mined and in-batch negatives are pooled, as in the paper's released code. With it the
-    loss is the mean over mined pairs plus `alpha` times the mean over in-batch pairs (Eq. 13).
+    Without `alpha` all pairs are pooled, as in the paper's released code. With it the loss is the mean over the pairs of
+    a query with its own mined negatives, plus `alpha` times the mean over all others: other rows' positives and other
+    rows' negatives, which stand for random ones (Eq. 13 and section 6.1.3).
     """
 
     name: Literal["ranknet"] = "ranknet"
-    alpha: float | None = Field(None, ge=0, description="weight of the in-batch pairs (Eq. 13); null pools all pairs")
+    alpha: float | None = Field(None, ge=0, description="weight of all that belongs to other rows (Eq. 13); null pools all pairs")
 
     def needed(self) -> frozenset[str]:
         """With `alpha` both kinds of pairs must be there."""
@@ -35,7 +36,7 @@ def loss(batch: TrainingBatch, *, alpha: float | None) -> torch.Tensor:
     Args:
         batch: the scores.
         alpha: None pools all pairs in one mean, as the released code does; a number gives
-            mean over mined pairs + alpha * mean over in-batch pairs (Eq. 13).
+            mean over own mined pairs + alpha * mean over pairs with what belongs to other rows (Eq. 13).
     """
     from torch.nn.functional import softplus
 
@@ -46,8 +47,8 @@ def loss(batch: TrainingBatch, *, alpha: float | None) -> torch.Tensor:
     pairs = softplus(scores.unsqueeze(1) - scores.gather(1, columns).unsqueeze(2))
     if alpha is None:
         return _mean(pairs, better)
-    mined = ((batch.origin == Origin.MINED) | (batch.origin == Origin.SHARED)).unsqueeze(1)
-    return _mean(pairs, better & mined) + alpha * _mean(pairs, better & ~mined)
+    own = (batch.origin == Origin.MINED).unsqueeze(1)
+    return _mean(pairs, better & own) + alpha * _mean(pairs, better & ~own)
 
 
 def _mean(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
