@@ -102,10 +102,12 @@ def test_passage_vectors_are_of_every_passage_and_of_unit_length(stages: Stages)
 def test_a_shard_that_is_missing_is_refused(stages: Stages, tmp_path: Path) -> None:
     stage = stages.stage("passages", "star")
     stages.make(stage)
-    seal = list(stages.commands(stage)[-1])
-    seal[seal.index("--output") + 1] = str(tmp_path / "manifest.json")
-    del seal[-1]  # the last shard's marker
-    said = stages.call(seal)
+    encode, *_, seal = map(list, stages.commands(stage))
+    marker = tmp_path / f"shard-0000-of-{SHARDS:04d}.json"
+    for command, output in ((encode, marker), (seal, tmp_path / "manifest.json")):
+        command[command.index("--output") + 1] = str(output)
+    assert stages.call(encode).status == 0
+    said = stages.call([*seal[: seal.index("--markers") + 1], str(marker)])
     assert said.status == 1 and said.err.startswith("error: ") and "do not hold all passages" in said.err
     assert not (tmp_path / "manifest.json").exists()
 
