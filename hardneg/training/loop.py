@@ -112,8 +112,7 @@ def fit(
     train, seed = stage.settings["train"], stage.settings["seed"]
     module.train()
     optimizer = optimizer_of(module, train)
-    scheduler = _scheduler(optimizer, train, budget.total)
-    module, optimizer, scheduler = accelerator.prepare(module, optimizer, scheduler)
+    module, optimizer, scheduler = accelerator.prepare(module, optimizer, _scheduler(optimizer, train, budget.total))
     state = TrainingState(module, optimizer, scheduler, accelerator, answers)
     start, log = _start(stage, state, budget, continues, label, begin)
     if accelerator.log_with:
