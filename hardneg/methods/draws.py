@@ -20,6 +20,16 @@ Scores = npt.NDArray[np.float32]
 Teacher = Callable[[Positions, Positions], Scores]
 
 
+class Grading(Protocol):
+    """A teacher whose scores become grades, in place of the judgements'."""
+
+    def __call__(self, query: Positions, passage: Positions) -> Scores:
+        """See `Teacher`."""
+
+    def grades(self, scores: Scores, listed: npt.NDArray[np.bool_]) -> tuple[Positions, npt.NDArray[np.bool_]]:
+        """Grades int64 [B, C] from scores [B, C] (NaN where unknown), and what may still be compared, bool [B, C]."""
+
+
 class TrainingQueries(NamedTuple):
     """What an order sees.
 

@@ -17,6 +17,7 @@ from hardneg.methods.axes import function_of
 from hardneg.methods.batch import Origin
 from hardneg.methods.draws import (
     Drawn,
+    Grading,
     Material,
     Offer,
     PairScores,
@@ -176,8 +177,8 @@ class Draws:
         drawn = self._drawn(rows, positives, vectors, generator(self._settings["seed"], step))
         judged = -np.sort(-grades, axis=1)
         if self._settings["lists"]:
-            return self._lists(rows, drawn, judged)
-        return self._columns(rows, drawn, judged, positives[:, :1])
+            return self._graded(self._lists(rows, drawn, judged))
+        return self._graded(self._columns(rows, drawn, judged, positives[:, :1]))
 
     def start(self, scorer: EncodesPassages) -> None:
         """Give sources with a state their first vectors."""
@@ -202,6 +203,15 @@ class Draws:
             return None
         passages = meeting.passages if meeting.passages.ndim == 2 else meeting.passages[None]
         return np.where(passages >= 0, self._teacher(meeting.rows[:, None], passages), np.float32(np.nan))
+
+    def _graded(self, meeting: Meeting) -> Meeting:
+        """With grades of the teacher's, where it grades."""
+        if not _grades(self._teacher):
+            return meeting
+        scores = self.teacher_scores(meeting)
+        assert scores is not None
+        grades, listed = self._teacher.grades(scores, meeting.listed)
+        return meeting._replace(grades=grades, listed=listed, judged=-np.sort(-grades, axis=1))
 
     def _drawn(self, rows: Positions, positives: Positions, vectors: object, rng: np.random.Generator) -> Drawn:
         how = self._settings["positives"]
@@ -236,6 +246,8 @@ class Draws:
         passages = np.concatenate((drawn.negatives, drawn.positives), 1)
         listed = passages >= 0
         grades = np.where(listed, self._judged.grades_of(rows[:, None], passages), 0)
+        listed &= grades >= 0  # a passage that is the query itself is compared with nothing
+        grades = np.maximum(grades, 0)
         if self._settings["positives"] == "one":  # other passages that are judged relevant are no negatives
             listed &= (grades == 0) | (np.arange(passages.shape[1]) >= drawn.negatives.shape[1])
         origin = np.where((grades > 0) & listed, Origin.OWN, Origin.MINED).astype(np.int8)
@@ -309,6 +321,10 @@ def mixed(negatives: Sequence[Positions], weights: npt.NDArray[np.float64], rng:
 
 def _has_state(source: Source) -> TypeGuard[Stateful]:
     return hasattr(source, "state_dict")
+
+
+def _grades(teacher: Teacher | None) -> TypeGuard[Grading]:
+    return hasattr(teacher, "grades")
 
 
 def _topics(clusters: Artifact) -> Positions:

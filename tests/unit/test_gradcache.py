@@ -54,14 +54,15 @@ def by(encode: Any, encoder: Encoder, made: Small, rows: int) -> torch.Tensor:
     torch.manual_seed(9)
     own = stores(made)
     query = encode(encoder, own["queries"], QUERIES, rows, CPU)
-    loss_of(query, encode(encoder, own["passages"], PASSAGES, rows, CPU)).backward()
+    loss_of(query, encode(encoder, own["passages"], PASSAGES, rows, CPU)).backward()  # type: ignore[no-untyped-call]
     return gradients(encoder)
 
 
 def by_the_paper(encoder: Encoder, made: Small, chunk: int) -> torch.Tensor:
     """Three passes: all representations without a graph, their gradients, then <representation, gradient> by chunk."""
     torch.manual_seed(9)
-    chunks, parts = [], []
+    chunks: list[Any] = []
+    parts: list[torch.Tensor] = []
     for name, positions in (("queries", QUERIES), ("passages", PASSAGES)):
         store = stores(made)[name]
         order = np.argsort(store.lengths(positions), kind="stable")
