@@ -25,6 +25,7 @@ NEEDS = {
     "mass": "the softmax over all candidates (source cache)",
     "vectors": "a query vector and a passage vector (trains both_encoders or query_encoder)",
     "in_batch": "other rows' positives in the batch (batch in_batch)",
+    "passage_scores": "scores among the passages of a step (trains both_encoders)",
     "teacher": "a teacher's scores (labels teacher)",
 }
 """Everything that an answer may need, and where it comes from. A need that no other answer provides is refused."""

@@ -43,6 +43,8 @@ class TrainingBatch:
         teacher: float32 [B, C], a teacher's scores, NaN where it has none; None without a teacher.
         mass: float32 [B], the logarithm of the sum of e^score over all candidates that a source holds; None where it
             holds no scores of its own.
+        among: float32 [B, C], scores of a row's own positive, of the first where it has several, against the columns,
+            over the temperature, with gradients; None where no loss needs them.
     """
 
     scores: torch.Tensor
@@ -54,6 +56,7 @@ class TrainingBatch:
     rank: torch.Tensor | None = None
     teacher: torch.Tensor | None = None
     mass: torch.Tensor | None = None
+    among: torch.Tensor | None = None
 
     def relevant(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The listed passages that are judged relevant: columns int64 [B, P] and their grades int64 [B, P].

@@ -66,6 +66,7 @@ class Trainings:
             "temperature": config.encoder.temperature,
             "search": search_of(config.index_of(name)) if live else None,
             "probe": self._probe(name),
+            **({"passage_scores": True} if needs(system, "passage_scores") else {}),
             **_settings(chosen),
         }
         if kind == "dual_encoder" or kind == "cross_encoder":

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from hardneg.data.judgements import Judgements
+from hardneg.methods.batch import Origin
 from hardneg.methods.draws import Positions, Scores
 from hardneg.model.cross_encoder import CrossEncoder
 from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
@@ -53,6 +54,9 @@ class Scorer(Protocol):
 
     def scores(self, query: torch.Tensor | None, meeting: Meeting) -> torch.Tensor:
         """Scores float32 [B, C] of what meets, over the temperature, with gradients."""
+
+    def among(self, meeting: Meeting) -> torch.Tensor:
+        """Scores float32 [B, C] of each row's own positive against the passages that `scores` has just encoded."""
 
 
 class BothEncoders:
@@ -98,6 +102,13 @@ class BothEncoders:
         self.encoded = self._encode(self.module, self._passages, meeting.passages, self._rows, self._device)
         with torch.autocast(self._device.type, enabled=False):  # mixed precision is for the encoder
             return query @ self.encoded.T / self.module.temperature
+
+    def among(self, meeting: Meeting) -> torch.Tensor:
+        """See `Scorer`."""
+        assert self.encoded is not None
+        own = torch.from_numpy((meeting.origin == Origin.OWN).argmax(1)).to(self._device)
+        with torch.autocast(self._device.type, enabled=False):
+            return self.encoded[own] @ self.encoded.T / self.module.temperature
 
 
 class QueryEncoder:
@@ -155,6 +166,10 @@ class QueryEncoder:
                 return asked @ taken.T / self.module.temperature
             return torch.einsum("qd,qld->ql", asked, taken.view(*wanted.shape, -1)) / self.module.temperature
 
+    def among(self, meeting: Meeting) -> torch.Tensor:
+        """See `Scorer`; here passages are not encoded."""
+        raise NotImplementedError
+
     def _search(self, vectors: torch.Tensor, depth: int) -> tuple[Positions, Scores]:
         self.found = self._searcher.search(vectors, depth)
         passages, scores = self.found
@@ -201,6 +216,10 @@ class Reranker:
         asked = np.broadcast_to(meeting.rows[:, None], wanted.shape)
         scores = self.module.score(self._pairs, asked.ravel(), wanted.ravel(), self._rows, self._device)
         return scores.view(wanted.shape)
+
+    def among(self, meeting: Meeting) -> torch.Tensor:
+        """See `Scorer`; here passages have no vectors."""
+        raise NotImplementedError
 
 
 def scorer_of(

@@ -32,9 +32,9 @@ def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.devic
 
     Args:
         stage: settings `trains`, `order`, `source`, `sampler`, `refresh`, `labels`, `loss`, `batch`, `positives`,
-            `lists`, `positive_scores`, `live`, `round`, `train`, `seed`, `split`, `precision`, `search`, `probe`,
-            `encoder` where weights are made; parents `collection`, `tokenizer`, `tokens`, and where there are such
-            `init`, `continues`, `passages`, `index`, `negatives`, `clusters`, `teacher`.
+            `lists`, `positive_scores`, `passage_scores`, `live`, `round`, `train`, `seed`, `split`, `precision`,
+            `search`, `probe`, `encoder` where weights are made; parents `collection`, `tokenizer`, `tokens`, and where
+            there are such `init`, `continues`, `passages`, `index`, `negatives`, `clusters`, `teacher`.
         runtime: `checkpoint_seconds`, `trackers`, `places`.
         devices: training runs on the first; all of them search.
 
@@ -84,6 +84,7 @@ class _Step:
     ) -> None:
         self._scorer, self._draws, self._probe, self._device = scorer, draws, probe, device
         self._losses = [(function_of("loss", chosen), chosen["weight"]) for chosen in settings["loss"]]
+        self._among = settings.get("passage_scores", False)
         self._log_every = settings["train"]["log_retrieved_every"]
 
     def __call__(self, step: int, log: Log) -> torch.Tensor:
@@ -115,6 +116,7 @@ class _Step:
             rank if meeting.ranked else None,
             there(taught) if taught is not None else None,
             there(meeting.drawn.mass) if meeting.drawn.mass is not None else None,
+            self._scorer.among(meeting) if self._among else None,
         )
 
     def _keep(self, step: int, log: Log, meeting: Meeting, query: torch.Tensor, probed: bool) -> None:

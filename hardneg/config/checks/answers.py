@@ -15,7 +15,7 @@ from hardneg.methods.base import NEEDS
 WITHOUT_TRAINING = {"bm25": "BM25", "run": "A given run", "vectors": "A system of given vectors"}
 
 BY_TRAINED = {
-    "both_encoders": frozenset({"vectors", "encoded_passages"}),
+    "both_encoders": frozenset({"vectors", "encoded_passages", "passage_scores"}),
     "query_encoder": frozenset({"vectors", "fixed_passages"}),
     "cross_encoder": frozenset[str](),
 }
