@@ -7,7 +7,9 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from hardneg.data.documents import judged_documents, read_documents
+from hardneg.data.copies import own_of
+from hardneg.data.documents import read_documents
+from hardneg.data.lacking import scored_judgements
 from hardneg.evaluation.measures import evaluate, parse_measures
 from hardneg.retrieval.runs import best_passage, read_run, write_trec
 from hardneg.stages.artifacts import StageFolder, write_table
@@ -22,11 +24,11 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     shown = ("documents.parquet", "document_id") if documents is not None else ("passages.parquet", "passage_id")
     passage_ids = pq.read_table(collection.path(shown[0]), columns=[shown[1]]).column(0)
     for split in ranked.settings["splits"]:
-        ranking = read_run(ranked.path(f"run.{split}.parquet"))
+        ranking = read_run(ranked.path(f"run.{split}.parquet"), own_of(collection, split))
         query_ids = pq.read_table(collection.path(f"queries.{split}.parquet"), columns=["query_id"]).column(0)
-        qrels = pq.read_table(collection.path(f"qrels.{split}.parquet"), columns=["query", "passage", "grade"])
+        qrels = scored_judgements(collection, split)
         if documents is not None:  # passages are windows of documents, which are what is judged
-            ranking, qrels = best_passage(ranking, documents), judged_documents(qrels, documents)
+            ranking = best_passage(ranking, documents)
         scores = evaluate(ranking, qrels, query_ids.to_pylist(), measures, settings["relevant_grade"][split])
         names += [f"{split}.trec", f"measures.{split}.parquet"]
         write_trec(stage.folder / names[-2], ranking, query_ids, passage_ids, stage.record["label"])

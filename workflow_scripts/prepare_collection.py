@@ -29,6 +29,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
         settings["train"],
         stage.folder / PROGRESS,
         (windows["words"], windows["overlap"]) if windows else None,
+        settings["own_passages"],
     )
     least = runtime.get("least_passages")
     if least and facts["passages"] < least["rows"]:

@@ -39,6 +39,12 @@ class BaseCollection(Model):
     windows: Windows | None = Field(
         None, description="cut documents into passages; the best passage of a document gives its score"
     )
+    own_passages: Literal["auto", "same_text", "same_id", "keep"] = Field(
+        "auto",
+        description="which passages are a query itself, as in ArguAna and Quora; unless judged relevant, they are left "
+        "out of scored runs and are no negatives. auto: those with its text, or with its id if that is no number; "
+        "keep: none is left out",
+    )
 
 
 class PyDocsCollection(BaseCollection):

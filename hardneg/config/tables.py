@@ -9,7 +9,13 @@ from pydantic import BeforeValidator, Field
 
 from hardneg.config.base import Model, Path
 
-Column = str | int
+
+def _number_in_text(value: object) -> object:
+    """Read "0" as 0: values given by --config arrive as text."""
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
+
+
+Column = Annotated[str | int, BeforeValidator(_number_in_text)]
 """The name of a column, or its number from 0 where there is no header."""
 
 

@@ -10,7 +10,8 @@ ignoring case. In files without a header the position decides:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -19,6 +20,27 @@ from typing import NoReturn
 from hardneg.errors import HardnegError
 
 NOT_GRADES = {"iteration", "iter", "q0", "split"}  # further columns that qrels may have
+# How data frames write their row numbers; a column without a name counts only as the first one.
+ROW_NUMBERS = {"unnamed: 0", "__index_level_0__", "index", "level_0", "row", "row_number", ""}
+
+# Words that names of columns are made of. A first line of nothing but these is a header.
+NAME_WORDS = frozenset(
+    {
+        "id", "ids", "identifier", "uid", "uuid", "guid", "key", "code", "index", "idx", "number", "num", "no",
+        "nr", "name", "docid", "docno", "pid", "qid", "cid", "did", "tid", "doc", "docs", "document",
+        "documents", "passage", "passages", "chunk", "chunks", "paragraph", "paragraphs", "para", "section",
+        "page", "article", "snippet", "sentence", "text", "texts", "txt", "body", "content", "contents",
+        "value", "string", "str", "title", "titles", "heading", "headline", "header", "caption", "abstract",
+        "description", "desc", "summary", "topic", "subject", "question", "questions", "query", "queries",
+        "answer", "answers", "prompt", "response", "utterance", "input", "output", "source", "target", "url",
+        "uri", "link", "href", "lang", "language", "label", "labels", "grade", "score", "relevance", "rel",
+        "rank", "corpus", "context", "reference", "positive", "negative", "pos", "neg", "row", "line", "item",
+        "entry", "record", "file", "path", "raw", "clean", "full",
+    }
+)  # fmt: skip
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_]+|[0-9]+")
+LOOKED_AHEAD = 50  # lines that a first line is compared with
+FEWEST = 3  # lines without which nothing can be compared
 
 
 @dataclass(frozen=True)
@@ -117,7 +139,12 @@ def match_columns(
     if "grade" in fields.names and "grade" not in found and not isinstance(table.columns.get("grade"), int):
         # Without grades every judgement counts as relevant, so grades under another name must not be missed.
         used = {*found.values(), *(column for column in table.columns.values() if isinstance(column, str))}
-        left = [name for name in names if name not in used and name.strip().casefold() not in NOT_GRADES]
+        left = [
+            name
+            for place, name in enumerate(names)
+            if name not in used and (folded := name.strip().casefold()) not in NOT_GRADES
+            if not (folded in ROW_NUMBERS and (folded or place == 0))
+        ]
         if left:
             missing_column("grade", fields.names["grade"], left, fields, where)
     return found
@@ -132,6 +159,47 @@ def is_header(cells: Collection[str], table: Table, fields: Fields) -> bool:
     folded = {cell.strip().casefold() for cell in cells}
     known = set(chain.from_iterable(fields.names.values()))
     return folded <= known or all(folded.intersection(fields.names[name]) for name in fields.necessary)
+
+
+def refuse_unknown_names(lines: Sequence[Sequence[str]], fields: Fields, where: str) -> None:
+    """Check that the first line of a file that is read by position is a record, not a header of unknown names.
+
+    It is taken for a header if its cells are made of words that name columns, or if it is unlike all lines after it:
+    its id has no digit and theirs have, and its text is one short word and theirs are longer.
+
+    Args:
+        lines: the cells of the first lines.
+        fields: what the file holds.
+        where: the place of the first line.
+
+    Raises:
+        HardnegError: it is such a header.
+    """
+    first, rest = [cell.strip() for cell in lines[0]], lines[1:]
+    named = all(map(_names_a_column, first))
+    if not named and (fields is QRELS or not _unlike(first, rest)):
+        return
+    names = ", ".join(f"`{name}: ...`" for name in fields.necessary)
+    raise HardnegError(
+        f"The first line of the {fields.kind} looks like a header, but its names are unknown.",
+        where=where,
+        found=", ".join(first),
+        expected="; ".join(f"{name}: {', '.join(known)}" for name, known in fields.names.items()),
+        remedy=f"name the columns in the configuration ({names}), or write `header: false` if it is a record.",
+    )
+
+
+def _names_a_column(cell: str) -> bool:
+    words = [word.casefold() for word in _WORDS.findall(cell)]
+    return 0 < len(words) <= 4 and len(cell) <= 40 and all(word in NAME_WORDS for word in words)
+
+
+def _unlike(first: Sequence[str], rest: Sequence[Sequence[str]]) -> bool:
+    rest = [cells for cells in rest if len(cells) == len(first)]
+    if len(rest) < FEWEST or len(first) < 2 or not all(re.fullmatch(r"[^\W\d][\w .-]{0,39}", cell) for cell in first):
+        return False
+    numbered = not re.search(r"\d", first[0]) and all(re.search(r"\d", cells[0]) for cells in rest)
+    return numbered and len(first[-1].split()) == 1 and all(len(cells[-1].strip()) > len(first[-1]) for cells in rest)
 
 
 def header_columns(cells: list[str], table: Table, fields: Fields, where: str) -> dict[str, int]:

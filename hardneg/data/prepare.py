@@ -16,7 +16,23 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hardneg.data.collection import CollectionReader, Passage
+from hardneg.data.copies import (
+    BLANK,
+    EQUAL_PASSAGES,
+    EQUAL_QUERIES,
+    OWN_PASSAGES,
+    Digests,
+    Own,
+    Positions,
+    Seen,
+    first_of,
+    own_passages,
+    windows_of,
+    write_equal,
+    write_pairs,
+)
 from hardneg.data.ids import WHITE_SPACE, Ids
+from hardneg.data.lacking import LACKING, write_lacking
 from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import atomic_path
 from hardneg.stages.progress import Progress
@@ -39,7 +55,6 @@ QRELS = pa.schema(
         ("passage", pa.int32()),
     ]
 )
-
 _WORD = re.compile(r"\S+")
 _FIRST_WINDOW = "#0"
 
@@ -51,11 +66,14 @@ def prepare(
     train: str | None,
     progress: Path | None = None,
     windows: tuple[int, int] | None = None,
+    own: Own = "auto",
 ) -> tuple[list[str], dict[str, Any]]:
     """Write `passages.parquet`, and `queries.<split>.parquet` and `qrels.<split>.parquet` for each split.
 
     A row's number is the position of the passage or query in all later stages. Texts are streamed. Memory holds the
-    ids, 16 bytes more for each id, and about 50 bytes for each judgement of one split.
+    ids, 40 bytes more for each id, and about 50 bytes for each judgement of one split.
+
+    Where there is reason to, it also writes the files of `hardneg.data.copies` and of `hardneg.data.lacking`.
 
     With `windows` the reader gives documents. A passage is then a window of words over a document, named `<id>#0`,
     `<id>#1` and so on, and keeps the document's title and url. The column `document` (int32) of `passages.parquet` is
@@ -68,14 +86,16 @@ def prepare(
         train: the training split, if any.
         progress: the file for progress lines.
         windows: the window size and the overlap of neighbouring windows, both in words. None keeps texts whole.
+        own: which passages are the query itself, see `hardneg.data.copies.own_passages`; `keep` leaves none out.
 
     Returns:
         The file names, and facts: counts of passages (and documents), queries, judgements (of documents if these are
         judged), positives, and of what `repairs` reports.
 
     Raises:
-        HardnegError: the collection is empty, ids repeat or are empty, a judgement names an unknown query or passage,
-            a pair has two grades, the collection lacks a split, or a split has no positive judgement.
+        HardnegError: the collection is empty, ids repeat or are empty, a judgement names an unknown query, all
+            judgements of a split name unknown passages, a pair has two grades, the collection lacks a split, or a split
+            has no positive judgement of a passage that exists.
         ValueError: the overlap is as large as the window.
     """
     missing = [split for split in splits if split not in reader.splits()]
@@ -88,20 +108,37 @@ def prepare(
             remedy="correct the names under `splits` in the configuration.",
         )
     judged, facts = _passages(reader, folder, windows, progress)
-    facts |= {"splits": {}, "provenance": reader.provenance()}
+    facts |= {"splits": {}, "own_passages": own, "provenance": reader.provenance()}
     names = [path.name for path in judged.files]
+    texts: dict[str, Digests] = {}
     for split in splits:
-        written, facts["splits"][split] = _split(reader, folder, split, judged, split == train, progress)
+        written, facts["splits"][split], texts[split] = _split(reader, folder, split, judged, own, train, progress)
         names += written
+    _count_shared(facts["splits"], texts, train)
     return names, facts
 
 
+def _count_shared(counts: Mapping[str, dict[str, int]], texts: Mapping[str, Digests], train: str | None) -> None:
+    """Count for each other split how many of its queries have the text of a training query."""
+    if train is not None and train in texts:
+        for split in [split for split in texts if split != train]:
+            asked = texts[split]
+            counts[split]["queries_in_train"] = int(np.isin(asked[asked != BLANK], texts[train]).sum())
+
+
 def _split(
-    reader: CollectionReader, folder: Path, split: str, judged: _Judged, trains: bool, progress: Path | None
-) -> tuple[list[str], dict[str, int]]:
-    """Write the queries and qrels of a split. Returns the file names and the counts."""
+    reader: CollectionReader,
+    folder: Path,
+    split: str,
+    judged: _Judged,
+    own: Own,
+    train: str | None,
+    progress: Path | None,
+) -> tuple[list[str], dict[str, int], Digests]:
+    """Write the files of a split. Returns their names, the counts, and the digests of the queries' texts."""
     queries, qrels = folder / f"queries.{split}.parquet", folder / f"qrels.{split}.parquet"
-    rows = ((query.query_id, query.text) for query in reader.queries(split))
+    seen = Seen()
+    rows = seen.texts(((query.query_id, query.text) for query in reader.queries(split)), slice(1, 2))
     with Progress(f"prepare {split} queries", None, "queries", progress) as bar:
         count, empty = _write_texts(queries, rows, QUERIES, ("text",), bar)
     if count == 0:
@@ -115,29 +152,68 @@ def _split(
     judgements = _judgements(reader, split, query_ids, judged)
     positive = judgements.grade > 0
     if not positive.any():
-        raise HardnegError(
-            "A split has no positive judgement.",
-            where=f"split {split}, from {judgements.where or 'its first judgement'}",
-            found=f"{len(positive)} judgements, none above grade 0",
-            remedy="training needs relevant passages: check the qrels of the training split."
-            if trains
-            else "training and evaluation need relevant passages: check the qrels, or leave the split out.",
-        )
+        raise _no_positive(split, judgements, split == train)
     _write_qrels(qrels, judgements, query_ids, judged)
-    return [queries.name, qrels.name], {
-        "queries": count,
-        "empty_queries": empty,
-        "judgements": len(positive),
-        "repeated_judgements": judgements.repeated,
-        "positives": int(positive.sum()),
-        "queries_without_positives": count - len(np.unique(judgements.query[positive])),
-    }
+    lacking = write_lacking(folder / LACKING.format(split=split), judgements.lacking)
+    equal, counts = _write_copies(folder, split, judged, judgements, own, seen.whole, query_ids)
+    relevant = np.append(judgements.query[positive], [q for (q, _), grade in judgements.lacking.items() if grade > 0])
+    return (
+        [queries.name, qrels.name, *(path.name for path in (*lacking, *equal))],
+        {
+            "queries": count,
+            "empty_queries": empty,
+            "judgements": len(positive),
+            "repeated_judgements": judgements.repeated,
+            "positives": int(positive.sum()),
+            "queries_without_positives": count - len(np.unique(relevant)),
+            "lacking_judgements": len(judgements.lacking),
+            "lacking_positives": sum(grade > 0 for grade in judgements.lacking.values()),
+            **counts,
+        },
+        seen.whole,
+    )
+
+
+def _no_positive(split: str, judgements: _Judgements, trains: bool) -> HardnegError:
+    elsewhere = sum(grade > 0 for grade in judgements.lacking.values())
+    further = f"; {elsewhere:,} above it, all of passages that the collection lacks" if elsewhere else ""
+    return HardnegError(
+        "A split has no positive judgement.",
+        where=f"split {split}, from {judgements.where or 'its first judgement'}",
+        found=f"{len(judgements.grade)} judgements, none above grade 0{further}",
+        remedy="training needs relevant passages: check the qrels of the training split."
+        if trains
+        else "training and evaluation need relevant passages: check the qrels, or leave the split out.",
+    )
+
+
+def _write_copies(
+    folder: Path, split: str, judged: _Judged, judgements: _Judgements, own: Own, texts: Digests, query_ids: Ids
+) -> tuple[list[Path], dict[str, int]]:
+    """Write what equal texts mean for a split, and count it."""
+    first = first_of(texts)
+    files = write_equal(folder / EQUAL_QUERIES.format(split=split), "query", first)
+    query, unit = own_passages(own, texts, query_ids, judged.holders, judged.ids)
+    relevant = judgements.grade > 0
+    width = len(judged.ids)
+    keys = judgements.query[relevant].astype(np.int64) * width + judgements.judged[relevant]
+    unjudged = ~np.isin(query * width + unit, keys)
+    query, unit = query[unjudged], unit[unjudged]
+    if own != "keep":
+        asked, passage = windows_of(judged.firsts, query, unit) if judged.firsts is not None else (query, unit)
+        files += write_pairs(folder / OWN_PASSAGES.format(split=split), {"query": asked, "passage": passage})
+    counts = {"equal_queries": int((first != np.arange(len(first))).sum()), "own_passages": len(np.unique(query))}
+    return files, counts
 
 
 def repairs(facts: Mapping[str, Any]) -> Iterator[str]:
     """Irregularities that were tolerated in a collection, one line each, to be reported once."""
+    for name, line in facts["provenance"].get("told", {}).items():
+        yield f"{name}: {line}"
     if count := facts["empty_passages"]:
         yield f"passages without title and text: {count:,} (kept, but hardly ever retrieved)"
+    if count := facts["equal_passages"]:
+        yield f"passages with the text of an earlier one: {count:,} (kept; no negatives where one of them is relevant)"
     for split, counts in facts["splits"].items():
         if count := counts["empty_queries"]:
             yield f"{split} queries without text: {count:,} (kept)"
@@ -145,6 +221,18 @@ def repairs(facts: Mapping[str, Any]) -> Iterator[str]:
             yield f"{split} judgements that repeat an earlier one: {count:,} (counted once)"
         if count := counts["queries_without_positives"]:
             yield f"{split} queries without a relevant passage: {count:,} (kept)"
+        if count := counts["lacking_judgements"]:
+            yield (
+                f"{split} judgements of passages that the collection lacks: {count:,}, {counts['lacking_positives']:,} "
+                "of them relevant (scored as never found, as trec_eval does; not trained on)"
+            )
+        if count := counts["equal_queries"]:
+            yield f"{split} queries with the text of an earlier one: {count:,} (kept; they share positives)"
+        if count := counts["own_passages"]:
+            done = "left out of runs and never a negative" if facts["own_passages"] != "keep" else "kept as any other"
+            yield f"{split} queries that are a passage themselves: {count:,} (that passage is {done}; own_passages)"
+        if count := counts.get("queries_in_train", 0):
+            yield f"{split} queries with the text of a training query: {count:,} (kept; they make scores look better)"
 
 
 class _Judged(NamedTuple):
@@ -155,12 +243,14 @@ class _Judged(NamedTuple):
         ids: their ids, by position.
         firsts: int64 [documents + 1], the first passage of each document; None where passages are judged.
         files: the files written.
+        holders: the digests of their texts, see `Seen.holders`.
     """
 
     kind: str
     ids: Ids
     firsts: npt.NDArray[np.int64] | None
     files: list[Path]
+    holders: tuple[Digests, Positions]
 
 
 class _Judgements(NamedTuple):
@@ -172,6 +262,7 @@ class _Judgements(NamedTuple):
         grade: int32 [m].
         repeated: how many duplicates were dropped.
         where: the file and line of the first judgement.
+        lacking: the grades of judged passages (or documents) that do not exist, by query position and id.
     """
 
     query: npt.NDArray[np.int32]
@@ -179,6 +270,7 @@ class _Judgements(NamedTuple):
     grade: npt.NDArray[np.int32]
     repeated: int
     where: str
+    lacking: dict[tuple[int, str], int]
 
 
 def _passages(
@@ -191,10 +283,13 @@ def _passages(
         return (passage.where for passage in reader.passages() if passage.passage_id == wanted)
 
     rows: Iterable[tuple[Any, ...]]
+    seen = cut = Seen()
+    given = seen.passages(reader.passages())
     if windows is None:
-        rows, schema = ((p.passage_id, p.url, p.title, p.text) for p in reader.passages()), PASSAGES
+        rows, schema = ((p.passage_id, p.url, p.title, p.text) for p in given), PASSAGES
     else:
-        rows, schema = _in_windows(reader.passages(), *windows), WINDOWS
+        cut = Seen()
+        rows, schema = cut.texts(_in_windows(given, *windows), slice(2, 4)), WINDOWS
     with Progress("prepare passages", None, "passages", progress) as bar:
         count, empty = _write_texts(passages, rows, schema, ("title", "text"), bar)
     if count == 0:
@@ -204,13 +299,17 @@ def _passages(
             found="0 passages",
             remedy="check the collection's files.",
         )
-    facts = {"passages": count, "empty_passages": empty}
+    first = first_of(cut.whole)
+    equal = write_equal(folder / EQUAL_PASSAGES, "passage", first)
+    copies = int((first != np.arange(count)).sum())
+    facts = {"passages": count, "empty_passages": empty, "equal_passages": copies}
     if windows is None:
         ids = _unique_ids(passages, "passage_id", "passages", places)
-        return _Judged("passage", ids, None, [passages]), facts
+        return _Judged("passage", ids, None, [passages, *equal], seen.holders()), facts
     firsts = _write_documents(passages, documents)
     ids = _unique_ids(documents, "document_id", "documents", places)
-    return _Judged("document", ids, firsts, [passages, documents]), facts | {"documents": len(ids)}
+    files = [passages, documents, *equal]
+    return _Judged("document", ids, firsts, files, seen.holders()), facts | {"documents": len(ids)}
 
 
 def _in_windows(documents: Iterable[Passage], size: int, overlap: int) -> Iterator[tuple[str, str, str, str, int]]:
@@ -310,7 +409,8 @@ def _judgements(reader: CollectionReader, split: str, query_ids: Ids, judged: _J
     """Read the judgements of a split as positions, and check them."""
     parts = [np.zeros((3, 0), np.int32)]
     unknown: dict[str, tuple[str, str, int]] = {}  # by kind: where the first unknown id is, that id, how many
-    where, seen = "", 0
+    lacking: dict[tuple[int, str], int] = {}
+    where, seen, repeated = "", 0, 0
     for group in in_groups(reader.judgements(split), ROWS_AT_ONCE):
         wanted = {"query": [j.query_id for j in group], judged.kind: [j.passage_id for j in group]}
         found = {"query": query_ids.positions(wanted["query"]), judged.kind: judged.ids.positions(wanted[judged.kind])}
@@ -320,16 +420,24 @@ def _judgements(reader: CollectionReader, split: str, query_ids: Ids, judged: _J
                 place = group[row].where or f"qrels of split {split}, number {seen + row + 1}"
                 first = unknown.get(kind, (place, wanted[kind][row], 0))
                 unknown[kind] = (*first[:2], first[2] + len(absent))
-        parts.append(np.array([*found.values(), [j.grade for j in group]], np.int32))
+        for row in np.flatnonzero((found[judged.kind] < 0) & (found["query"] >= 0)).tolist():
+            absent_one = group[row]
+            key = int(found["query"][row]), absent_one.passage_id
+            if lacking.setdefault(key, absent_one.grade) != absent_one.grade:
+                raise _two_grades(reader, split, judged.kind, (absent_one.query_id, absent_one.passage_id), 1)
+            repeated += 1
+        known = found[judged.kind] >= 0
+        parts.append(np.array([*found.values(), [j.grade for j in group]], np.int32)[:, known])
         where = where or group[0].where
         seen += len(group)
+    repeated -= len(lacking)
     for kind in ("query", judged.kind):
-        if kind in unknown:
+        if kind in unknown and (kind == "query" or unknown[kind][2] == seen):
             place, name, count = unknown[kind]
             raise HardnegError(
                 f"A judgement names a {kind} that does not exist.",
                 where=place,
-                found=f"{kind} {name!r} ({count:,} such judgements)",
+                found=f"{kind} {name!r} ({count:,} such judgements{', all of them' if count == seen else ''})",
                 expected=f"an id of the {kind} file",
                 remedy=f"add the {kind} or remove the judgement.",
             )
@@ -342,7 +450,8 @@ def _judgements(reader: CollectionReader, split: str, query_ids: Ids, judged: _J
         row = int(conflicts[0])
         pair = query_ids.texts[int(query[row])].as_py(), judged.ids.texts[int(position[row])].as_py()
         raise _two_grades(reader, split, judged.kind, pair, len(conflicts))
-    return _Judgements(query[~again], position[~again], grade[~again], int(again.sum()), where)
+    repeated += int(again.sum())
+    return _Judgements(query[~again], position[~again], grade[~again], repeated, where, lacking)
 
 
 def _two_grades(

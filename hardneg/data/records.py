@@ -1,14 +1,16 @@
-"""The records of a table: JSON Lines, tab-separated text, CSV or Parquet, in one file or several."""
+"""The records of a table: JSON Lines, tab-separated text, CSV, Parquet or marked-up text, in one file or several."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator
-from itertools import chain, takewhile
+from dataclasses import replace
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any
 
 from hardneg.data.columns import (
+    LOOKED_AHEAD,
     PASSAGES,
     QRELS,
     Fields,
@@ -19,19 +21,14 @@ from hardneg.data.columns import (
     layout_columns,
     match_columns,
     missing_column,
+    refuse_unknown_names,
     wrong_count,
 )
-from hardneg.data.lines import json_lines, lines, raw_lines
+from hardneg.data.formats.markup import MARKED_UP, marked_up
+from hardneg.data.forms import KINDS, NAMES, content_kind, named_kind
+from hardneg.data.lines import compression_told, json_lines, lines, raw_lines
 from hardneg.errors import HardnegError, nearest
 
-KINDS = {
-    ".jsonl": "json",
-    ".ndjson": "json",
-    ".tsv": "tabs",
-    ".txt": "tabs",
-    ".csv": "csv",
-    ".parquet": "parquet",
-}
 LONGEST_CELL = 1 << 24  # characters; an unclosed quote would otherwise swallow the rest of a CSV file
 ROWS_AT_ONCE = 1_000  # of a Parquet file
 
@@ -65,17 +62,29 @@ def parts(path: Path) -> dict[str, Path]:
 
 
 def kind_of(table: Table, fields: Fields) -> str:
-    """The kind of a table's files, by their extension: "json", "tabs", "csv" or "parquet".
+    """The kind of a table's files: a key of `hardneg.data.forms.NAMES`. Their content decides before their names.
 
     Raises:
-        HardnegError: passages have an unknown extension, a Parquet file ends in .gz, or the parts differ in kind.
+        HardnegError: the kind is unknown or cannot hold such records, or the parts differ in kind.
     """
     kinds: dict[str, Path] = {}
     for path in parts(table.path).values():
-        ending = Path(path.name.removesuffix(".gz")).suffix.lower()
-        # TREC queries and qrels have arbitrary names, such as qrels.robust04.
-        kind = KINDS.get(ending, None if fields is PASSAGES else "tabs")
-        if kind is None or (kind == "parquet" and path.suffix == ".gz"):
+        try:
+            kind = content_kind(path)
+        except OSError as fault:
+            raise HardnegError(
+                "A file of the collection cannot be read.",
+                where=str(path),
+                found=str(fault),
+                remedy="check its permissions.",
+            ) from None
+        named = named_kind(path)
+        if kind is None and named == "parquet":
+            kind = named if path.suffix != ".gz" else None
+        elif kind is None:
+            # TREC queries and qrels have arbitrary names, such as qrels.robust04.
+            kind = named or (None if fields is PASSAGES else "tabs")
+        if kind is None:
             raise HardnegError(
                 "A file has an unknown extension.",
                 where=str(path),
@@ -83,16 +92,37 @@ def kind_of(table: Table, fields: Fields) -> str:
                 expected=f"{', '.join(KINDS)}; all but .parquet also as .gz",
                 remedy="convert or rename the file, or select the parts with a pattern such as parts/*.jsonl.",
             )
+        if kind in MARKED_UP and fields.kind not in MARKED_UP[kind]:
+            raise HardnegError(
+                f"A file of {fields.kind} holds something else.",
+                where=str(path),
+                found=NAMES[kind],
+                expected=f"{fields.kind}, as {', '.join(KINDS)}",
+                remedy="correct the path, or convert the file.",
+            )
         kinds[kind] = path
     if len(kinds) > 1:
         raise HardnegError(
             "The parts of a table have different formats.",
             where=str(table.path),
-            found=", ".join(path.name for path in kinds.values()),
+            found=", ".join(f"{path.name} ({NAMES[kind]})" for kind, path in kinds.items()),
             expected="parts in one format",
             remedy="select the parts with a pattern such as parts/*.jsonl.",
         )
     return next(iter(kinds))
+
+
+def told(table: Table, fields: Fields) -> dict[str, str]:
+    """What is to be told of a table's files, by their path in the table: those whose names say something else."""
+    lines: dict[str, str] = {}
+    for name, path in parts(table.path).items():
+        kind, named = kind_of(replace(table, path=path), fields), named_kind(path)
+        packed = compression_told(path) if kind != "parquet" else None
+        usual = kind == named or (named is None and kind == "tabs") or (kind in MARKED_UP and named in (None, "tabs"))
+        other = None if usual else f"read as {NAMES[kind]}"
+        if packed or other:
+            lines[name] = "; ".join(filter(None, (other, packed)))
+    return lines
 
 
 def check(table: Table, fields: Fields) -> None:
@@ -113,8 +143,10 @@ def check(table: Table, fields: Fields) -> None:
                 remedy=f"write {guess}." if guess else "correct or remove it.",
             )
         by_name = isinstance(column, str)
-        if kind in ("json", "parquet"):
-            usable, expected = by_name, "a name"
+        if kind in MARKED_UP:
+            usable, expected = False, f"nothing, because the file holds {NAMES[kind]}"
+        elif kind in ("json", "parquet"):
+            usable, expected = True, "a name"  # a number is a name there, as data frames write it
         elif by_name:
             usable, expected = table.header is not False, "a position from 0, because the file has no header"
         else:
@@ -137,12 +169,16 @@ def records(table: Table, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]
         HardnegError: a file or line cannot be read, a column is missing, or a line has the wrong number of columns.
     """
     kind, paths = kind_of(table, fields), parts(table.path).values()
+    if kind in ("json", "parquet"):
+        table = replace(table, columns={name: str(column) for name, column in table.columns.items()})
     if kind == "json":
         yield from _json_records(paths, table, fields)
         return
     for path in paths:
         if kind == "parquet":
             yield from _parquet_records(path, table, fields)
+        elif kind in MARKED_UP:
+            yield from marked_up(kind, path)
         else:
             rows = _csv_rows(path) if kind == "csv" else _tab_rows(path, fields)
             yield from _cell_records(rows, table, fields)
@@ -219,6 +255,10 @@ def _cell_records(
     if not first:
         return
     header = is_header(first, table, fields)
+    if not header and table.header is None and not table.columns:
+        ahead = list(islice(rows, LOOKED_AHEAD))
+        refuse_unknown_names([first, *(cells for _, cells in ahead)], fields, place)
+        rows = chain(ahead, rows)
     at = header_columns(first, table, fields, place) if header else layout_columns(first, table, fields, place)
     width = table.width or len(first)
     for where, cells in chain([(place, first)], rows):
@@ -235,5 +275,9 @@ def as_trec(table: Table, fields: Fields) -> bool:
     if kind_of(table, fields) != "tabs" or table.columns or table.header or table.width:
         return False
     rows = _tab_rows(next(iter(parts(table.path).values())), fields)
-    _, first = next(rows, ("", [""]))
-    return not is_header(first, table, fields)
+    place, first = next(rows, ("", [""]))
+    if is_header(first, table, fields):
+        return False
+    if table.header is None:
+        refuse_unknown_names([first, *(cells for _, cells in islice(rows, LOOKED_AHEAD))], fields, place)
+    return True

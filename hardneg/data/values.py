@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from hardneg.data.collection import Judgement, Passage, Query
 from hardneg.data.lines import grade_of, id_of, valid_text
 from hardneg.errors import HardnegError
-
-WHOLE = re.compile(r"(?<=[0-9])\.0*$")
 
 
 def passage_of(record: Mapping[str, Any], where: str) -> Passage:
@@ -74,4 +71,4 @@ def whole_grade(value: Any, where: str) -> int:
     """
     if isinstance(value, float) and value.is_integer():
         return grade_of(str(int(value)), where)
-    return grade_of(WHOLE.sub("", str(value).strip()), where)  # many programs write integers as 1.0
+    return grade_of(str(value).strip(), where)

@@ -2,33 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from hardneg.data.columns import QRELS
 from hardneg.data.documents import read_documents
 from hardneg.data.formats.msmarco import top1000_rows
 from hardneg.data.ids import Ids
 from hardneg.data.lines import lines
 from hardneg.errors import HardnegError
-from hardneg.retrieval.runs import read_trec, write_run
+from hardneg.retrieval.runs import is_comment, read_trec, write_run
 from hardneg.retrieval.search.vectors import VectorStore
 from hardneg.stages.artifacts import Artifact, atomic_path
 from hardneg.stages.progress import Progress
 
 ROWS_AT_ONCE = 65_536
+LINES_AHEAD = 20  # lines of a run that tell its form
+
+TREC = "qid Q0 docid rank score tag"
+MSMARCO = "qid pid rank"
+WITH_SCORE = "qid pid rank score"
+TOP1000 = "qid pid query passage"
+NAMES = {"rank", "score", "q0", "iter", "iteration", "tag", "run", *QRELS.names["query"], *QRELS.names["passage"]}
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,2})?")
 
 
 def import_run(
     source: Path, collection: Artifact, split: str, depth: int, target: Path, progress: Path | None = None
-) -> dict[str, int]:
+) -> dict[str, Any]:
     """Write a split's run from a TREC run (six columns), an MS MARCO run (`qid pid rank`) or an MS MARCO top1000 file.
 
-    A TREC run is sorted by score, ties by its rank column; an MS MARCO run by rank. A top1000 file (query id, passage
-    id and both texts, tab-separated) keeps the order of its lines: they are candidates to mine, not a ranking.
+    A TREC run is sorted by score, ties by its rank column; an MS MARCO run by rank. Four columns are `qid pid rank
+    score`, sorted as a TREC run is, if the last two are numbers. Otherwise they are a top1000 file (query id, passage
+    id and both texts, tab-separated), which keeps the order of its lines: they are candidates to mine, not a ranking.
+    Lines that start with # are comments, and a first line of names is passed over.
 
     Args:
         source: the file.
@@ -39,12 +52,12 @@ def import_run(
         progress: where progress is written.
 
     Returns:
-        Facts: queries with hits, hits kept, rows of queries that are not in the split.
+        Facts: the form of the file, queries with hits, hits kept, rows of queries that are not in the split.
 
     Raises:
         HardnegError: a line is malformed, a passage is not in the collection, or no query of the split is ranked.
     """
-    table = _ranked(source)
+    form, table = _ranked(source)
     with Progress(f"import {source.name}", len(table), "rows", progress) as bar:
         query = Ids(collection.path(f"queries.{split}.parquet"), "query_id").positions(table["query_id"].tolist())
         passage = _positions(collection, table["passage_id"].tolist())
@@ -71,7 +84,12 @@ def import_run(
     rank = rows.groupby("query").cumcount().to_numpy() + 1
     kept, rank = rows[rank <= depth], rank[rank <= depth]
     write_run(target, kept["query"].to_numpy(), kept["passage"].to_numpy(), rank, kept["score"].to_numpy())
-    return {"queries": kept["query"].nunique(), "hits": len(kept), "rows_of_other_queries": int((~ours).sum())}
+    return {
+        "form": form,
+        "queries": kept["query"].nunique(),
+        "hits": len(kept),
+        "rows_of_other_queries": int((~ours).sum()),
+    }
 
 
 def _positions(collection: Artifact, wanted: list[str]) -> np.ndarray:
@@ -84,16 +102,13 @@ def _positions(collection: Artifact, wanted: list[str]) -> np.ndarray:
     return Ids(collection.path("passages.parquet"), "passage_id").positions(wanted)
 
 
-def _ranked(source: Path) -> pd.DataFrame:
-    """query_id, passage_id, rank and score of a run file; its first line shows the format."""
-    _, first = next(lines(source), ("", ""))
-    if len(first.split("\t")) == 4:
-        rows = [(query_id, passage_id, rank, -float(rank)) for query_id, passage_id, rank in top1000_rows(source)]
-    elif len(first.split()) == 3:
-        rows = list(_msmarco_rows(source))
-    else:
-        return read_trec(source)
-    table = pd.DataFrame(rows, columns=["query_id", "passage_id", "rank", "score"])
+def _ranked(source: Path) -> tuple[str, pd.DataFrame]:
+    """The form of a run file, and its query_id, passage_id, rank and score."""
+    form, names = _form(source)
+    if form == TREC:
+        return form, read_trec(source)
+    rows = _top1000(source) if form == TOP1000 else _numbered(source, form, names)
+    table = pd.DataFrame(list(rows), columns=["query_id", "passage_id", "rank", "score"])
     if (again := table.duplicated(["query_id", "passage_id"])).any():
         row = table[again].iloc[0]
         raise HardnegError(
@@ -103,21 +118,71 @@ def _ranked(source: Path) -> pd.DataFrame:
             expected="each passage at most once a query",
             remedy="remove one of the lines.",
         )
-    return table
+    lowest = table.groupby("query_id")["rank"].min()
+    if form == WITH_SCORE and (odd := lowest > 1).any():
+        raise HardnegError(
+            "The third column of a ranking does not hold ranks.",
+            where=str(source),
+            found=f"{lowest[odd].iloc[0]} as the lowest of query {lowest[odd].index[0]}",
+            expected=f"{WITH_SCORE}; ranks start at 1 or 0",
+            remedy="write a TREC run: qid Q0 docid rank score tag.",
+        )
+    return form, table
 
 
-def _msmarco_rows(source: Path) -> Iterator[tuple[str, str, int, float]]:
-    for where, line in lines(source):
+def _form(source: Path) -> tuple[str, bool]:
+    """The form of a run file by its first lines, and whether the first of them names the columns."""
+    start = [line for _, line in islice(_ranking_lines(source), LINES_AHEAD)]
+    names = bool(start) and {name.casefold() for name in start[0].split()} <= NAMES
+    ranked = start[names:]
+    if not ranked:
+        return TREC, False  # whose reader says what is wrong
+    if any(len(line.split("\t")) == 4 and not _is_ranking(line.split("\t")) for line in ranked):
+        return TOP1000, False
+    columns = {len(line.split()) for line in ranked}
+    if columns == {4}:
+        return WITH_SCORE, names
+    return (MSMARCO, names) if len(ranked[0].split()) == 3 else (TREC, False)
+
+
+def _is_ranking(columns: Sequence[str]) -> bool:
+    return all(NUMBER.fullmatch(column.strip()) for column in columns[2:])
+
+
+def _ranking_lines(source: Path) -> Iterator[tuple[str, str]]:
+    return ((where, line) for where, line in lines(source) if not is_comment(line.split()))
+
+
+def _numbered(source: Path, form: str, names: bool) -> Iterator[tuple[str, str, int, float]]:
+    """The rows of a ranking with a rank and perhaps a score."""
+    for where, line in islice(_ranking_lines(source), int(names), None):
         columns = line.split()
-        if len(columns) != 3 or not columns[2].isdecimal():
+        good = len(columns) == len(form.split()) and columns[2].isdecimal()
+        if not good or not all(NUMBER.fullmatch(number) for number in columns[3:]):
             raise HardnegError(
                 "A line of an MS MARCO run cannot be read.",
                 where=where,
                 found=line[:80],
-                expected="three columns: query id, passage id, rank",
-                remedy="correct that line.",
+                expected=f"{len(form.split())} columns: {form}; the rank is a whole number",
+                remedy="correct that line, or write a TREC run: qid Q0 docid rank score tag.",
             )
-        yield columns[0], columns[1], int(columns[2]), -float(columns[2])
+        yield columns[0], columns[1], int(columns[2]), float(columns[3]) if len(columns) == 4 else -float(columns[2])
+
+
+def _top1000(source: Path) -> Iterator[tuple[str, str, int, float]]:
+    """The rows of a top1000 file. The third column must be the text of the query, the same in all its lines."""
+    texts: dict[str, str] = {}
+    for (where, line), (query_id, passage_id, rank) in zip(lines(source), top1000_rows(source), strict=True):
+        text = line.split("\t")[2]
+        if texts.setdefault(query_id, text) != text:
+            raise HardnegError(
+                "A file of four columns is neither a ranking nor an MS MARCO top1000 file.",
+                where=where,
+                found=f"{text[:40]!r} after {texts[query_id][:40]!r} for query {query_id}",
+                expected=f"{WITH_SCORE}, with numbers; or query id, passage id, the query's text, the passage's text",
+                remedy="write a TREC run: qid Q0 docid rank score tag.",
+            )
+        yield query_id, passage_id, rank, -float(rank)
 
 
 def import_vectors(

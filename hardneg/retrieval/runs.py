@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import gzip
 import itertools
 import re
 import sys
@@ -17,7 +16,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self, TypeAlias, cast
+from typing import Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hardneg.data.ids import WHITE_SPACE
+from hardneg.data.lines import open_bytes
 from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import atomic_path
 
@@ -139,12 +139,27 @@ def whole_queries(path: Path) -> Iterator[pa.Table]:
         yield held
 
 
-def read_run(path: Path) -> pa.Table:
+def read_run(path: Path, left_out: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None = None) -> pa.Table:
     """Read a run: query, passage, rank (int32) and score (float32), sorted by query and rank.
 
     Each column is one chunk, so that `run["query"].to_numpy()` copies nothing.
+
+    Args:
+        path: the file.
+        left_out: positions of queries and passages, int64 [n] each, that the run is read without. What follows moves
+            up in rank.
     """
-    return pq.read_table(path, columns=SCHEMA.names).combine_chunks()
+    run = pq.read_table(path, columns=SCHEMA.names).combine_chunks()
+    if left_out is None or not len(left_out[0]) or not len(run):
+        return run
+    query, passage = run["query"].to_numpy().astype(np.int64), run["passage"].to_numpy()
+    width = 1 + max(int(passage.max()), int(left_out[1].max()))
+    keep = ~np.isin(query * width + passage, left_out[0] * width + left_out[1])
+    kept = run.filter(pa.array(keep)).combine_chunks()
+    gone = np.cumsum(~keep)
+    before = gone - np.append(0, gone)[np.searchsorted(query, query)]  # left out of the same query, further up
+    ranks = pa.array((run["rank"].to_numpy() - before)[keep].astype(np.int32))
+    return kept.set_column(kept.schema.get_field_index("rank"), SCHEMA.field("rank"), ranks)
 
 
 def best_passage(run: pa.Table, document: npt.NDArray[np.integer]) -> pa.Table:
@@ -210,7 +225,8 @@ def read_trec(path: Path) -> pd.DataFrame:
 
     Returns:
         query_id (str), passage_id (str), rank (int64) and score (float64), in the order of the file. Ranks are as
-        written, from 0 or 1. Blank lines are skipped.
+        written, from 0 or 1. Blank lines are skipped, and so are comments: lines that start with # and do not have the
+        six columns of a run.
 
     Raises:
         HardnegError: a line does not have six columns, a rank is not a whole number, a score is not finite, or a
@@ -220,13 +236,13 @@ def read_trec(path: Path) -> pd.DataFrame:
     passages: list[str] = []
     ranks, scores, lines = array("q"), array("d"), array("q")
     try:
-        with cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as stream:
+        with open_bytes(path) as stream:
             for number, line in enumerate(stream, 1):
                 try:
                     fields = [field.decode() for field in line.removeprefix(codecs.BOM_UTF8).split()]
                 except UnicodeDecodeError:
                     raise _trec_fault(path, number, "bytes that are not UTF-8", "UTF-8 text") from None
-                if not fields:
+                if not fields or is_comment(fields):
                     continue
                 if len(fields) != len(TREC_FIELDS):
                     raise _trec_fault(path, number, f"{len(fields)} columns", f"six: {' '.join(TREC_FIELDS)}")
@@ -256,6 +272,14 @@ def read_trec(path: Path) -> pd.DataFrame:
         found = f"passage {passages[row]} a second time for query {queries[row]}"
         raise _trec_fault(path, lines[row], found, "each passage at most once a query")
     return run
+
+
+def is_comment(fields: Sequence[str]) -> bool:
+    """Whether a line of a TREC run is a comment, as ir_metadata and trec_eval 10 have them, and not query `#...`."""
+    if not fields[0].startswith("#"):
+        return False
+    ranked = len(fields) == len(TREC_FIELDS) and _WHOLE.fullmatch(fields[3]) and _NUMBER.fullmatch(fields[4])
+    return not ranked
 
 
 def strictly_decreasing(query: npt.NDArray[np.integer], score: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -27,6 +27,8 @@ TRAINED = {
     "init": "the model it starts from",
     "continues": "the round it continues",
     "negatives": "mined negatives; those of further sources are negatives_2, ...",
+    "passages_negatives": "the passage vectors that the mined ranking was made from; further ones end in _2, ...",
+    "queries_negatives": "the query vectors that it was made from; further ones end in _2, ...",
     "clusters": "clusters of the training queries",
     "teacher": "a teacher's scores of pairs",
 }
@@ -195,8 +197,9 @@ KINDS: dict[str, Kind] = {
         (
             "hardneg.evaluation.measures:evaluate",
             "hardneg.evaluation.measures:parse_measures",
-            "hardneg.data.documents:judged_documents",
+            "hardneg.data.copies:own_of",
             "hardneg.data.documents:read_documents",
+            "hardneg.data.lacking:scored_judgements",
             "hardneg.retrieval.runs:read_run",
             "hardneg.retrieval.runs:best_passage",
             "hardneg.retrieval.runs:write_trec",

@@ -34,7 +34,7 @@ def test_a_trec_run_is_ordered_by_score_then_rank_and_cut(collection: Artifact, 
     given.write_text("b Q0 p1 1 2.0 x\na Q0 p4 2 1.5 x\na Q0 p3 1 1.5 x\na Q0 p0 3 9.0 x\nother Q0 zzz 1 1.0 x\n")
     facts = import_run(given, collection, "test", 2, tmp_path / "run.parquet")
     assert rows(tmp_path / "run.parquet") == [(0, 0, 1, 9.0), (0, 3, 2, 1.5), (1, 1, 1, 2.0)]
-    assert facts == {"queries": 2, "hits": 3, "rows_of_other_queries": 1}
+    assert facts == {"form": "qid Q0 docid rank score tag", "queries": 2, "hits": 3, "rows_of_other_queries": 1}
 
 
 def test_a_run_of_documents_stands_for_their_first_passages(tmp_path: Path) -> None:
@@ -66,6 +66,25 @@ def test_a_top1000_file_is_taken_line_by_line(collection: Artifact, tmp_path: Pa
     assert rows(tmp_path / "run.parquet") == [(0, 3, 1, -1.0), (0, 1, 2, -2.0), (1, 0, 1, -1.0)]
 
 
+@pytest.mark.parametrize("between", ["\t", " "])
+@pytest.mark.parametrize("start", ["", "qid pid rank score\n", "# made by us\n#\n", "# ours\nqid pid rank score\n"])
+def test_a_ranking_with_rank_and_score_is_no_top1000_file(
+    collection: Artifact, tmp_path: Path, between: str, start: str
+) -> None:
+    given = tmp_path / "ranking.tsv"
+    given.write_text(f"{start}a p3 2 0.5\na p1 1 2.5e-1\nb p0 1 -3\n".replace(" ", between))
+    facts = import_run(given, collection, "test", 10, tmp_path / "run.parquet")
+    assert rows(tmp_path / "run.parquet") == [(0, 3, 1, 0.5), (0, 1, 2, 0.25), (1, 0, 1, -3.0)]
+    assert facts["form"] == "qid pid rank score"
+
+
+def test_lines_of_ir_metadata_are_comments(collection: Artifact, tmp_path: Path) -> None:
+    given = tmp_path / "ours.trec"
+    given.write_text("# ir_metadata.start\n# tag: a b c 1 2\n# ir_metadata.end\na Q0 p1 1 2 x\n# more\nb Q0 p0 1 1 x\n")
+    import_run(given, collection, "test", 10, tmp_path / "run.parquet")
+    assert rows(tmp_path / "run.parquet") == [(0, 1, 1, 2.0), (1, 0, 1, 1.0)]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -73,6 +92,12 @@ def test_a_top1000_file_is_taken_line_by_line(collection: Artifact, tmp_path: Pa
         ("z Q0 p1 1 1.0 x\n", "has no query of the split"),
         ("a\tp1\t1\na\tp2\tfirst\n", "given:2"),
         ("a\tp1\t1\na\tp1\t2\n", "twice"),
+        ("a\tp1\t12\t1\na\tp2\t11\t2\n", "does not hold ranks"),
+        ("a\tp1\t0.5\t1\na\tp2\t0.25\t2\n", "4 columns: qid pid rank score"),
+        ("a\tp1\t1\tnan\na\tp2\t2\tnan\n", "neither a ranking nor an MS MARCO top1000 file"),
+        ("a\tp1\tone text\tx\na\tp2\tother text\tx\n", "neither a ranking nor an MS MARCO top1000 file"),
+        ("a Q0 p9 1 1.0 x\n# note\na p1\n", "given:3"),
+        ("# only a note\n", "empty"),
     ],
 )
 def test_what_a_run_may_not_be(collection: Artifact, tmp_path: Path, text: str, said: str) -> None:

@@ -16,8 +16,10 @@ import pytest
 
 from hardneg.data import prepare as module
 from hardneg.data.collection import Judgement, Passage, Query
+from hardneg.data.lacking import scored_judgements
 from hardneg.data.prepare import in_groups, prepare, repairs
 from hardneg.errors import HardnegError
+from hardneg.stages.artifacts import Artifact
 
 TEXT = "alpha  beta\tgamma delta\nepsilon zeta eta"  # seven words
 PASSAGES = [
@@ -96,6 +98,8 @@ def test_files_and_facts(tmp_path: Path) -> None:
     assert facts == {
         "passages": 4,
         "empty_passages": 1,  # a url is no text
+        "equal_passages": 0,
+        "own_passages": "auto",
         "splits": {
             "train": {
                 "queries": 4,
@@ -104,6 +108,10 @@ def test_files_and_facts(tmp_path: Path) -> None:
                 "repeated_judgements": 0,
                 "positives": 3,
                 "queries_without_positives": 2,
+                "lacking_judgements": 0,
+                "lacking_positives": 0,
+                "equal_queries": 0,
+                "own_passages": 0,
             }
         },
         "provenance": {"made": True},
@@ -142,13 +150,21 @@ def test_nothing_to_repair_is_nothing_to_tell(tmp_path: Path) -> None:
     ("changed", "expected"),
     [
         (
-            {"qrels": [*QRELS, ("q9", "p9", 1), ("q0", "p8", 1)]},
+            {"qrels": [("q9", "p9", 1), ("q0", "p8", 1)]},
             [
                 "A judgement names a passage that does not exist.",
-                "where:    qrels:6\n",
-                "passage 'p9' (2 such judgements)",
+                "where:    qrels:1\n",
+                "passage 'p9' (2 such judgements, all of them)",
                 "an id of the passage file",
             ],
+        ),
+        (
+            {"qrels": [("q1", "p9", 2), ("q1", "p2", 0)]},
+            ["A split has no positive judgement.", "none above grade 0; 1 above it, all of passages that the coll"],
+        ),
+        (
+            {"qrels": [*QRELS, ("q1", "p9", 2), ("q1", "p9", 1)]},
+            ["with different grades.", "query 'q1', passage 'p9': grades 2 and 1"],
         ),
         (
             {"qrels": [("q1", "p9", 1), *QRELS, ("q7", "p1", 1)]},
@@ -195,6 +211,29 @@ def test_what_is_wrong_is_reported_with_its_place(tmp_path: Path, changed: dict[
     for words in expected:
         assert words in str(caught.value)
     assert not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.usefixtures("batches")
+def test_judged_passages_that_the_collection_lacks_are_kept_apart_and_told(tmp_path: Path) -> None:
+    facts = prepared(tmp_path, Made(qrels=[*QRELS, ("q1", "gone", 2), ("q2", "lost", 0), ("q1", "gone", 2)]))
+    assert len(rows(tmp_path / "qrels.train.parquet")) == 5
+    assert rows(tmp_path / "lacking.train.parquet") == [(0, "lost", 0), (1, "gone", 2)]
+    split = facts["splits"]["train"]
+    assert (split["judgements"], split["lacking_judgements"], split["lacking_positives"]) == (5, 2, 1)
+    assert split["repeated_judgements"] == 1
+    assert any("the collection lacks: 2, 1 of them relevant (scored as never found" in line for line in repairs(facts))
+
+
+@pytest.mark.parametrize("windows", [None, (3, 1)])
+def test_lacking_judgements_are_scored_at_positions_that_no_run_holds(
+    tmp_path: Path, windows: tuple[int, int] | None
+) -> None:
+    names, _ = prepare(Made(qrels=[*QRELS, ("q1", "gone", 2)]), tmp_path, ["train"], "train", windows=windows)
+    facts = {"documents": 4} if windows else {}
+    scored = scored_judgements(Artifact(tmp_path, {"files": dict.fromkeys(names), "facts": facts}), "train")
+    assert sorted(map(tuple, (row.values() for row in scored.to_pylist()))) == sorted(
+        [(0, 3, 1), (1, 0, 1), (1, 2, 2), (1, 3, 0), (2, 1, 0), (1, -1, 2)]
+    )
 
 
 def test_a_split_that_is_not_there(tmp_path: Path) -> None:
@@ -332,7 +371,7 @@ def test_memory_is_a_few_bytes_an_id_and_a_judgement(tmp_path: Path, monkeypatch
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         pools.append(pa.total_allocated_bytes() - before)
-    assert peaks[1] - peaks[0] < 40_000 * (16 + 8 + 50)
+    assert peaks[1] - peaks[0] < 40_000 * (16 + 8 + 50 + 16)  # the digests of passages, sorted
     assert max(pools) < 1_000_000  # nothing stays behind
 
 

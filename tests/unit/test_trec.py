@@ -48,8 +48,38 @@ def test_topics(tmp_path: Path, ending: str) -> None:
         Query("301", "International Organized Crime"),
         Query("051", "Airbus Subsidies where a < b"),
     ]
-    assert found[2] == Query("MB3", "one line, or")
+    assert found[2] == Query("MB3", "one line, or <title> two")
     assert [query.where for query in found] == [f"{path}:{line}" for line in (3, 14, 20)]
+
+
+@pytest.mark.parametrize(
+    ("title", "expected"),
+    [
+        ("<title> when to use List<String> in java", "when to use List<String> in java"),
+        ("<title> the <title> tag, and the <desc> tag\n", "the <title> tag, and the <desc> tag"),
+        ("<title> a <b> c </b> d\n<desc> e", "a <b> c </b> d"),
+        ("<title> Topic: a</title> <desc> b", "a"),
+        ("<title>\n a\n b <x>\n<smry> c", "a b <x>"),
+        ("<title> a &amp; b\n<EN-title> c", "a &amp; b"),
+    ],
+)
+def test_angle_brackets_in_a_title_stay(tmp_path: Path, title: str, expected: str) -> None:
+    path = write(tmp_path / "topics", f"<top>\n<num> Number: 7\n{title}\n\n<narr> f <title> g\n</top>\n")
+    assert list(topics(path)) == [Query("7", expected)]
+
+
+def test_grades_written_with_a_fraction_of_zero(tmp_path: Path) -> None:
+    path = write(tmp_path / "qrels", "q 0 p 1.0\nq 0 r -2.00\n")
+    assert [judgement.grade for judgement in qrels(path)] == [1, -2]
+    with pytest.raises(HardnegError, match=r"not an integer(.|\n)*'1\.5'"):
+        list(qrels(write(tmp_path / "other", "q 0 p 1.5\n")))
+
+
+@pytest.mark.parametrize("zero", ["0", "0.000000"])
+def test_smart_qrels_name_the_passage_second(tmp_path: Path, zero: str) -> None:
+    path = write(tmp_path / "qrels.text", f"01 1410  0 {zero}\n01 0057  0 {zero}\n10 3  0 {zero}\n")
+    found = [(judgement.query_id, judgement.passage_id, judgement.grade) for judgement in qrels(path)]
+    assert found == [("1", "1410", 1), ("1", "57", 1), ("10", "3", 1)]
 
 
 def test_tab_separated_topics(tmp_path: Path) -> None:

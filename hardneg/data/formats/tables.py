@@ -1,9 +1,11 @@
 """Plain files with columns: JSON Lines, tab-separated text, CSV or Parquet.
 
-The extension decides how a file is read. .jsonl and .ndjson files have a JSON object per line. .tsv and .txt files have
-tab-separated columns, and quotes have no meaning there. .csv files follow RFC 4180. All but .parquet may be compressed
-as `.gz`. Queries and qrels with other extensions are read as text; they may be TREC topics, and qrels separated by any
-white space. `hardneg.data.columns` says how columns are found.
+The first line decides how a file is read where it can be nothing else: JSON, TREC documents and topics, XML topics and
+SMART records (see `hardneg.data.formats.markup`). Otherwise the extension decides. .jsonl and .ndjson files have a JSON
+object per line; .json files may also hold one array. .tsv and .txt files have tab-separated columns, and quotes have no
+meaning there. .csv files follow RFC 4180. All but Parquet may be gzip-compressed. Queries and qrels with other
+extensions are read as text, and qrels may be separated by any white space. What a file's name does not say is told.
+`hardneg.data.columns` says how columns are found.
 
 A table may consist of several files: a folder of parts, or a pattern such as `parts/*.parquet`, read in sorted order.
 """
@@ -18,7 +20,7 @@ from typing import Any
 from hardneg.data.collection import Judgement, Passage, Query, judged_queries
 from hardneg.data.columns import PASSAGES, QRELS, QUERIES, Table
 from hardneg.data.formats import trec
-from hardneg.data.records import as_trec, check, parts, records
+from hardneg.data.records import as_trec, check, parts, records, told
 from hardneg.data.values import judgement_of, passage_of, query_of
 from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import file_digest
@@ -126,7 +128,7 @@ class Files:
                 yield judgement_of(record, where)
 
     def provenance(self) -> dict[str, Any]:
-        """The size and SHA-256 of each file, and for each split the number of queries left out as unjudged."""
+        """The size and SHA-256 of each file, the queries of each split left out as unjudged, and what was told."""
         facts: dict[Path, dict[str, Any]] = {}
         files = self.files(self._splits)
         for path in files.values():
@@ -134,8 +136,17 @@ class Files:
                 facts[path] = {"bytes": path.stat().st_size, "sha256": file_digest(path)}
         return {
             "files": {name: facts[path] for name, path in files.items()},
+            "told": self._told(),
             "queries_without_judgements": {split: self._left_out(split) for split in self._splits},
         }
+
+    def _told(self) -> dict[str, str]:
+        """What is to be told of the files, by their path in the table: those whose names say something else."""
+        tables = {(self._passages.path, PASSAGES.kind): (self._passages, PASSAGES)}
+        for pair in self._splits.values():
+            for table, fields in zip(pair, (QUERIES, QRELS), strict=True):
+                tables[table.path, fields.kind] = table, fields
+        return {name: line for table, fields in tables.values() for name, line in told(table, fields).items()}
 
     def _left_out(self, split: str) -> int:
         judged = {judgement.query_id for judgement in self.judgements(split)}

@@ -8,15 +8,20 @@ A file of topics either has the old markup, which is not XML,
     <desc> Description: ...
     </top>
 
-where the title is the query (inner closing tags are tolerated), or lines `query id<tab>text`. A line of qrels has two
-columns (query, passage; grade 1), three (query, passage, grade) or four (query, iteration, passage, grade), separated
-by white space. Any integer is a grade; 0 and below mean not relevant.
+where the title is the query, or lines `query id<tab>text`. A title ends at `</title>`. Without that it ends, where
+`<title>` begins a line, at the next line that begins with a tag, and elsewhere at the next tag of topics. Other angle
+brackets are part of it.
+
+A line of qrels has two columns (query, passage; grade 1), three (query, passage, grade) or four (query, iteration,
+passage, grade), separated by white space. Any integer is a grade, also written 1.0; 0 and below mean not relevant. If
+the last two of four columns are all zero, the file is SMART's: query, passage, 0, 0, and the grade is 1.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from hardneg.data.collection import Judgement, Query
@@ -24,7 +29,13 @@ from hardneg.data.columns import QRELS
 from hardneg.data.lines import grade_of, lines
 from hardneg.errors import HardnegError
 
-TAG = re.compile(r"<(/?\w+)>")
+# The tags of topics, from TREC-1 on.
+FIELDS = "top head num dom title desc smry narr con fac def nat time type"
+LINE_TAG = re.compile(r"^[ \t]*<(/?[\w-]+)>|<(/(?:num|title))>", re.IGNORECASE | re.MULTILINE)
+ANY_TAG = re.compile(rf"<(/?(?:{FIELDS.replace(' ', '|')}))>()", re.IGNORECASE)
+CLOSED_TITLE = re.compile(r"<title>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+FIELD_LINE = re.compile(rf"^[ \t]*<({FIELDS.replace(' ', '|')})>", re.IGNORECASE | re.MULTILINE)
+LOOKED_AHEAD = 50  # lines that tell SMART's qrels from TREC's
 LABEL = {"num": re.compile(r"\s*Number\s*:", re.IGNORECASE), "title": re.compile(r"\s*Topic\s*:", re.IGNORECASE)}
 
 
@@ -85,21 +96,35 @@ def _blocks(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _topic(where: str, block: str) -> Query:
-    _, *parts = TAG.split(block)
+    lined = re.search(r"^[ \t]*<title>", block, re.IGNORECASE | re.MULTILINE)
+    _, *parts = (LINE_TAG if lined else ANY_TAG).split(block)
+    tags = [line or inner for line, inner in zip(parts[::3], parts[1::3], strict=True)]
     values: dict[str, str] = {}
-    for tag, text in zip(parts[::2], parts[1::2], strict=True):
+    for tag, text in zip(tags, parts[2::3], strict=True):
         name = tag.lower()
         if name in LABEL:
             values.setdefault(name, " ".join(LABEL[name].sub("", text, count=1).split()))
+    closed = CLOSED_TITLE.search(block)
+    if closed and not FIELD_LINE.search(closed[1]):
+        values["title"] = " ".join(LABEL["title"].sub("", closed[1], count=1).split())
     if not (values.get("num") and values.get("title")):
         raise HardnegError(
             "A topic lacks its number or its title.",
             where=where,
-            found=", ".join(f"<{tag}>" for tag in parts[::2] if not tag.startswith("/")) or "no tags",
+            found=", ".join(f"<{tag}>" for tag in tags if not tag.startswith("/")) or "no tags",
             expected="<num> with an id and <title> with a text",
             remedy="add what is missing, or remove the topic.",
         )
     return Query(values["num"], values["title"], where)
+
+
+def _is_smart(path: Path) -> bool:
+    """Whether qrels are SMART's: in TREC's order, every line would judge the same passage, 0, as not relevant."""
+    first = [line.split() for _, line in islice(lines(path), LOOKED_AHEAD)]
+    zero = re.compile(r"0+(\.0*)?")
+    return len({columns[1] for columns in first if len(columns) == 4}) > 1 and all(
+        len(columns) == 4 and zero.fullmatch(columns[2]) and zero.fullmatch(columns[3]) for columns in first
+    )
 
 
 def qrels(path: Path) -> Iterator[Judgement]:
@@ -108,9 +133,13 @@ def qrels(path: Path) -> Iterator[Judgement]:
     Raises:
         HardnegError: a line has the wrong number of columns, or its grade is not an integer.
     """
-    count = None
+    count, smart = None, _is_smart(path)
     for where, line in lines(path):
         columns = line.split()
+        if smart and len(columns) == 4:
+            query, passage = (name.lstrip("0") or "0" if name.isdecimal() else name for name in columns[:2])
+            yield Judgement(query, passage, 1, where)
+            continue
         if count is None and len(columns) in QRELS.layouts:
             count = len(columns)
         if len(columns) != count:
