@@ -111,7 +111,7 @@ class Reading:
         """The text of a passage. `fields` has at least the fields of the template."""
         joined = self.passage_template.format(**fields, **{SEPARATOR: self.separator})
         prompt = prompt_of(self.passage_template)
-        joined = (prompt + joined[len(prompt) :].strip()).strip()  # a passage without a title begins with a space
+        joined = prompt + joined[len(prompt) :].strip()  # a passage without a title begins with a space
         return self._lowered(joined[: self.characters])
 
     def query(self, text: str) -> str:

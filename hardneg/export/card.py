@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +12,16 @@ import pyarrow.parquet as pq
 import yaml
 
 from hardneg import __version__
-from hardneg.data.template import Reading, fields_of
+from hardneg.data.template import Reading, fields_of, prompt_of, prompted
 from hardneg.evaluation.measure_names import meaning
 from hardneg.evaluation.measures import aggregate
-from hardneg.export.encoders import encoder_settings
+from hardneg.export.encoders import encoder_settings, prompts_of
 from hardneg.methods.axes import AXES
 from hardneg.stages.artifacts import Artifact, StageFolder, atomic_path
 from hardneg.text.tokens import TokenStore
+
+OWN_HEAD = [{"type": "Dense", "activation": "Identity"}, {"type": "LayerNorm"}]
+"""The layers of a projection, as those that a backbone comes with are described."""
 
 METHODS = {
     "bm25": "BM25 through Lucene",
@@ -76,13 +80,18 @@ Queries and passages {{ "have separate encoders" if apart else "share one encode
 
 ## Loading
 
-A passage's text consists of {{ fields | join(" and ") }}. A query is used as it is.\
+A passage's text consists of {{ fields | join(" and ") }}. \
+A query is {{ "used as it is" if asked == "{text}" else "read as `" ~ asked ~ "`" }}.\
+{% if prompts %}
+ Before a query stands {{ prompts.query | quoted }}, before a passage {{ prompts.document | quoted }}: \
+sentence-transformers adds them, elsewhere they are yours to add.\
+{% endif %}
 {{ " The tokenizer lower-cases both." if reading.lower_case }}
 
 ```python
 def passage_text({{ fields | join(", ") }}):
     text = {{ template }}.format({% for name in fields %}{{ name }}={{ name }}, {% endfor %}sep={{ separator }})
-    return text.strip(){{ "[:%d]" % reading.characters if reading.characters }}
+    return text.strip(){{ "[:%d]" % characters if characters }}
 ```
 
 With sentence-transformers:
@@ -105,22 +114,36 @@ from transformers import AutoModel, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained("query_encoder"{{ trust }})
 model = AutoModel.from_pretrained("query_encoder"{{ trust }}).eval()
-tokens = tokenizer(["a question", "another one"], padding=True, truncation=True, return_tensors="pt")
+texts = [{{ (before ~ "a question") | quoted }}, {{ (before ~ "another one") | quoted }}]
+tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
 with torch.inference_mode():
     vectors = model(**tokens).last_hidden_state
 {% if encoder.pooling == "cls" %}
 vectors = vectors[:, 0]
+{% elif encoder.pooling == "last_token" %}
+vectors = vectors[torch.arange(len(vectors)), tokens["attention_mask"].sum(1) - 1]
 {% else %}
 mask = tokens["attention_mask"].unsqueeze(-1)
+{% if encoder.pooling == "weighted_mean" %}
+mask = mask * mask.cumsum(1)
+{% endif %}
 vectors = (vectors * mask).sum(1) / mask.sum(1)
 {% endif %}
-{% if encoder.projection %}
+{% for layer in layers %}
+{% if loop.first %}
 from safetensors.torch import load_file
 
-dense, norm = (load_file(f"query_encoder/{part}/model.safetensors") for part in ("2_Dense", "3_LayerNorm"))
-vectors = torch.nn.functional.linear(vectors, dense["linear.weight"], dense["linear.bias"])
-vectors = torch.nn.functional.layer_norm(vectors, vectors.shape[-1:], norm["norm.weight"], norm["norm.bias"])
 {% endif %}
+part = load_file("query_encoder/{{ loop.index + 1 }}_{{ layer.type }}/model.safetensors")
+{% if layer.type == "Dense" %}
+vectors = torch.nn.functional.linear(vectors, part["linear.weight"], part.get("linear.bias"))
+{% if layer.activation != "Identity" %}
+vectors = torch.nn.{{ layer.activation }}()(vectors)
+{% endif %}
+{% else %}
+vectors = torch.nn.functional.layer_norm(vectors, vectors.shape[-1:], part["norm.weight"], part["norm.bias"])
+{% endif %}
+{% endfor %}
 {% if encoder.normalize %}
 vectors = torch.nn.functional.normalize(vectors, dim=-1)
 {% endif %}
@@ -172,7 +195,11 @@ This system first, then the systems that it starts from or mines.
 
 {% endfor %}
 {% if encoder %}
+{% if trained.split is not defined %}
+The query encoder was not trained here: it is the backbone as it is.
+{% else %}
 The query encoder was trained on {{ trained.dataset }}, split {{ trained.split }}, with seed {{ trained.seed }}.
+{% endif %}
 
 Encoder settings:
 
@@ -284,7 +311,7 @@ def write_cards(stage: StageFolder, reading: Reading | None, pyserini: bool, sea
             more = {"texts": texts, "other": other, "length": facts[f"{texts}_length"]}
             files[f"{texts}_encoder/README.md"] = (ENCODER, more)
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"yaml": _yaml, "counts": _counts, "words": _words}
+    environment.filters |= {"quoted": json.dumps, "yaml": _yaml, "counts": _counts, "words": _words}
     for name, (template, more) in files.items():
         text = environment.from_string(template).render(known | more)
         with atomic_path(stage.folder / name) as temporary:
@@ -302,7 +329,12 @@ def _of_encoder(stage: StageFolder, reading: Reading) -> dict[str, Any]:
         "trust": ", trust_remote_code=True" if encoder.get("trust_remote_code") else "",
         "reading": reading,
         "fields": fields_of(reading.passage_template),
-        "template": repr(reading.passage_template),
+        "template": repr(_after_prompt(reading.passage_template)),
+        "characters": reading.characters and reading.characters - len(prompt_of(reading.passage_template)),
+        "asked": _after_prompt(reading.query_template),
+        "prompts": prompts_of(reading),
+        "before": prompts_of(reading).get("query", ""),
+        "layers": [*(encoder.get("modules") or []), *(OWN_HEAD if encoder["projection"] else [])],
         "separator": repr(reading.separator),
         "trained": {"dataset": model.manifest["dataset"], **model.settings},
         "cuts": {
@@ -313,6 +345,12 @@ def _of_encoder(stage: StageFolder, reading: Reading) -> dict[str, Any]:
             },
         },
     }
+
+
+def _after_prompt(template: str) -> str:
+    """A template without what stands before its first field."""
+    prompt = prompted(prompt_of(template), "")
+    return template.removeprefix(prompt)
 
 
 def _cut(store: TokenStore) -> dict[str, Any]:

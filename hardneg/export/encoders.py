@@ -7,17 +7,35 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import load_file, save_file
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Tokenizer, normalizers, processors
 
-from hardneg.model.encoder import FOLDER
+from hardneg.data.template import Reading, prompt_of
+from hardneg.model.encoder import FOLDER, Encoder
+from hardneg.model.pooling import WEIGHTS
 from hardneg.stages.artifacts import Artifact, write_json
 
 # Modules with weights after the Transformer: the name of the weights there, and in `Encoder.head`.
 HEAD = {"Dense": ("linear", "0"), "LayerNorm": ("norm", "1")}
+
+
+ACTIVATIONS = {
+    "Identity": "torch.nn.modules.linear.Identity",
+    **{name: f"torch.nn.modules.activation.{name}" for name in ("Tanh", "ReLU", "GELU", "SiLU", "Sigmoid")},
+}
+MODES = {
+    "cls_token": "cls",
+    "mean_tokens": "mean",
+    "weightedmean_tokens": "weighted_mean",
+    "lasttoken": "last_token",
+}
+"""sentence-transformers' names of pooling modes, and those of `encoder.pooling`."""
 
 
 def encoder_settings(model: Artifact) -> dict[str, Any]:
@@ -26,7 +44,9 @@ def encoder_settings(model: Artifact) -> dict[str, Any]:
     return settings
 
 
-def write_encoder(folder: Path, model: Artifact, tokenizer: Artifact, length: int, lower_case: bool) -> None:
+def write_encoder(
+    folder: Path, model: Artifact, tokenizer: Artifact, length: int, reading: Reading, texts: str
+) -> None:
     """Write an encoder so that `SentenceTransformer(folder).encode` gives the same vectors as ours.
 
     The vectors do not include the temperature. The caller writes `README.md`; without that file, older versions of
@@ -37,25 +57,28 @@ def write_encoder(folder: Path, model: Artifact, tokenizer: Artifact, length: in
         model: the training stage.
         tokenizer: the tokenizer stage.
         length: the maximum number of tokens, special tokens included.
-        lower_case: whether texts are lower-cased before tokenization.
+        reading: how texts are read. What stands before them is the encoder's prompt.
+        texts: `query` or `document`, whose prompt `encode` uses.
     """
     folder.mkdir(parents=True)
-    _copy(model, f"{FOLDER}/backbone/", folder)
-    _copy(tokenizer, "tokenizer/", folder)
-    fast = _adapt_tokenizer(folder, length, lower_case)
     settings = encoder_settings(model)
-    head = load_file(model.path(f"{FOLDER}/head.safetensors")) if settings["projection"] else {}
-    width = head["0.weight"].shape[1] if head else model.facts["dim"]
-    configs = _module_configs(settings, width)
-    for number, (kind, config) in enumerate(configs.items(), 1):
-        part = folder / f"{number}_{kind}"
+    if settings.get("lora"):
+        Encoder.load(model).save_merged(folder)
+    else:
+        _copy(model, f"{FOLDER}/backbone/", folder)
+    _copy(tokenizer, "tokenizer/", folder)
+    fast = _adapt_tokenizer(folder, length, reading.lower_case)
+    if fast:
+        _close_texts(folder / "tokenizer.json", tokenizer)
+    width = json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"]
+    modules = [_Module("Pooling", _pooling(settings, width)), *_layers(model, settings), *_head(model, settings)]
+    for number, module in enumerate(modules, 1):
+        part = folder / f"{number}_{module.kind}"
         part.mkdir()
-        write_json(part / "config.json", config)
-        if kind in HEAD:
-            theirs, ours = HEAD[kind]
-            weights = {f"{theirs}.{name}": head[f"{ours}.{name}"] for name in ("weight", "bias")}
-            save_file(weights, part / "model.safetensors", {"format": "pt"})
-    modules = ["Transformer", *configs, *(["Normalize"] if settings["normalize"] else [])]
+        write_json(part / "config.json", module.config)
+        if module.weights:
+            save_file(module.weights, part / "model.safetensors", {"format": "pt"})
+    kinds = ["Transformer", *(module.kind for module in modules), *(["Normalize"] if settings["normalize"] else [])]
     listed = [
         {
             "idx": number,
@@ -63,38 +86,85 @@ def write_encoder(folder: Path, model: Artifact, tokenizer: Artifact, length: in
             "path": f"{number}_{kind}" if number else "",
             "type": f"sentence_transformers.models.{kind}",
         }
-        for number, kind in enumerate(modules)
+        for number, kind in enumerate(kinds)
     ]
     write_json(folder / "modules.json", listed)
     # If the tokenizer does not lower-case, the library does.
-    bert_config = {"max_seq_length": length, "do_lower_case": lower_case and not fast}
+    bert_config = {"max_seq_length": length, "do_lower_case": reading.lower_case and not fast}
     write_json(folder / "sentence_bert_config.json", bert_config)
-    write_json(
-        folder / "config_sentence_transformers.json",
-        {"__version__": {}, "prompts": {}, "default_prompt_name": None, "similarity_fn_name": "dot"},
-    )
+    prompts = prompts_of(reading)
+    said = {"prompts": prompts, "default_prompt_name": texts if prompts else None, "similarity_fn_name": "dot"}
+    write_json(folder / "config_sentence_transformers.json", {"__version__": {}, **said})
 
 
-def _module_configs(settings: dict[str, Any], width: int) -> dict[str, dict[str, Any]]:
-    """The configuration of each module between the Transformer, with vectors [width], and the normalization."""
-    modes = {"cls_token": settings["pooling"] == "cls", "mean_tokens": settings["pooling"] == "mean"}
-    modes |= dict.fromkeys(("max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"), False)
-    configs: dict[str, dict[str, Any]] = {
-        "Pooling": {
-            "word_embedding_dimension": width,
-            **{f"pooling_mode_{mode}": chosen for mode, chosen in modes.items()},
-            "include_prompt": True,
-        }
+def prompts_of(reading: Reading) -> dict[str, str]:
+    """What stands before queries and passages, under sentence-transformers' names; empty where nothing does."""
+    templates = {"query": reading.query_template, "document": reading.passage_template}
+    prompts = {name: prompt_of(template) for name, template in templates.items()}
+    return prompts if any(prompts.values()) else {}
+
+
+@dataclass(frozen=True)
+class _Module:
+    """A module after the Transformer: its configuration and weights."""
+
+    kind: str
+    config: dict[str, Any]
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def _pooling(settings: dict[str, Any], width: int) -> dict[str, Any]:
+    modes = {theirs: settings["pooling"] == ours for theirs, ours in MODES.items()}
+    modes |= dict.fromkeys(("max_tokens", "mean_sqrt_len_tokens"), False)
+    return {
+        "word_embedding_dimension": width,
+        **{f"pooling_mode_{mode}": chosen for mode, chosen in modes.items()},
+        "include_prompt": True,
     }
-    if settings["projection"]:
-        configs["Dense"] = {
-            "in_features": width,
-            "out_features": settings["projection"],
-            "bias": True,
-            "activation_function": "torch.nn.modules.linear.Identity",
-        }
-        configs["LayerNorm"] = {"dimension": settings["projection"]}
-    return configs
+
+
+def _layers(model: Artifact, settings: dict[str, Any]) -> Iterator[_Module]:
+    """The layers that the backbone came with."""
+    chosen = settings.get("modules") or []
+    weights = load_file(model.path(f"{FOLDER}/modules.safetensors")) if chosen else {}
+    for number, module in enumerate(chosen):
+        own = {name.partition(".")[2]: weight for name, weight in weights.items() if name.startswith(f"{number}.")}
+        theirs, ours = WEIGHTS[module["type"]]
+        named = {f"{theirs}{name.removeprefix(ours)}": weight for name, weight in own.items()}
+        if module["type"] == "Dense":
+            sizes = {"in_features": module["inputs"], "out_features": module["outputs"], "bias": module["bias"]}
+            config = {**sizes, "activation_function": ACTIVATIONS[module["activation"]]}
+        else:
+            config = {"dimension": module["outputs"]}
+        yield _Module(module["type"], config, named)
+
+
+def _head(model: Artifact, settings: dict[str, Any]) -> Iterator[_Module]:
+    """Our own projection and its LayerNorm."""
+    if not settings["projection"]:
+        return
+    head = load_file(model.path(f"{FOLDER}/head.safetensors"))
+    for kind, (theirs, ours) in HEAD.items():
+        weights = {f"{theirs}.{name}": head[f"{ours}.{name}"] for name in ("weight", "bias")}
+        outputs, inputs = head["0.weight"].shape
+        sizes = {"in_features": inputs, "out_features": outputs, "bias": True}
+        dense = {**sizes, "activation_function": ACTIVATIONS["Identity"]}
+        yield _Module(kind, dense if kind == "Dense" else {"dimension": outputs}, weights)
+
+
+def _close_texts(path: Path, tokenizer: Artifact) -> None:
+    """Let the tokenizer add the special tokens that ours adds, where it adds others: `encoder.append_eos`."""
+    if not tokenizer.settings.get("append_eos"):
+        return
+    made = Tokenizer.from_file(str(path))
+    prefix, suffix = (
+        [(str(made.id_to_token(part)), part) for part in tokenizer.facts[at]] for at in ("prefix", "suffix")
+    )
+    single = [*(name for name, _ in prefix), "$A", *(name for name, _ in suffix)]
+    made.post_processor = processors.TemplateProcessing(
+        single=single, special_tokens=[*dict([*prefix, *suffix]).items()]
+    )
+    made.save(str(path))
 
 
 def _copy(stage: Artifact, prefix: str, folder: Path) -> None:

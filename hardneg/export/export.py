@@ -12,6 +12,7 @@ from hardneg.export.encoders import write_encoder
 from hardneg.export.runs import write_runs
 from hardneg.export.vectors import write_pyserini
 from hardneg.stages.artifacts import StageFolder
+from hardneg.text.tokens import READ
 
 ENCODERS = {"query_encoder": ("model", "query_length"), "passage_encoder": ("passage_model", "passage_length")}
 PYSERINI, RUNS, CARD = "pyserini", "runs", "README.md"
@@ -35,10 +36,11 @@ def export(stage: StageFolder) -> list[str]:
     reading = None
     if "model" in parents:
         tokens, tokenizer = parents["tokens"], parents["tokenizer"]
-        own = {name: tokens.settings[name] for name in ("passage_template", "characters")}
+        own = {name: tokens.settings[name] for name in READ if name in tokens.settings}
         reading = Reading(**tokenizer.facts["reading"] | own)
         for name, (role, length) in ENCODERS.items():
-            write_encoder(stage.folder / name, parents[role], tokenizer, tokens.facts[length], reading.lower_case)
+            texts = "query" if length == "query_length" else "document"
+            write_encoder(stage.folder / name, parents[role], tokenizer, tokens.facts[length], reading, texts)
     written = "passages" in parents and write_pyserini(
         stage.folder / PYSERINI,
         parents["collection"],
@@ -75,7 +77,7 @@ def _metadata(stage: StageFolder, split: str, searched: dict[str, Any]) -> dict[
     name, measure = settings["system"], parents["measure"].manifest
     system = settings["about"]["systems"][name]
     trained = []
-    if "model" in parents:
+    if "model" in parents and "split" in parents["model"].settings:
         trained = [{"name": parents["model"].manifest["dataset"], "split": parents["model"].settings["split"]}]
     libraries = [f"{library}=={version}" for library, version in measure["libraries"].items()]
     return {

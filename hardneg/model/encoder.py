@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hardneg.errors import HardnegError
+from hardneg.model.lora import ADAPTERS, REFERENCE, adapters, attach, merged, reference, without
 from hardneg.model.pooling import layer_of, load_layers, pool, positions_in
 from hardneg.stages.artifacts import Artifact, write_json
 from hardneg.text.tokens import TokenStore
@@ -34,6 +35,10 @@ class Encoder(nn.Module):
         super().__init__()
         self.settings = settings
         self.backbone = backbone
+        if settings.get("lora"):
+            attach(backbone, settings["lora"])
+        self.base: Path | None = None
+        """Where a backbone lies that does not train and is kept once for all; None: it is saved with the encoder."""
         self.layers = nn.Sequential(*map(layer_of, settings.get("modules", ())))
         own: int = backbone.config.hidden_size  # type: ignore[union-attr, assignment]
         width: int = settings["modules"][-1]["outputs"] if settings.get("modules") else own
@@ -66,6 +71,8 @@ class Encoder(nn.Module):
         Raises:
             HardnegError: the backbone does not support it.
         """
+        if self.settings.get("lora"):
+            self.backbone.enable_input_require_grads()  # type: ignore[operator]
         try:
             self.backbone.activation_checkpointing_enable()  # type: ignore[operator]
         except ValueError as fault:
@@ -98,7 +105,7 @@ class Encoder(nn.Module):
 
         target = folder / FOLDER
         logging.disable_progress_bar()  # writing one file is quick
-        self.backbone.save_pretrained(target / "backbone")  # type: ignore[operator]
+        self._save_backbone(target)
         head = {name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}
         if head:
             save_file(head, target / "head.safetensors")
@@ -107,6 +114,22 @@ class Encoder(nn.Module):
             save_file(layers, target / "modules.safetensors")
         write_json(target / "settings.json", self.settings)
         return sorted(str(path.relative_to(folder)) for path in target.rglob("*") if path.is_file())
+
+    def _save_backbone(self, target: Path) -> None:
+        """Write the backbone; with adapters, these and where the backbone lies, or the backbone if it lies nowhere."""
+        lora, state = bool(self.settings.get("lora")), None
+        if lora:
+            state = without(self.backbone)
+            target.mkdir(parents=True, exist_ok=True)
+            save_file(adapters(self.backbone), target / ADAPTERS)
+        if self.base is None:
+            self.backbone.save_pretrained(target / "backbone", state_dict=state)  # type: ignore[operator]
+        else:
+            write_json(target / REFERENCE, reference(self.base, target))
+
+    def save_merged(self, folder: Path) -> None:
+        """Write the backbone with its adapters merged into it. This encoder must not be used any more."""
+        self.backbone.save_pretrained(folder, state_dict=merged(self.backbone))  # type: ignore[operator]
 
     @classmethod
     def load(cls, model: Artifact, backbone: nn.Module | None = None) -> Self:
@@ -118,7 +141,13 @@ class Encoder(nn.Module):
         """
         target = model.folder / FOLDER
         settings = json.loads((target / "settings.json").read_text(encoding="utf-8"))
-        encoder = cls(backbone or _pretrained(str(target / "backbone"), settings), settings)
+        base = target / "backbone"
+        if (target / REFERENCE).exists():
+            base = target / json.loads((target / REFERENCE).read_text(encoding="utf-8"))["folder"]
+        encoder = cls(backbone or _pretrained(str(base), settings), settings)
+        if settings.get("lora"):
+            encoder.base = base
+            encoder.backbone.load_state_dict(load_file(target / ADAPTERS), strict=False)
         if (target / "head.safetensors").exists():
             encoder.head.load_state_dict(load_file(target / "head.safetensors"))
         if (target / "modules.safetensors").exists():

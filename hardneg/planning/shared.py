@@ -84,7 +84,7 @@ class Shared:
             return {**settings, "backbone": encoder.backbone, "tiny": size}
         return {**settings, **self.backbone(encoder)}
 
-    def pretrained(self, name: str, tokenizer: Stage) -> Stage:
+    def pretrained(self, tokenizer: Stage) -> Stage:
         """The encoder as its backbone has it, without any training."""
         weights = self.weights(self.config.encoder)
         drawn = weights["backbone"] == "builtin:tiny" or weights.get("lora") is not None
@@ -92,7 +92,7 @@ class Shared:
         # A seed that decides nothing would encode everything again for every seed.
         settings = {"trains": "nothing", "encoder": weights, "seed": self.config.seed if drawn else 0}
         parents = {"tokenizer": tokenizer, "tokens": self.tokens(tokenizer)}
-        return self.graph.add("dual_encoder", name, settings, parents)
+        return self.graph.add("dual_encoder", "pretrained", settings, parents)
 
     # --- vectors ---
 

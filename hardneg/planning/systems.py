@@ -111,27 +111,31 @@ class Systems:
 
     def _untrained(self, name: str, system: System) -> Roles:
         """A system as it is: the backbone, another study's on this collection, or one of this with another index."""
-        base = self._base(name, system, encoded=True) or self._pretrained(name)
+        base = self._base(name, system, encoded=True) or self._pretrained()
         index = self._shared.index(base["passages"].label, base["passages"], self._config.index_of(name))
         if "queries" not in base:
             base["queries"] = self._shared.queries(name, base["tokenizer"], base["model"], self._shared.evaluated)
         return {**base, "index": index}
 
-    def _pretrained(self, name: str) -> Roles:
+    def _pretrained(self) -> Roles:
         """The backbone without any training."""
         tokenizer = self._shared.tokenizer(self._config.encoder)
-        return self._shared.encoded(name, tokenizer, self._shared.pretrained(name, tokenizer))
+        model = self._shared.pretrained(tokenizer)
+        return self._shared.encoded(model.label, tokenizer, model)
 
     def _dual_encoder(self, name: str, system: System) -> Roles:
         mines_start = any("mine" in s.stages and s.mined_system(system.from_) == system.from_ for s in system.source)
         clustered = "clusters" in system.order.stages
         base = self._base(name, system, encoded=mines_start or clustered)
         tokenizer = base.get("tokenizer") or self._shared.tokenizer(self._config.encoder)
+        start = base.get("model")
+        if start is None and self._config.encoder.lora is not None:  # adapters leave the backbone where it is
+            start = self._shared.pretrained(tokenizer)
         made: Roles = {}
         self.rounds[name] = []
         for number in range(1, system.refresh.count() + 1):
             parents: dict[str, Stage | None] = {"tokenizer": tokenizer, "tokens": self._shared.tokens(tokenizer)}
-            parents["init"] = base.get("model") if not made else None
+            parents["init"] = start if not made else None
             model = self._trainings.stage(name, number, made or base, made.get("model"), parents)
             self.rounds[name].append(model)
             made = self._shared.encoded(model.label, tokenizer, model)

@@ -411,7 +411,9 @@ def test_any_tokenizer_reads_as_in_the_workflow(tmp_path: Path, family: str, cha
     stage.facts = {"dim": encoder.dim}
     model = seal(stage, encoder.save(stage.folder))
 
-    write_encoder(tmp_path / "out", model, tokenizer, PASSAGE_LENGTH, settings["lower_case"])
+    write_encoder(
+        tmp_path / "out", model, tokenizer, PASSAGE_LENGTH, Reading(lower_case=settings["lower_case"]), "document"
+    )
     (tmp_path / "out/README.md").write_text("made\n")
     theirs = SentenceTransformer(str(tmp_path / "out"), device="cpu").tokenizer
     separator = tokenizer.facts["reading"]["separator"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 
 from hardneg.config.config import Config
@@ -24,6 +25,14 @@ def problems(config: Config) -> Iterator[HardnegError]:
             yield fault
     yield from _backbone(config.encoder)
     yield from _lengths(config)
+    trains = [name for name, system in config.systems.items() if system.trains in ("both_encoders", "query_encoder")]
+    if config.encoder.weights == "bfloat16" and config.encoder.lora is None and trains:
+        yield HardnegError(
+            "Weights in bfloat16 are too coarse to be trained: most updates would be lost in rounding.",
+            where="encoder.weights",
+            found=f"bfloat16, and {', '.join(trains)} train all weights",
+            remedy="set encoder.lora, which trains adapters in float32, or weights: float32.",
+        )
 
 
 def _backbone(encoder: Encoder) -> Iterator[HardnegError]:
@@ -43,6 +52,19 @@ def _backbone(encoder: Encoder) -> Iterator[HardnegError]:
             where="encoder.head_from",
             found=f"backbone {encoder.backbone}, projection {encoder.projection}",
             remedy="set encoder.backbone to the checkpoint and encoder.projection to the head's width.",
+        )
+    if encoder.lora is not None and built_in:
+        yield HardnegError(
+            "builtin:tiny has random weights, so adapters alone cannot train it.",
+            where="encoder.lora",
+            found="builtin:tiny",
+            remedy="remove the key, or choose a pretrained backbone.",
+        )
+    if encoder.lora is not None and importlib.util.find_spec("peft") is None:
+        yield HardnegError(
+            "Adapters need the package peft, which is not installed.",
+            where="encoder.lora",
+            remedy="pip install '.[lora]', in this project's folder, or remove the key.",
         )
     tiny = encoder.tiny
     if tiny.hidden % tiny.heads:
