@@ -47,7 +47,7 @@ def test_every_preset_is_valid_once_completed(name: str) -> None:
 def test_the_embedded_default_is_valid() -> None:
     assert list(load(read_yaml(ROOT / "config.yaml")).systems) == [
         "bm25",
-        "inbatch",
+        "inbatch_softmax",
         "bm25neg",
         "bm25neg_longer",
         "star",

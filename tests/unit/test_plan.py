@@ -35,9 +35,9 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.chdir(tmp_path)
     raw = read_yaml(ROOT / "config.yaml")
     raw["systems"] |= {
-        "rand": {"preset": "rand", "from": "inbatch", "train": {"steps": 10}},
+        "rand": {"preset": "rand", "from": "inbatch_softmax", "train": {"steps": 10}},
         "ance": {"preset": "ance", "from": "bm25neg", "train": {"steps": 10}},
-        "adore_inbatch": {"preset": "adore", "from": "inbatch", "train": {"steps": 10}},
+        "adore_inbatch": {"preset": "adore", "from": "inbatch_softmax", "train": {"steps": 10}},
     }
     return raw
 
@@ -281,7 +281,7 @@ def test_star_and_adore_are_the_systems_with_that_preset_and_the_warm_up_is_what
     assert labels(plan, "star") == {("dual_encoder", "star")}
     assert labels(plan, "adore") == {("query_encoder", "adore_star"), ("query_encoder", "adore_inbatch")}
     # STAR is what ADORE starts from, but it has a target of its own.
-    assert labels(plan, "warmup") == {("dual_encoder", "inbatch"), ("dual_encoder", "bm25neg")}
+    assert labels(plan, "warmup") == {("dual_encoder", "inbatch_softmax"), ("dual_encoder", "bm25neg")}
 
 
 def test_targets_of_kinds_are_all_stages_of_those_kinds(settings: dict[str, Any]) -> None:
@@ -328,7 +328,7 @@ def test_ranknets_arithmetic_changes_what_trains_with_it(settings: dict[str, Any
     expected = following(settings, lambda stage: "ranknet" in [loss["name"] for loss in stage.settings.get("loss", [])])
     assert changed(before, versions(settings)) == expected
     assert ("dual_encoder", "star") in expected
-    assert not {("dual_encoder", "inbatch"), ("query_encoder", "adore_inbatch")} & expected
+    assert not {("dual_encoder", "inbatch_softmax"), ("query_encoder", "adore_inbatch")} & expected
 
 
 def test_comments_and_messages_change_nothing(settings: dict[str, Any], copied: Path) -> None:
@@ -336,7 +336,7 @@ def test_comments_and_messages_change_nothing(settings: dict[str, Any], copied: 
     for file in copied.rglob("*.py"):
         file.write_text("# A word more.\n" + file.read_text(encoding="utf-8"), encoding="utf-8")
     edit(copied / RANKNET, '"""RankNet (Zhan et al., Eq. 14)', '"""RankNet')
-    edit(copied / RANKNET, "weight of the in-batch pairs (Eq. 13)", "another description")
+    edit(copied / RANKNET, 'ge=0, description="', 'ge=0, description="in other words: ')
     edit(copied / "errors.py", '"where", where', '"place", where')
     assert versions(settings) == before
 
