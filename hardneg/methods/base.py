@@ -14,6 +14,7 @@ NEEDS = {
     "scores": "scores of the candidates (source run, self or live)",
     "positive_score": "the positive's score in the ranking that is mined (source run or self)",
     "one_source": "a single source of candidates",
+    "mined_vectors": "the vectors that the mined ranking was made from (source run or self, of a dense system)",
     "mined_anew": "candidates that are mined anew (source self)",
     "rounds": "rounds (refresh rounds)",
     "live": "an index that is searched at every step (source live)",
@@ -81,7 +82,7 @@ class Mined(Sourcing):
     """
 
     provides: ClassVar[frozenset[str]] = frozenset(
-        {"negatives", "candidates", "mined", "ranking", "scores", "positive_score"}
+        {"negatives", "candidates", "mined", "ranking", "scores", "positive_score", "mined_vectors"}
     )
     stages: ClassVar[frozenset[str]] = frozenset({"mine"})
     depth: int = Field(200, ge=1, description="how many ranks are looked at")

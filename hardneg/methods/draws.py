@@ -67,6 +67,18 @@ class Material(NamedTuple):
     search: Callable[..., tuple[Positions, Scores]] | None = None
 
 
+class MinedVectors(NamedTuple):
+    """The vectors that a mined ranking was made from.
+
+    Attributes:
+        queries: query positions int64 [n] to vectors float32 [n, dim].
+        passages: passage positions int64 [n] to vectors float32 [n, dim].
+    """
+
+    queries: Callable[[Positions], Scores]
+    passages: Callable[[Positions], Scores]
+
+
 class Candidates(Protocol):
     """Ranked candidates of the B queries of a step."""
 
@@ -129,6 +141,7 @@ class Offer:
         positive_scores: scores float32 [B, P] of the positives in the ranking that is mined, NaN where unknown; None
             where no answer needs them.
         teacher: scores pairs; None without a teacher.
+        vectors: that the candidates were ranked by; None where no answer needs them.
     """
 
     queries: Positions
@@ -136,6 +149,7 @@ class Offer:
     candidates: Candidates
     positive_scores: Scores | None = None
     teacher: Teacher | None = None
+    vectors: MinedVectors | None = None
 
     def one_positive(self, rng: np.random.Generator) -> Positions:
         """The column of one positive of each query, drawn uniformly: int64 [B]."""

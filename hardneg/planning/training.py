@@ -112,6 +112,10 @@ class Trainings:
             if "mine" in source.stages:
                 needed["negatives" if number == 1 else f"negatives_{number}"] = self._negatives(system, source, latest)
         mined = dict(needed)
+        if needs(system, "mined_vectors"):
+            for role, negatives in mined.items():
+                ranked = negatives.parents["run"]
+                needed |= {f"{of}_{role}": ranked.parents[of] for of in ("passages", "queries")}
         for _, answer in answered(system):
             if "clusters" in answer.stages:
                 needed["clusters"] = self._clusters(answer, latest)

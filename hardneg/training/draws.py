@@ -19,6 +19,7 @@ from hardneg.methods.draws import (
     Drawn,
     Grading,
     Material,
+    MinedVectors,
     Offer,
     PairScores,
     Positions,
@@ -95,6 +96,7 @@ class Draws:
         teacher: scores pairs; None without a teacher.
         topics: int64 [queries of the split], the cluster of each query; None without clusters.
         live: the live index, where there is one.
+        vectors: for each source, those that its candidates were ranked by, or None.
     """
 
     def __init__(
@@ -106,13 +108,14 @@ class Draws:
         teacher: Teacher | None = None,
         topics: Positions | None = None,
         live: Live | None = None,
+        vectors: Sequence[MinedVectors | None] = (),
     ) -> None:
         self._settings, self._judged, self._live = settings, judged, live
         scored = positive_scores or [None] * len(sources)
-        given = zip(sources, settings["source"], scored, strict=True)
-        there = [(source, entry["weight"], scores) for source, entry, scores in given if source is not None]
-        self._sources, self._weights = [source for source, _, _ in there], np.array([weight for _, weight, _ in there])
-        self._positive_scores = [scores for _, _, scores in there]
+        given = zip(sources, settings["source"], scored, vectors or [None] * len(sources), strict=True)
+        there = [(source, entry["weight"], *more) for source, entry, *more in given if source is not None]
+        self._sources, self._weights = [each[0] for each in there], np.array([each[1] for each in there])
+        self._positive_scores, self._vectors = [each[2] for each in there], [each[3] for each in there]
         self.ranked = len(self._sources) == 1 and self._sources[0].ranked and settings["lists"]
         self._teacher = teacher
         self.trainable = judged.with_positives()
@@ -133,19 +136,21 @@ class Draws:
         Args:
             settings: of the stage.
             parents: the stages that answers need: `negatives` (and `negatives_2`, ... of further sources), `clusters`,
-                `teacher`.
+                `teacher`, and `passages_negatives` and `queries_negatives` (and so on), the vectors of mined rankings.
             judged: the training judgements.
             live: the live index, where there is one.
         """
         queries, passages = len(judged.offsets) - 1, judged.passages
         sources: list[Source | None] = []
         positive_scores: list[Teacher | None] = []
+        read: list[MinedVectors | None] = []
         for number, chosen in enumerate(settings["source"], 1):
             mined = parents.get(negatives_role(number))
             negatives = mined.path(NEGATIVES) if mined is not None else None
             search = live.search if live else None
             material = Material(negatives, queries, passages, settings["seed"], settings["temperature"], search)
             sources.append(function_of("source", chosen)(material))
+            read.append(_vectors(parents, negatives_role(number), settings["split"]))
             positive_scores.append(None)
             if mined is not None and settings["positive_scores"]:
                 positive_scores[-1] = PairScores.read(mined.path(POSITIVES), passages)
@@ -159,6 +164,7 @@ class Draws:
             function_of("labels", settings["labels"])(teacher),
             _topics(parents["clusters"]) if "clusters" in parents else None,
             live,
+            read,
         )
 
     def rows(self, step: int) -> Positions:
@@ -219,7 +225,7 @@ class Draws:
         for number, source in enumerate(self._sources):
             candidates = source.of(rows, vectors)
             scores = self._scores_of(number, rows, positives, vectors) if self._settings["positive_scores"] else None
-            offers.append(Offer(rows, positives, candidates, scores, self._teacher))
+            offers.append(Offer(rows, positives, candidates, scores, self._teacher, self._vectors[number]))
         if self._draw is None:
             offer = Offer(rows, positives, None)  # type: ignore[arg-type] # nothing is drawn from it
             column = offer.one_positive(rng) if how == "one" else None
@@ -325,6 +331,18 @@ def _has_state(source: Source) -> TypeGuard[Stateful]:
 
 def _grades(teacher: Teacher | None) -> TypeGuard[Grading]:
     return hasattr(teacher, "grades")
+
+
+def _vectors(parents: Mapping[str, Artifact], role: str, split: str) -> MinedVectors | None:
+    """The vectors behind the mined negatives of a role, where the plan gave them."""
+    if f"passages_{role}" not in parents:
+        return None
+    from hardneg.retrieval.search.retrieve import vectors_of  # which loads FAISS
+
+    queries = np.load(parents[f"queries_{role}"].path(f"queries.{split}.npy"), mmap_mode="r")
+    return MinedVectors(
+        lambda positions: np.asarray(queries[positions], np.float32), vectors_of(parents[f"passages_{role}"]).take
+    )
 
 
 def _topics(clusters: Artifact) -> Positions:

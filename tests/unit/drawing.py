@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hardneg.methods.draws import Offer, Positions, Scores, Teacher
+from hardneg.methods.draws import MinedVectors, Offer, Positions, Scores, Teacher
 
 
 class Listed:
@@ -38,8 +38,9 @@ def offer_of(
     scores: Sequence[Sequence[float]] | None = None,
     positive_scores: Sequence[Sequence[float]] | None = None,
     teacher: Teacher | None = None,
+    vectors: MinedVectors | None = None,
 ) -> Offer:
     """What a sampler is offered for queries 0, 1, ...; positives of all queries are as many."""
     known = None if positive_scores is None else np.array(positive_scores, np.float32)
     queries = np.arange(len(lists))
-    return Offer(queries, np.array(positives, np.int64), Listed(lists, scores), known, teacher)
+    return Offer(queries, np.array(positives, np.int64), Listed(lists, scores), known, teacher, vectors)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from hardneg.config.config import Config
 from hardneg.config.system import System
 from hardneg.errors import HardnegError
+from hardneg.methods.axes import answers_of
 from hardneg.methods.base import Sourcing
 
 
@@ -15,6 +16,8 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
     for source in system.source:
         if "mine" in source.stages:
             yield from _mined(at, source, system, config)
+    if any("mined_vectors" in answer.needed() for _, answer in answers_of(system)):
+        yield from _vectors(at, system, config)
     yield from _depth(at, system)
     yield from _negatives(at, system)
 
@@ -36,6 +39,21 @@ def _mined(at: str, source: Sourcing, system: System, config: Config) -> Iterato
             found=named,
             remedy=f"add a run file for {train} to its `runs`, or mine another system.",
         )
+
+
+def _vectors(at: str, system: System, config: Config) -> Iterator[HardnegError]:
+    """A ranking by vectors, where an answer reads the vectors of what was mined."""
+    for source in system.source:
+        named = source.mined_system(system.from_) if "mine" in source.stages else None
+        mined = config.systems.get(named or "")
+        if mined is not None and mined.retriever != "dense":
+            yield HardnegError(
+                "The mined system has no vectors, which an answer reads.",
+                where=f"{at}.source.system",
+                found=f"{named}, retriever {mined.retriever}",
+                expected="a system with retriever dense",
+                remedy="mine a dense system, or change the sampler.",
+            )
 
 
 def _depth(at: str, system: System) -> Iterator[HardnegError]:
