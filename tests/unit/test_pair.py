@@ -13,6 +13,7 @@ from made import JUDGED, RUNTIME, TRAIN, Small, mined_lists, small
 
 from hardneg.config import load
 from hardneg.errors import HardnegError
+from hardneg.methods.batch import TrainingBatch
 from hardneg.training import train as training
 from hardneg.training.draws import Draws
 from hardneg.training.scorers import scorer_of
@@ -76,9 +77,13 @@ def test_among_are_the_scores_of_each_rows_positive(made: Small, tmp_path: Path)
 
 
 def test_a_training_adds_it_by_its_weight(made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Any] = []
-    own = training.TrainingBatch
-    monkeypatch.setattr(training, "TrainingBatch", lambda *given: seen.append(own(*given)) or seen[-1])
+    seen: list[TrainingBatch] = []
+
+    def noted(*given: Any) -> TrainingBatch:
+        seen.append(TrainingBatch(*given))
+        return seen[-1]
+
+    monkeypatch.setattr(training, "TrainingBatch", noted)
     mined = mined_lists(tmp_path / "mined", {query: [20, 21, 22] for query in range(12)})
     stage = made.training(tmp_path / "run", {"negatives": mined}, train={**TRAIN, "steps": 1, "log_every": 1}, **SOURCE)
     training.train(stage, RUNTIME, [CPU])
