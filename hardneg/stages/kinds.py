@@ -234,6 +234,8 @@ KINDS: dict[str, Kind] = {
             "model": "what was trained on the negatives",
             "run": "the ranking that was mined",
             "negatives": "what mining kept of it; that of further sources is negatives_2, ...",
+            "passages_negatives": "the passage vectors that the ranking was made from; further ones end in _2, ...",
+            "queries_negatives": "the query vectors that it was made from; further ones end in _2, ...",
             "clusters": "clusters of the training queries",
             "teacher": "a teacher's scores of pairs",
             "teacher_passages": "passage vectors of the teacher",

@@ -133,11 +133,14 @@ def test_a_ranking_without_vectors_is_refused_and_the_plan_gives_them() -> None:
         "warm": {"preset": "bm25neg", "train": train},
         "tried": {"preset": "trisampler", "from": "warm", "train": train},
     }
-    config = load({"collection": {"format": "pydocs"}, "systems": systems})
-    (stage,) = [stage for stage in Plan(config).of("dual_encoder") if stage.label == "tried"]
+    analyses = {"negatives": {}}
+    plan = Plan(load({"collection": {"format": "pydocs"}, "systems": systems, "analyses": analyses}))
+    (stage,) = [stage for stage in plan.of("dual_encoder") if stage.label == "tried"]
+    (told,) = [stage for stage in plan.of("diagnosis") if stage.label == "tried"]  # which draws the same again
     for what in ("passages", "queries"):
         vectors = stage.parents[f"{what}_negatives"]
         assert (vectors.kind, vectors.label) == (what, "warm")
+        assert told.parents[f"{what}_negatives"] is vectors
         assert vectors is stage.parents["negatives"].parents["run"].parents[what]
     systems["tried"]["source"] = {"system": "bm25"}
     with pytest.raises(HardnegError, match="The mined system has no vectors"):
