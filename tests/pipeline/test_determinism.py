@@ -17,9 +17,13 @@ from hardneg.text.tokens import TokenStore
 
 @pytest.fixture(scope="module")
 def one_core(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Another project of the same content, run on one core; the finished one had two."""
+    """Another project of the same content, run on one core up to its scores; the finished one had two.
+
+    `tests/rules` makes analyses and the export twice.
+    """
     project = new_project(tmp_path_factory.mktemp("determinism") / "elsewhere")
-    project.snakemake(cores=1)
+    project.write_config({**project.config, "export": []})
+    project.snakemake("evaluate", cores=1)
     return project
 
 
@@ -43,14 +47,14 @@ def test_texts_have_from_3_to_300_tokens(finished: Project) -> None:
         ("results/small/measures.csv", 1),
         ("artifacts/small/*/*/*.npy", 2 + 3 * 2 + 1 + 4),  # passages, queries (mined: train too), offsets of tokens
         ("artifacts/small/*/*/encoder/**/*.safetensors", 3),
-        ("artifacts/small/*/*/manifest.json", 26 + 3 + 3 + 1 + 1),  # errors, diagnoses, agreement, export on top
+        ("artifacts/small/*/*/manifest.json", 26),
     ],
 )
 def test_two_folders_give_the_same_bytes(finished: Project, one_core: Project, pattern: str, count: int) -> None:
     ours, theirs = contents(finished, pattern), contents(one_core, pattern)
-    assert len(ours) == count
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if ours[name] != theirs[name]] == []
+    assert len(theirs) == count
+    assert theirs.keys() <= ours.keys()
+    assert [name for name in theirs if ours[name] != theirs[name]] == []
 
 
 def test_adore_trained_on_the_top_k_of_the_whole_collection(finished: Project) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Project, new_project
-from wrong_inputs import Case, check_refused, line, nothing, repeated, written
+from wrong_inputs import Case, check_refused, check_refused_by_its_script, line, nothing, repeated, written
 
 
 def grades_zero(project: Project) -> None:
@@ -28,6 +28,7 @@ DATA = [
             "remove the judgement",
         ),
         fails="collection",
+        whole=True,
     ),
     Case(
         "judgement of a missing query",
@@ -130,4 +131,5 @@ DATA = [
 
 @pytest.mark.parametrize("case", [pytest.param(case, id=case.name) for case in DATA])
 def test_a_wrong_collection_is_refused(case: Case, tmp_path: Path) -> None:
-    check_refused(case, new_project(tmp_path / "project"))
+    project = new_project(tmp_path / "project")
+    (check_refused if case.needs_snakemake else check_refused_by_its_script)(case, project)

@@ -1,11 +1,13 @@
-"""Wrong inputs, through `snakemake` itself: how projects are spoilt, and what a refusal must look like.
+"""Wrong inputs: how projects are spoilt, and what a refusal must look like.
 
 Each is reported once, with its place and a remedy, and leaves nothing behind. A case spoils a small project, runs it,
-and lists the words that the terminal must show.
+and lists the words that the terminal must show. Snakemake itself runs some of them; to be quick, the others are told by
+the plan, as the Snakefile makes it, or by the script that fails.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import resource
 import subprocess
@@ -14,7 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import Project
+from made_stages import Stages
+
+from hardneg.errors import HardnegError
+from workflow_scripts.planning import planned
 
 Spoil = Callable[[Project], None]
 
@@ -87,6 +94,11 @@ def all_of(*spoils: Spoil) -> Spoil:
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
+def usual(project: Project) -> dict[str, str]:
+    """No further variables."""
+    return {}
+
+
 @dataclass(frozen=True)
 class Case:
     """A wrong input.
@@ -100,6 +112,7 @@ class Case:
         environment: further variables.
         file_bytes: files cannot grow beyond it, as on a full disk.
         prepared: whether collection and tokens are made before.
+        whole: whether Snakemake is run, which takes seconds, even where the plan or one script alone refuses it.
     """
 
     name: str
@@ -107,9 +120,15 @@ class Case:
     says: tuple[str, ...]
     fails: str | None = None
     arguments: tuple[str, ...] = ()
-    environment: Callable[[Project], dict[str, str]] = lambda project: {}
+    environment: Callable[[Project], dict[str, str]] = usual
     file_bytes: int | None = None
     prepared: bool = False
+    whole: bool = False
+
+    @property
+    def needs_snakemake(self) -> bool:
+        """Whether Snakemake has a part in it."""
+        return bool(self.whole or self.arguments or self.environment is not usual or self.file_bytes is not None)
 
 
 def nothing(project: Project) -> None:
@@ -141,6 +160,35 @@ def manifests(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.glob("artifacts/*/*/*/manifest.json"))
 
 
+def check_said(case: Case, text: str) -> None:
+    """The words of a case are there, the first of them once, and no traceback."""
+    for words in case.says:
+        assert words in text, f"{words!r} is not in:\n{text}"
+    assert text.count(case.says[0]) == 1, text
+    assert "Traceback" not in text, text
+
+
+def check_refused_by_the_plan(case: Case, project: Project) -> None:
+    """Spoil a project, and plan it as the Snakefile does."""
+    case.spoil(project)
+    with contextlib.chdir(project.folder), pytest.raises(HardnegError) as fault:
+        planned([Path("config.yaml")], {})
+    check_said(case, str(fault.value))
+    assert not manifests(project.folder) and not (project.folder / "results").exists()
+
+
+def check_refused_by_its_script(case: Case, project: Project) -> None:
+    """Spoil a project, and make the stage that fails by its script."""
+    assert case.fails is not None
+    case.spoil(project)
+    stages = Stages(project.folder, project.config)
+    said = stages.call(stages.commands(stages.stage(case.fails))[0])
+    assert said.status == 1
+    check_said(case, said.out + said.err)
+    assert not manifests(project.folder)
+    assert not list(project.folder.rglob("*.tmp"))
+
+
 def check_refused(case: Case, project: Project) -> None:
     """Spoil a project, run it, and check what the terminal shows and what is left behind."""
     case.spoil(project)
@@ -149,10 +197,7 @@ def check_refused(case: Case, project: Project) -> None:
     done = told(project, case)
 
     assert done.returncode != 0, done.stdout
-    for words in case.says:
-        assert words in done.stdout, f"{words!r} is not in:\n{done.stdout}"
-    assert done.stdout.count(case.says[0]) == 1, done.stdout
-    assert "Traceback" not in done.stdout, done.stdout
+    check_said(case, done.stdout)
     made = set(manifests(project.folder)) - set(before)
     if case.fails is None:
         assert not made

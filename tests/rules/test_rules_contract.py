@@ -96,6 +96,25 @@ def test_a_finished_stage_is_what_the_plan_says_and_stays(stages: Stages, kind: 
     assert contents(folder) == before
 
 
+# --- making it again ---
+
+
+ANALYSES = ["pairwise_errors", "trajectory", "agreement", "movement", "export"]
+
+
+@pytest.mark.parametrize("kind", ["tokens", "mine", "pair_scores", "clusters", "query_encoder", "run", *ANALYSES])
+def test_a_forced_script_makes_the_same_bytes_again(stages: Stages, kind: str) -> None:
+    stage = stages.stage(kind)
+    made = stages.make(stage)
+    names = (*made.manifest["files"], "manifest.json")
+    before = contents(made.folder)
+    said = stages.call([*stages.commands(stage)[0], "--force"])
+    assert said.status == 0 and "was finished" not in said.out
+    after = contents(made.folder)
+    assert {name: after[name][1] for name in names} == {name: before[name][1] for name in names}
+    assert all(after[name][0] > before[name][0] for name in names)
+
+
 # --- what a script refuses ---
 
 
@@ -152,18 +171,6 @@ def test_a_flipped_byte_of_an_input_is_refused(alone: Stages) -> None:
     path.write_bytes(content)
     said = alone.call(alone.commands(alone.stage("bm25_index"))[0])
     check_refused(said, "A file of a finished stage has changed.", "passages.parquet", "SHA-256")
-
-
-def test_a_forced_script_makes_the_same_bytes_again(alone: Stages) -> None:
-    stage = alone.stage("tokenizer")
-    folder = alone.folder / stage.folder
-    before = contents(folder)
-    said = alone.call([*alone.commands(stage)[0], "--force"])
-    assert said.status == 0 and "was finished" not in said.out
-    after = contents(folder)
-    made = (*Artifact.open(folder / "manifest.json").manifest["files"], "manifest.json")
-    assert {name: after[name][1] for name in made} == {name: before[name][1] for name in made}
-    assert all(after[name][0] > before[name][0] for name in made)
 
 
 def test_a_lost_manifest_is_put_back_in_a_process_of_its_own(alone: Stages) -> None:
