@@ -17,6 +17,7 @@ BUDGET = {"steps": 10}
 RECIPES = [name for name in names() if "steps" in preset(name)]
 COMPLETED: dict[str, dict[str, Any]] = {
     "zero_shot": {"from": "other:star"},
+    "pretrained": {},
     "cross_encoder": {"train": BUDGET},
     "given_run": {"runs": {"dev": "dev.trec", "test": "test.trec"}},
     "given_vectors": {"vectors": {"passages": ["p.npy"], "queries": {"dev": "d.npy", "test": "t.npy"}}},
