@@ -76,12 +76,13 @@ def _needs(at: str, system: System) -> Iterator[HardnegError]:
     for key, answer in answers_of(system):
         lacking = answer.needed() - there
         # A system without any negatives is told once, by `candidates`.
-        for need in sorted(lacking - {"negatives"}):
+        if lacking := lacking - {"negatives"}:
             yield HardnegError(
                 f"{key.capitalize()} {answer.name} needs something that no other answer provides.",
                 where=f"{at}.{key}",
                 found=_answers(system),
-                expected=NEEDS[need],
+                # Without candidates there is nothing else of them either.
+                expected="; ".join(NEEDS[need] for need in sorted(lacking & {"candidates"} or lacking)),
                 remedy=f"change one of the two, or start from a preset; `hardneg methods {answer.name}` says more.",
             )
 
