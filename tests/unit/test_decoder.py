@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import seal, stage_of, texts, write_collection
+from made import RUNTIME, TRAIN, seal, stage_of, texts, training_settings, write_collection
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModel, PreTrainedTokenizerFast, Qwen2Config
@@ -17,11 +17,14 @@ from transformers import AutoModel, PreTrainedTokenizerFast, Qwen2Config
 from hardneg.config import Encoder as Settings
 from hardneg.data.template import Reading
 from hardneg.export.encoders import write_encoder
+from hardneg.methods.draws import Positions
 from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
 from hardneg.model.pooling import pool
 from hardneg.planning.backbone import resolved
 from hardneg.stages.artifacts import Artifact
 from hardneg.text.tokens import TokenStore, make_tokenizer, tokenize
+from hardneg.training.draws import Draws
+from hardneg.training.train import train
 
 CPU = torch.device("cpu")
 LENGTH = 24
@@ -56,8 +59,8 @@ def settings_of(**given: Any) -> dict[str, Any]:
 
 
 def tokens_of(folder: Path, backbone: Path, settings: dict[str, Any]) -> tuple[Artifact, Artifact, list[str]]:
-    passages = [text.title() for text in texts(14, [1, 3, 8, 40, 0], 1)]
-    collection = write_collection(folder / "collection", passages, texts(4, [2, 4], 2))
+    passages = [text.title() for text in texts(40, [1, 3, 8, 40, 0], 1)]
+    collection = write_collection(folder / "collection", passages, texts(12, [2, 4], 2))
     reading = {name: settings[name] for name in ("passage_template", "query_template", "lower_case", "characters")}
     own = {"backbone": "local", "trust_remote_code": False, "prefix_space": None, "contract": None, "append_eos": True}
     stage = stage_of(folder / "tokenizer", {**own, **reading})
@@ -101,7 +104,7 @@ def test_padding_on_either_side_changes_no_vector(backbone: Path, tmp_path: Path
     assert tokenizer.facts["suffix"] == [tokenizer.facts["pad"]] and tokenizer.facts["prefix"] == []
     encoder = initial_encoder(settings, 0, 0, 0, str(backbone), 1).eval()
     store = TokenStore(tokens, "passages")
-    ids, mask = (torch.from_numpy(part) for part in store.batch(range(14)))
+    ids, mask = (torch.from_numpy(part) for part in store.batch(range(40)))
     lengths = mask.sum(1)
     left_ids, left_mask = ids.clone(), mask.clone()
     for row, length in enumerate(lengths):
@@ -112,7 +115,7 @@ def test_padding_on_either_side_changes_no_vector(backbone: Path, tmp_path: Path
         )
         torch.testing.assert_close(encoder(ids, mask), alone, rtol=0, atol=1e-5)
         torch.testing.assert_close(encoder(left_ids, left_mask), alone, rtol=0, atol=1e-5)
-    last = ids[torch.arange(14), lengths - 1]
+    last = ids[torch.arange(40), lengths - 1]
     assert (last == tokenizer.facts["suffix"][0]).all() and int(lengths.max()) == LENGTH
 
 
@@ -132,7 +135,7 @@ def test_what_is_exported_gives_the_same_vectors(backbone: Path, tmp_path: Path,
     (tmp_path / "out/README.md").write_text("made\n")
     peer = SentenceTransformer(str(tmp_path / "out"), device="cpu")
     np.testing.assert_allclose(peer.encode(passages), ours, rtol=0, atol=1e-5)
-    asked = peer.encode_query(texts(4, [2, 4], 2))
+    asked = peer.encode_query(texts(12, [2, 4], 2))
     np.testing.assert_allclose(
         asked, vectors(Encoder.load(model), TokenStore(tokens, "queries.train")), rtol=0, atol=1e-5
     )
@@ -189,3 +192,35 @@ def test_adapters_are_kept_beside_a_reference_to_their_backbone(backbone: Path, 
     # What starts from it refers to the same backbone.
     further = sealed(tmp_path / "further", Encoder.load(kept))
     assert all((further.folder / name).read_bytes() == kept.path(name).read_bytes() for name in kept.manifest["files"])
+
+
+def test_adapters_train_and_a_resumed_run_has_the_same_bytes(
+    backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(lora={**LORA, "dropout": 0.1}, normalize=True)
+    tokenizer, tokens, _ = tokens_of(tmp_path, backbone, settings)
+    start = sealed(tmp_path / "start", initial_encoder(settings, 0, 0, 0, str(backbone), 1))
+    collection = Artifact.open(tmp_path / "collection" / "manifest.json")
+    parents = {"collection": collection, "tokenizer": tokenizer, "tokens": tokens, "init": start}
+
+    def trained(name: str, **options: Any) -> dict[str, bytes]:
+        given = training_settings(batch="in_batch", source="random", train={**TRAIN, "lr": 0.05, **options})
+        stage = stage_of(tmp_path / name, {"encoder": settings, **given}, parents)
+        rows = Draws.rows
+
+        def killed_at_4(draws: Draws, step: int) -> Positions:
+            if step == 4:
+                raise InterruptedError
+            return rows(draws, step)
+
+        if name == "killed":
+            with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+                patch.setattr(Draws, "rows", killed_at_4)
+                train(stage, RUNTIME, [CPU])
+        return {file: (stage.folder / file).read_bytes() for file in train(stage, RUNTIME, [CPU])}
+
+    whole = trained("whole")
+    assert "encoder/adapters.safetensors" in whole and not [name for name in whole if "backbone/" in name]
+    assert whole["encoder/adapters.safetensors"] != (start.folder / "encoder/adapters.safetensors").read_bytes()
+    assert trained("killed") == whole
+    assert trained("checkpointed", gradient_checkpointing=True) == whole
