@@ -7,7 +7,15 @@ import sys
 
 import pytest
 
-from hardneg.data.template import DEFAULT_TEMPLATE, Reading, check_template, fields_of
+from hardneg.data.template import (
+    DEFAULT_TEMPLATE,
+    Reading,
+    check_query_template,
+    check_template,
+    fields_of,
+    prompt_of,
+    prompted,
+)
 from hardneg.errors import HardnegError
 
 FIELDS = {"url": "A.org/B", "title": "The Title", "text": "Its {text}."}
@@ -81,3 +89,26 @@ def test_the_configuration_can_check_it_at_every_start() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert shown == "set()\n"
+
+
+@pytest.mark.parametrize("title", ["", "head"])
+def test_a_prompt_stands_before_the_stripped_text(title: str) -> None:
+    """As a library that puts the prompt before a text: no space of an empty field follows it."""
+    reading = Reading("passage {{1}}: {title} {text}")
+    joined = f"{title} body".strip()
+    assert reading.passage({"title": title, "text": "body "}) == f"passage {{1}}: {joined}"
+    assert prompt_of(reading.passage_template) == "passage {1}: " and prompt_of(DEFAULT_TEMPLATE) == ""
+    assert prompted("passage {1}: ", DEFAULT_TEMPLATE) == reading.passage_template
+
+
+@pytest.mark.parametrize("template", ["{text}", "query: {text}", "{{{text}}}\n", "Instruct: find\nQuery: {text}"])
+def test_a_query_template_holds_the_query(template: str) -> None:
+    check_query_template(template)
+    assert "a {b}" in Reading(query_template=template).query("a {b}")
+
+
+@pytest.mark.parametrize("template", ["", "query", "{title} {text}", "{text}{text}", "{text!r}", "{text:>9}", "{text"])
+def test_other_query_templates_are_refused(template: str) -> None:
+    with pytest.raises(HardnegError, match="encoder.query_template") as fault:
+        check_query_template(template)
+    assert "{text}" in str(fault.value)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import PASSAGE_LENGTH, QUERY_LENGTH, TOKENIZER, Small, small
+from made import PASSAGE_LENGTH, QUERY_LENGTH, TOKENIZER, Small, seal, small, stage_of
 from transformers import AutoTokenizer
 
-from hardneg.text.tokens import TokenStore, passage_texts, query_texts
+from hardneg.model.quick import load_tokenizer
+from hardneg.text.tokens import AskedTokens, TokenStore, passage_texts, query_texts, tokenize
 
 AGAIN = """
 import json, sys
@@ -115,3 +116,20 @@ def test_a_question_needs_no_tables() -> None:
     subprocess.run(
         [sys.executable, "-c", "import sys, hardneg.text.tokens; assert 'pandas' not in sys.modules"], check=True
     )
+
+
+def test_a_query_template_is_read_by_every_query(made: Small, tmp_path: Path) -> None:
+    """In the stored ids, and in those of a question that is asked later; braces in a question are text."""
+    stage = stage_of(tmp_path / "tokens", {**made.tokens.settings, "query_template": "find {{it}}: {text}"})
+    names, stage.facts = tokenize(stage.settings, stage.folder, made.collection, made.tokenizer)
+    tokens = seal(stage, names)
+    texts = list(query_texts(made.collection, "train"))
+    tokenizer = AutoTokenizer.from_pretrained(made.tokenizer.folder / "tokenizer")
+    own = [tokenizer(f"find {{it}}: {text}", truncation=True, max_length=QUERY_LENGTH)["input_ids"] for text in texts]
+    asked = AskedTokens(tokens, load_tokenizer(made.tokenizer), texts)
+    for store in (TokenStore(tokens, "queries.train"), asked):
+        ids, mask = store.batch(range(len(texts)))
+        assert [row[: length.sum()].tolist() for row, length in zip(ids, mask, strict=True)] == own
+    before, after = (part.path("passages.ids.bin").read_bytes() for part in (made.tokens, tokens))
+    assert before == after
+    assert AskedTokens(tokens, load_tokenizer(made.tokenizer), ["a {text} b {"]).lengths(np.array([0]))[0] > 0
