@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from hardneg.config.base import FolderName, Model, Path
-from hardneg.config.tables import HubPassages, HubSplit, Passages, Qrels, Queries, SplitFiles
+from hardneg.config.tables import HubPassages, HubSplit, PairRows, PairsColumns, Passages, Qrels, Queries, SplitFiles
 
 
 class Windows(Model):
@@ -99,6 +99,19 @@ class FilesCollection(BaseCollection):
     splits: dict[str, SplitFiles] = Field({})
 
 
+class PairsCollection(BaseCollection):
+    """Rows of a query, its relevant passages and perhaps negatives, without ids.
+
+    If `path` is given instead of `splits`, its rows form the split `train`; `holdout` makes the others.
+    """
+
+    format: Literal["pairs"]
+    path: Path | None = Field(None, description="a JSONL, CSV, TSV or Parquet file, a folder of parts, or a pattern")
+    splits: dict[str, PairRows] = Field({}, description="the rows of each split")
+    columns: PairsColumns = Field(default_factory=PairsColumns)
+    corpus: Passages | None = Field(None, description="further passages, with ids, to be searched too")
+
+
 class IrDatasetsCollection(BaseCollection):
     """A dataset of the package ir_datasets."""
 
@@ -123,6 +136,7 @@ Collection = Annotated[
     | MsMarcoDocumentCollection
     | SquadCollection
     | FilesCollection
+    | PairsCollection
     | IrDatasetsCollection
     | HubCollection,
     Field(discriminator="format"),

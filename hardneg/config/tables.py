@@ -85,6 +85,25 @@ class SplitFiles(Model):
     qrels: Qrels
 
 
+class PairsFile(TableFile):
+    """Rows of a query, its relevant passages and perhaps negatives."""
+
+
+class PairsColumns(Model):
+    """The columns of a row of pairs. Those that are not given are looked up by common names."""
+
+    query: str | None = None
+    positive: str | None = Field(None, description="one relevant passage, or a list of them")
+    negative: str | tuple[str, ...] | None = Field(None, description="one column or several")
+    positive_scores: str | None = None
+    negative_scores: str | None = None
+    scores: str | None = Field(None, description="of the relevant passages and then of the negatives")
+    label: str | None = Field(None, description="0: the row's passages are negatives; above 0: their grade")
+
+
+PairRows = Annotated[PairsFile, BeforeValidator(_from_bare_path, json_schema_input_type=str | PairsFile)]
+
+
 # --- datasets of the Hugging Face Hub -------------------------------------------------------------------------------
 
 

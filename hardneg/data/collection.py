@@ -50,6 +50,23 @@ class Judgement:
     where: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A passage that a collection itself gives for a query: a negative, or a scored relevant passage.
+
+    Attributes:
+        query_id: a query of the split.
+        passage_id: a passage of the collection.
+        score: NaN where none is given.
+        relevant: whether it is one of the relevant passages, which are given only for their scores.
+    """
+
+    query_id: str
+    passage_id: str
+    score: float
+    relevant: bool
+
+
 def judged_queries(
     queries: Iterable[Query], judgements: Callable[[], Iterable[Judgement]], source: Path | str
 ) -> Iterator[Query]:
@@ -85,6 +102,8 @@ class CollectionReader(Protocol):
 
     Every method streams, so a collection need not fit in memory, and every call starts from the beginning. Readers
     refuse malformed files. The caller checks for duplicate ids and for judgements of unknown passages.
+
+    A reader may also have a method `given(split)` that yields `Given` passages.
     """
 
     def splits(self) -> tuple[str, ...]:

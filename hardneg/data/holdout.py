@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hardneg.data.collection import CollectionReader, Judgement, Passage, Query
+from hardneg.data.collection import CollectionReader, Given, Judgement, Passage, Query
 from hardneg.errors import HardnegError
 
 
@@ -82,6 +82,16 @@ class HeldOut:
         if self._origin(split) != self._source:
             return judgements
         return (judgement for judgement in judgements if self._split_of(judgement.query_id) == split)
+
+    def given(self, split: str) -> Iterator[Given]:
+        """The passages that the collection gives for queries of a split, if it gives any."""
+        given = getattr(self._reader, "given", None)
+        if given is None:
+            return iter(())
+        found: Iterator[Given] = given(self._origin(split))
+        if self._origin(split) != self._source:
+            return found
+        return (each for each in found if self._split_of(each.query_id) == split)
 
     def provenance(self) -> dict[str, Any]:
         """The origin of the collection (see `CollectionReader`)."""

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from hardneg.data.collection import CollectionReader, Passage
+from hardneg.data.collection import CollectionReader, Given
 from hardneg.data.copies import (
     BLANK,
     EQUAL_PASSAGES,
@@ -31,8 +30,10 @@ from hardneg.data.copies import (
     write_equal,
     write_pairs,
 )
+from hardneg.data.given import write_given
 from hardneg.data.ids import WHITE_SPACE, Ids
 from hardneg.data.lacking import LACKING, write_lacking
+from hardneg.data.windows import in_windows, write_documents
 from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import atomic_path
 from hardneg.stages.progress import Progress
@@ -44,7 +45,6 @@ T = TypeVar("T")
 
 PASSAGES = pa.schema([(name, pa.string()) for name in ("passage_id", "url", "title", "text")])
 WINDOWS = PASSAGES.append(pa.field("document", pa.int32()))
-DOCUMENTS = pa.schema([("document_id", pa.string())])
 QUERIES = pa.schema([("query_id", pa.string()), ("text", pa.string())])
 QRELS = pa.schema(
     [
@@ -55,8 +55,6 @@ QRELS = pa.schema(
         ("passage", pa.int32()),
     ]
 )
-_WORD = re.compile(r"\S+")
-_FIRST_WINDOW = "#0"
 
 
 def prepare(
@@ -155,10 +153,11 @@ def _split(
         raise _no_positive(split, judgements, split == train)
     _write_qrels(qrels, judgements, query_ids, judged)
     lacking = write_lacking(folder / LACKING.format(split=split), judgements.lacking)
+    given, given_counts = _write_given(reader, folder, split, judged, judgements, query_ids)
     equal, counts = _write_copies(folder, split, judged, judgements, own, seen.whole, query_ids)
     relevant = np.append(judgements.query[positive], [q for (q, _), grade in judgements.lacking.items() if grade > 0])
     return (
-        [queries.name, qrels.name, *(path.name for path in (*lacking, *equal))],
+        [queries.name, qrels.name, *(path.name for path in (*lacking, *given, *equal))],
         {
             "queries": count,
             "empty_queries": empty,
@@ -169,6 +168,7 @@ def _split(
             "lacking_judgements": len(judgements.lacking),
             "lacking_positives": sum(grade > 0 for grade in judgements.lacking.values()),
             **counts,
+            **given_counts,
         },
         seen.whole,
     )
@@ -185,6 +185,20 @@ def _no_positive(split: str, judgements: _Judgements, trains: bool) -> HardnegEr
         if trains
         else "training and evaluation need relevant passages: check the qrels, or leave the split out.",
     )
+
+
+def _write_given(
+    reader: CollectionReader, folder: Path, split: str, judged: _Judged, judgements: _Judgements, query_ids: Ids
+) -> tuple[list[Path], dict[str, int]]:
+    """Write the negatives and scores that the collection gives, if it gives any. Returns the files and the counts."""
+    given: Iterable[Given] | None = reader.given(split) if hasattr(reader, "given") else None
+    first = next(iter(given := iter(given)), None) if given is not None else None
+    if given is None or first is None:
+        return [], {}
+    relevant = judgements.grade > 0
+    keys = judgements.query[relevant].astype(np.int64) * len(judged.ids) + judgements.judged[relevant]
+    groups = in_groups(chain([first], given), ROWS_AT_ONCE)
+    return write_given(folder, split, groups, query_ids, judged.ids, keys, judged.firsts)
 
 
 def _write_copies(
@@ -228,6 +242,8 @@ def repairs(facts: Mapping[str, Any]) -> Iterator[str]:
             )
         if count := counts["equal_queries"]:
             yield f"{split} queries with the text of an earlier one: {count:,} (kept; they share positives)"
+        if count := counts.get("given_negatives_relevant", 0):
+            yield f"{split} given negatives that are relevant to their query: {count:,} (no negatives)"
         if count := counts["own_passages"]:
             done = "left out of runs and never a negative" if facts["own_passages"] != "keep" else "kept as any other"
             yield f"{split} queries that are a passage themselves: {count:,} (that passage is {done}; own_passages)"
@@ -289,7 +305,7 @@ def _passages(
         rows, schema = ((p.passage_id, p.url, p.title, p.text) for p in given), PASSAGES
     else:
         cut = Seen()
-        rows, schema = cut.texts(_in_windows(given, *windows), slice(2, 4)), WINDOWS
+        rows, schema = cut.texts(in_windows(given, *windows), slice(2, 4)), WINDOWS
     with Progress("prepare passages", None, "passages", progress) as bar:
         count, empty = _write_texts(passages, rows, schema, ("title", "text"), bar)
     if count == 0:
@@ -306,38 +322,10 @@ def _passages(
     if windows is None:
         ids = _unique_ids(passages, "passage_id", "passages", places)
         return _Judged("passage", ids, None, [passages, *equal], seen.holders()), facts
-    firsts = _write_documents(passages, documents)
+    firsts = write_documents(passages, documents)
     ids = _unique_ids(documents, "document_id", "documents", places)
     files = [passages, documents, *equal]
     return _Judged("document", ids, firsts, files, seen.holders()), facts | {"documents": len(ids)}
-
-
-def _in_windows(documents: Iterable[Passage], size: int, overlap: int) -> Iterator[tuple[str, str, str, str, int]]:
-    """Rows of `WINDOWS`. White space inside a window is kept."""
-    if not 0 <= overlap < size:
-        raise ValueError(f"windows of {size} words cannot overlap by {overlap}")
-    for number, document in enumerate(documents):
-        words = [word.span() for word in _WORD.finditer(document.text)]
-        # Another window starts only if the previous one did not reach the end.
-        starts = range(0, max(len(words) - overlap, 1), size - overlap)
-        for window, start in enumerate(starts):
-            text = document.text
-            if len(starts) > 1:
-                text = text[words[start][0] : words[min(start + size, len(words)) - 1][1]]
-            yield f"{document.passage_id}#{window}", document.url, document.title, text, number
-
-
-def _write_documents(passages: Path, path: Path) -> npt.NDArray[np.int64]:
-    """Write `documents.parquet`. Returns the first passage of each document and, last, the number of passages."""
-    firsts, seen = [np.zeros(0, np.int64)], 0
-    with atomic_path(path) as temporary, pq.ParquetWriter(temporary, DOCUMENTS, compression="zstd") as writer:
-        for batch in pq.ParquetFile(passages).iter_batches(ROWS_AT_ONCE, columns=["passage_id"]):
-            is_first = pc.ends_with(batch.column(0), _FIRST_WINDOW)
-            ids = pc.utf8_slice_codeunits(batch.column(0).filter(is_first), 0, -len(_FIRST_WINDOW))
-            writer.write_table(pa.table([ids], schema=DOCUMENTS))
-            firsts.append(seen + np.flatnonzero(is_first))
-            seen += len(batch)
-    return np.concatenate([*firsts, [seen]])
 
 
 def _write_texts(

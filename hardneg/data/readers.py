@@ -22,6 +22,7 @@ ROOTS = {
     "msmarco-document": "hardneg.data.formats.msmarco:MsMarcoDocument",
     "squad": "hardneg.data.formats.squad:Squad",
     "files": "hardneg.data.formats.tables:Files",
+    "pairs": "hardneg.data.formats.pairs:Pairs",
     "ir_datasets": "hardneg.data.formats.irds:IrDatasets",
     "hf_datasets": "hardneg.data.formats.hub:HubDatasets",
 }
@@ -56,7 +57,7 @@ def open_collection(
 
 def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> CollectionReader:
     # Formats are imported on demand, because planning opens a collection at every start.
-    folder = (fetched or Path()) / chosen.get("path", "")
+    folder = (fetched or Path()) / (chosen.get("path") or "")
     match chosen["format"]:
         case "pydocs":
             from hardneg.data.formats.pydocs import PyDocs
@@ -85,6 +86,15 @@ def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> Coll
             return Files(
                 _table(chosen["passages"]),
                 {split: (_table(given["queries"]), _table(given["qrels"])) for split, given in splits.items()},
+            )
+        case "pairs":
+            from hardneg.data.formats.pairs import Pairs
+
+            rows = chosen["splits"] or {"train": {"path": chosen["path"], "header": None}}
+            return Pairs(
+                {split: _table(given) for split, given in rows.items()},
+                {field: names for field, names in chosen["columns"].items() if names is not None},
+                _table(chosen["corpus"]) if chosen["corpus"] else None,
             )
         case "ir_datasets":
             from hardneg.data.formats.irds import IrDatasets

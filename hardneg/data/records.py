@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice, takewhile
 from pathlib import Path
@@ -184,6 +184,53 @@ def records(table: Table, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]
             yield from _cell_records(rows, table, fields)
 
 
+def named_rows(table: Table, fields: Fields, given: Collection[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place of each row and all its values by the names of their columns.
+
+    A text or CSV file without a header is read by position; its columns then have the names of the fields.
+
+    Args:
+        table: the files.
+        fields: of a row.
+        given: names of columns that the user gave, which make a first line that has one a header.
+
+    Raises:
+        HardnegError: a file or line cannot be read, or has the wrong number of columns.
+    """
+    kind = kind_of(table, fields)
+    for path in parts(table.path).values():
+        if kind == "json":
+            yield from json_lines(path)
+        elif kind == "parquet":
+            yield from _parquet_rows(path, lambda names: {name: name for name in names})
+        else:
+            yield from _named_cells(_csv_rows(path) if kind == "csv" else _tab_rows(path, fields), table, fields, given)
+
+
+def _named_cells(
+    rows: Iterator[tuple[str, list[str]]], table: Table, fields: Fields, given: Collection[str]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    place, first = next(rows, ("", []))
+    if not first:
+        return
+    known = {*given, *chain.from_iterable(fields.names.values())}
+    header = table.header
+    if header is None:
+        header = any(cell in known or cell.strip().casefold() in known for cell in first)
+    if not header:
+        ahead = list(islice(rows, LOOKED_AHEAD))
+        if table.header is None:
+            refuse_unknown_names([first, *(cells for _, cells in ahead)], fields, place)
+        rows = chain([(place, first)], ahead, rows)
+        if len(first) not in fields.layouts:
+            wrong_count(first, "2: query positive, or 3: query positive negative; or a header", fields, place)
+    names = first if header else list(fields.layouts[len(first)])
+    for where, cells in rows:
+        if len(cells) != len(names):
+            wrong_count(cells, f"{len(names)}, as in the first line", fields, where)
+        yield where, dict(zip(names, cells, strict=True))
+
+
 def _json_records(paths: Iterable[Path], table: Table, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
     given = given_names(table)
     unseen = set(given.values())
@@ -201,13 +248,18 @@ def _json_records(paths: Iterable[Path], table: Table, fields: Fields) -> Iterat
 
 
 def _parquet_records(path: Path, table: Table, fields: Fields) -> Iterator[tuple[str, dict[str, Any]]]:
+    return _parquet_rows(path, lambda names: match_columns(names, table, fields, str(path)))
+
+
+def _parquet_rows(path: Path, chosen: Callable[[list[str]], dict[str, str]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place of each row and its values by the keys of what `chosen` makes of the columns' names."""
     import pyarrow as pa  # imported here so that planning starts without it
     import pyarrow.parquet as pq
 
     number = 0
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
-            found = match_columns(file.schema_arrow.names, table, fields, str(path))
+            found = chosen(file.schema_arrow.names)
             for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(found.values()), use_threads=False):
                 columns = [batch.column(column).to_pylist() for column in found.values()]
                 for values in zip(*columns, strict=True):

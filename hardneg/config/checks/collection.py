@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from hardneg.config.collection import BaseCollection, FilesCollection, FolderCollection, HubCollection
+from hardneg.config.collection import BaseCollection, FilesCollection, FolderCollection, HubCollection, PairsCollection
 from hardneg.config.config import Config
 from hardneg.errors import HardnegError
 
@@ -28,6 +28,14 @@ def problems(config: Config) -> Iterator[HardnegError]:
         yield from _hub(collection)
     if isinstance(collection, FilesCollection):
         yield from _files(collection)
+    if isinstance(collection, PairsCollection) and (collection.path is None) != bool(collection.splits):
+        yield HardnegError(
+            "The rows of pairs must be given in exactly one of two ways.",
+            where="collection",
+            found="path, splits" if collection.splits else "none",
+            expected="either `path`, with `holdout` for the other splits, or `splits` with the rows of each",
+            remedy="see configs/pairs.yaml.",
+        )
 
 
 def _holdout(collection: BaseCollection, train: str | None) -> Iterator[HardnegError]:
