@@ -75,7 +75,12 @@ def check_query_template(template: str, where: str = "encoder.query_template") -
 
 def prompt_of(template: str) -> str:
     """The text before the first field of a template."""
-    return next(iter(Formatter().parse(template)), ("", None, None, None))[0]
+    before = ""
+    for literal, field, _, _ in Formatter().parse(template):  # an escaped brace ends a literal too
+        before += literal
+        if field is not None:
+            break
+    return before
 
 
 def prompted(prompt: str, template: str) -> str:

@@ -109,6 +109,6 @@ def test_a_query_template_holds_the_query(template: str) -> None:
 
 @pytest.mark.parametrize("template", ["", "query", "{title} {text}", "{text}{text}", "{text!r}", "{text:>9}", "{text"])
 def test_other_query_templates_are_refused(template: str) -> None:
-    with pytest.raises(HardnegError, match="encoder.query_template") as fault:
+    with pytest.raises(HardnegError, match=r"encoder\.query_template") as fault:
         check_query_template(template)
     assert "{text}" in str(fault.value)
