@@ -27,7 +27,8 @@ NEEDS = {
     "vectors": "a query vector and a passage vector (trains both_encoders or query_encoder)",
     "in_batch": "other rows' positives in the batch (batch in_batch)",
     "passage_scores": "scores among the passages of a step (trains both_encoders)",
-    "teacher": "a teacher's scores (labels teacher)",
+    "teacher": "a teacher's scores (labels teacher, groups or self_corrected)",
+    "clean": "flags of judged pairs (labels self_corrected)",
 }
 """Everything that an answer may need, and where it comes from. A need that no other answer provides is refused."""
 

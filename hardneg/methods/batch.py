@@ -45,6 +45,7 @@ class TrainingBatch:
             holds no scores of its own.
         among: float32 [B, C], scores of a row's own positive, of the first where it has several, against the columns,
             over the temperature, with gradients; None where no loss needs them.
+        clean: bool [B, C], False where a judged pair is flagged as noise; None where nothing flags.
     """
 
     scores: torch.Tensor
@@ -57,6 +58,7 @@ class TrainingBatch:
     teacher: torch.Tensor | None = None
     mass: torch.Tensor | None = None
     among: torch.Tensor | None = None
+    clean: torch.Tensor | None = None
 
     def relevant(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The listed passages that are judged relevant: columns int64 [B, P] and their grades int64 [B, P].

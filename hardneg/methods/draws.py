@@ -30,6 +30,59 @@ class Grading(Protocol):
         """Grades int64 [B, C] from scores [B, C] (NaN where unknown), and what may still be compared, bool [B, C]."""
 
 
+class EncodePlain(Protocol):
+    """Encodes without dropout or gradients."""
+
+    def __call__(self, what: str, positions: Positions, weights: Mapping[str, torch.Tensor] | None) -> torch.Tensor:
+        """Vectors float32 [n, dim] of `queries` or `passages`, with other weights than the encoder's where given."""
+
+
+class Followed(NamedTuple):
+    """What labels that follow the training know of it.
+
+    Attributes:
+        queries: int64 [m], of the judged pairs, ascending.
+        passages: int64 [m], ascending within a query.
+        collection: number of passages.
+        epoch: steps of an epoch.
+        seed: of the training.
+        temperature: that scores are divided by.
+    """
+
+    queries: Positions
+    passages: Positions
+    collection: int
+    epoch: int
+    seed: int
+    temperature: float
+
+
+class Kept(Protocol):
+    """An answer with a state of its own, which is part of every checkpoint."""
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Arrays by name."""
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from `state_dict()`."""
+
+
+class Follower(Kept, Protocol):
+    """Labels that follow the encoder that trains."""
+
+    @property
+    def facts(self) -> Mapping[str, int]:
+        """What is told of the training when it is over."""
+
+    def before(self, step: int, followed: Followed, module: torch.nn.Module, encode: EncodePlain) -> None:
+        """Before a step, with the weights that the last one left."""
+
+    def teach(
+        self, queries: Positions, passages: Positions, encode: EncodePlain
+    ) -> tuple[torch.Tensor, npt.NDArray[np.bool_]]:
+        """Scores float32 [B, C] of queries [B] and passages [C], and whether each pair is clean."""
+
+
 class TrainingQueries(NamedTuple):
     """What an order sees.
 
@@ -92,8 +145,8 @@ class Candidates(Protocol):
         """Their scores in the ranking that they come from: float32 [B, h]."""
 
 
-class Stateful(Protocol):
-    """A source that changes with what training meets. Its state is part of every checkpoint.
+class Stateful(Kept, Protocol):
+    """A source that changes with what training meets.
 
     Attributes:
         ranked: see `Source`.
@@ -109,12 +162,6 @@ class Stateful(Protocol):
 
     def met(self, positives: Positions, negatives: Positions, encoded: Mapping[int, np.ndarray]) -> None:
         """After a step: the positives and the negatives that it drew, and their vectors [dim] by position."""
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """Arrays by name."""
-
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from `state_dict()`."""
 
 
 class Source(Protocol):

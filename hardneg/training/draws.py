@@ -17,6 +17,8 @@ from hardneg.methods.axes import function_of
 from hardneg.methods.batch import Origin
 from hardneg.methods.draws import (
     Drawn,
+    Followed,
+    Follower,
     Grading,
     Material,
     MinedVectors,
@@ -105,7 +107,7 @@ class Draws:
         judged: Judgements,
         sources: Sequence[Source | None],
         positive_scores: Sequence[Teacher | None] = (),
-        teacher: Teacher | None = None,
+        teacher: Teacher | Follower | None = None,
         topics: Positions | None = None,
         live: Live | None = None,
         vectors: Sequence[MinedVectors | None] = (),
@@ -117,7 +119,8 @@ class Draws:
         self._sources, self._weights = [each[0] for each in there], np.array([each[1] for each in there])
         self._positive_scores, self._vectors = [each[2] for each in there], [each[3] for each in there]
         self.ranked = len(self._sources) == 1 and self._sources[0].ranked and settings["lists"]
-        self._teacher = teacher
+        self._teacher = teacher if not _follows(teacher) else None
+        self.follower: Follower | None = teacher if _follows(teacher) else None
         self.trainable = judged.with_positives()
         batch_size, seed = settings["train"]["batch_size"], settings["seed"]
         chosen = topics[self.trainable] if topics is not None else None
@@ -202,6 +205,14 @@ class Draws:
         positives, negatives = (np.unique(drawn[drawn >= 0]) for drawn in meeting.drawn[:2])
         for source in self.stateful:
             source.met(positives, negatives, vectors)
+
+    def followed(self) -> Followed:
+        """What labels that follow the training know of it."""
+        positives, _ = self._judged.table(self.trainable)
+        row, column = np.nonzero(positives >= 0)
+        epoch = -(-len(self.trainable) // self._settings["train"]["batch_size"])
+        count, seed, temperature = self._judged.passages, self._settings["seed"], self._settings["temperature"]
+        return Followed(self.trainable[row], positives[row, column], count, epoch, seed, temperature)
 
     def teacher_scores(self, meeting: Meeting) -> Scores | None:
         """The teacher's scores of what meets: float32 [B, C], NaN where it has none; None without a teacher."""
@@ -327,6 +338,10 @@ def mixed(negatives: Sequence[Positions], weights: npt.NDArray[np.float64], rng:
 
 def _has_state(source: Source) -> TypeGuard[Stateful]:
     return hasattr(source, "state_dict")
+
+
+def _follows(teacher: Teacher | Follower | None) -> TypeGuard[Follower]:
+    return hasattr(teacher, "teach")
 
 
 def _grades(teacher: Teacher | None) -> TypeGuard[Grading]:

@@ -22,7 +22,7 @@ from torch import nn
 from transformers import get_scheduler
 
 from hardneg.errors import HardnegError
-from hardneg.methods.draws import Stateful
+from hardneg.methods.draws import Kept
 from hardneg.stages.artifacts import PROGRESS, TRACKERS, StageFolder, atomic_path
 from hardneg.stages.progress import Progress
 from hardneg.training.optimizers import optimizer_of
@@ -86,7 +86,7 @@ def fit(
     checkpoint_seconds: float,
     label: str,
     continues: Path | None = None,
-    answers: Sequence[Stateful] = (),
+    answers: Sequence[Kept] = (),
     begin: Callable[[], None] | None = None,
 ) -> Log:
     """Run the steps of a budget, resuming from the newest checkpoint if there is one.

@@ -6,11 +6,12 @@ caching wraps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch.func import functional_call
 
 from hardneg.data.judgements import Judgements
 from hardneg.methods.batch import Origin
@@ -84,11 +85,22 @@ class BothEncoders:
         self.module.require_length(max(lengths["query_length"], lengths["passage_length"]))  # it will encode them all
         self.encoded: torch.Tensor | None = None
 
-    @torch.no_grad()
     def encode_passages(self, passages: Positions) -> torch.Tensor:
         """See `Scorer`."""
+        return self.plain("passages", passages, None)
+
+    @torch.no_grad()
+    def plain(self, what: str, positions: Positions, weights: Mapping[str, torch.Tensor] | None) -> torch.Tensor:
+        """See `hardneg.methods.draws.EncodePlain`."""
+
+        def by_other_weights(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            vectors: torch.Tensor = functional_call(self.module, dict(weights or {}), (ids, mask))
+            return vectors
+
+        encoder: Any = self.module if weights is None else by_other_weights
+        store = self._queries if what == "queries" else self._passages
         self.module.eval()
-        vectors = encode_rows(self.module, self._passages, passages, self._rows, self._device).float()
+        vectors = encode_rows(encoder, store, positions, self._rows, self._device).float()
         self.module.train()
         return vectors
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from hardneg.methods.draws import Stateful
+from hardneg.methods.draws import Kept
 from hardneg.stages.artifacts import atomic_path
 
 KEPT_CHECKPOINTS = 2
@@ -46,7 +46,7 @@ class TrainingState:
         optimizer: Any,
         scheduler: Any,
         accelerator: Accelerator,
-        answers: Sequence[Stateful] = (),
+        answers: Sequence[Kept] = (),
     ) -> None:
         self.module, self.optimizer, self.scheduler, self.accelerator = module, optimizer, scheduler, accelerator
         self.answers = answers

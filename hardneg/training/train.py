@@ -16,7 +16,7 @@ from hardneg.training.draws import Draws, Meeting
 from hardneg.training.loop import HANDOVER, Budget, fit, new_accelerator, write_log
 from hardneg.training.probe import Probe, named
 from hardneg.training.schedule import total_steps
-from hardneg.training.scorers import Scorer, scorer_of
+from hardneg.training.scorers import BothEncoders, Scorer, scorer_of
 from hardneg.training.state import Log
 
 
@@ -65,14 +65,14 @@ def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.devic
         checkpoint_seconds=runtime["checkpoint_seconds"],
         label=f"train {stage.record['label']}",
         continues=parents["continues"].path(HANDOVER) if "continues" in parents else None,
-        answers=draws.stateful,
+        answers=[*draws.stateful, *([draws.follower] if draws.follower is not None else [])],
         begin=lambda: draws.start(scorer),
     )
     if probe is not None and end == total:
         with accelerator.autocast():
             probe.take(end, log, last=True)
     stage.facts |= {"first_step": first, "steps": end - first, "queries": len(draws.trainable)}
-    stage.facts |= scorer.module.facts
+    stage.facts |= {**scorer.module.facts, **(draws.follower.facts if draws.follower is not None else {})}
     return [*scorer.module.save(stage.folder), *write_log(log, stage.folder), *([HANDOVER] if end < total else [])]
 
 
@@ -85,10 +85,14 @@ class _Step:
         self._scorer, self._draws, self._probe, self._device = scorer, draws, probe, device
         self._losses = [(function_of("loss", chosen), chosen["weight"]) for chosen in settings["loss"]]
         self._among = settings.get("passage_scores", False)
+        self._follower, self._followed = draws.follower, draws.followed()
         self._log_every = settings["train"]["log_retrieved_every"]
 
     def __call__(self, step: int, log: Log) -> torch.Tensor:
         rows = self._draws.rows(step)
+        if self._follower is not None:
+            assert isinstance(self._scorer, BothEncoders)
+            self._follower.before(step, self._followed, self._scorer.module, self._scorer.plain)
         probed = self._probe is not None and self._probe.take(step, log)
         query = self._scorer.queries(rows)
         meeting = self._draws.at(step, query)
@@ -105,7 +109,12 @@ class _Step:
             return torch.from_numpy(values).to(self._device)
 
         rank = torch.arange(1, scores.shape[1] + 1, device=self._device).expand(scores.shape)
-        taught = self._draws.teacher_scores(meeting)
+        known = self._draws.teacher_scores(meeting)
+        taught, clean = there(known) if known is not None else None, None
+        if self._follower is not None:
+            assert isinstance(self._scorer, BothEncoders)
+            taught, flags = self._follower.teach(meeting.rows, meeting.passages, self._scorer.plain)
+            clean = there(flags)
         return TrainingBatch(
             scores,
             there(meeting.grades),
@@ -114,9 +123,10 @@ class _Step:
             there(meeting.passages),
             there(meeting.judged),
             rank if meeting.ranked else None,
-            there(taught) if taught is not None else None,
+            taught,
             there(meeting.drawn.mass) if meeting.drawn.mass is not None else None,
             self._scorer.among(meeting) if self._among else None,
+            clean,
         )
 
     def _keep(self, step: int, log: Log, meeting: Meeting, query: torch.Tensor, probed: bool) -> None:
