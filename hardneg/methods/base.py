@@ -28,6 +28,7 @@ NEEDS = {
     "in_batch": "other rows' positives in the batch (batch in_batch)",
     "passage_scores": "scores among the passages of a step (trains both_encoders)",
     "teacher": "a teacher's scores (labels teacher, groups or self_corrected)",
+    "scored_pairs": "a teacher's scores from before the training (labels teacher or groups)",
     "clean": "flags of judged pairs (labels self_corrected)",
 }
 """Everything that an answer may need, and where it comes from. A need that no other answer provides is refused."""

@@ -7,7 +7,7 @@ the training, to count what it met, unless its candidates come from the live ind
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, TypeGuard, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -119,8 +119,8 @@ class Draws:
         self._sources, self._weights = [each[0] for each in there], np.array([each[1] for each in there])
         self._positive_scores, self._vectors = [each[2] for each in there], [each[3] for each in there]
         self.ranked = len(self._sources) == 1 and self._sources[0].ranked and settings["lists"]
-        self._teacher = teacher if not _follows(teacher) else None
         self.follower: Follower | None = teacher if _follows(teacher) else None
+        self._teacher = cast(Teacher | None, teacher) if self.follower is None else None
         self.trainable = judged.with_positives()
         batch_size, seed = settings["train"]["batch_size"], settings["seed"]
         chosen = topics[self.trainable] if topics is not None else None

@@ -10,9 +10,9 @@ import pytest
 import torch
 from batches import assert_same, chosen, in_batch, loss_of, scores_of
 from made import JUDGED, PASSAGES, POSITIVE, QUERIES, RUNTIME, TRAIN, Small, small
-from sklearn.mixture import GaussianMixture
+from sklearn.mixture import GaussianMixture  # type: ignore[import-untyped]
 
-from hardneg.methods.axes import function_of
+from hardneg.methods.axes import answers, function_of
 from hardneg.methods.labels.self_corrected import SelfTeacher, lower_component, perplexities
 from hardneg.training.draws import Draws
 from hardneg.training.scorers import BothEncoders, scorer_of
@@ -133,6 +133,12 @@ def test_a_training_that_is_interrupted_goes_on_to_the_same_bytes(made: Small, t
             train(killed, RUNTIME, [CPU])
     assert train(killed, RUNTIME, [CPU]) == names
     assert all((killed.folder / name).read_bytes() == (whole.folder / name).read_bytes() for name in names)
+
+
+def test_its_teacher_is_there_for_losses_and_not_for_samplers() -> None:
+    sampler, labels = answers("sampler")["margin_bins"], answers("labels")
+    assert sampler.needs - labels["self_corrected"].provides >= {"scored_pairs"}
+    assert all("scored_pairs" in labels[name].provides for name in ("teacher", "groups"))
 
 
 def test_settings_reach_the_function() -> None:
