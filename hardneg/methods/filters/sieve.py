@@ -20,7 +20,7 @@ class Sieve(Answer):
     decides how many. A query keeps its lowest candidate at least, unless that is judged relevant.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"scores"})
+    needs: ClassVar[frozenset[str]] = frozenset({"mined", "scores"})
     name: Literal["sieve"] = "sieve"
 
 
