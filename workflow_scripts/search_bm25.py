@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from hardneg.data.prepare import in_groups
+from hardneg.data.told import without_hits
 from hardneg.retrieval.lexical import search
 from hardneg.retrieval.runs import RunWriter
 from hardneg.stages.artifacts import PROGRESS, StageFolder
@@ -48,6 +50,8 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
                 counts["hits"] += int(found.sum())
                 counts["queries_without_hits"] += int((found == 0).sum())
         stage.facts[split] = counts
+        for line in without_hits(split, counts["queries"], counts["queries_without_hits"]):
+            print(f"warning: {line}", file=sys.stderr)
     return names
 
 

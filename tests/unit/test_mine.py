@@ -18,6 +18,7 @@ from made import judged_by, seal, stage_of
 from made_analysis import collection_of
 from sentence_transformers.util import mine_hard_negatives
 
+from hardneg.errors import HardnegError
 from hardneg.methods.axes import function_of
 from hardneg.methods.draws import PairScores, Ranked
 from hardneg.methods.filters.margin import keep as margin
@@ -186,6 +187,29 @@ def test_the_stage(tmp_path: Path, scored: bool) -> None:
         "queries_without_candidates": int(scored),
         "filters": {"margin": {"removed": 3 if scored else 1, "positives": 1}},
     }
+
+
+@pytest.mark.parametrize(
+    ("hits", "filters", "said"),
+    [
+        ([], [], "0 candidates for 2 queries; the ranking is empty"),
+        ([(0, 9, 1, 2.0)], [], "0 candidates for 2 queries; removed: judged positives 1"),
+        ([(0, 9, 1, 2.0), (1, 5, 1, 3.0)], [{"name": "ranks", "first": 2, "last": None}], "filter ranks 1"),
+    ],
+)
+def test_nothing_to_train_on_is_refused(
+    tmp_path: Path, hits: list[tuple[int, int, int, float]], filters: list[dict[str, Any]], said: str
+) -> None:
+    run = stage_of(tmp_path / "run", {})
+    columns = zip(*hits, strict=True) if hits else ([], [], [], [])
+    runs.write_run(run.folder / "run.train.parquet", *columns)
+    parents = {
+        "collection": collection_of(tmp_path / "collection", 10, {"train": 2}, {"train": {(0, 9): 1, (1, 7): 1}}),
+        "run": seal(run, ["run.train.parquet"]),
+    }
+    stage = stage_of(tmp_path / "mined", {"filter": filters, "split": "train", "positives": False}, parents)
+    with pytest.raises(HardnegError, match=f"nothing to train on(.|\\n)*{said}"):
+        mine_negatives.run(stage, {}, [])
 
 
 # --- filters ---

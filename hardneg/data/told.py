@@ -1,0 +1,43 @@
+"""What later stages tell of texts that they can make nothing of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+MANY_UNKNOWN = 0.01
+
+
+def without_hits(split: str, queries: int, without: int) -> Iterator[str]:
+    """What to tell of queries for which BM25 found nothing, if there are any.
+
+    Args:
+        split: of the queries.
+        queries: how many there are.
+        without: how many of them have no hit.
+    """
+    if without:
+        line = f"{split}: BM25 found nothing for {without:,} of {queries:,} queries"
+        if 2 * without >= queries:
+            line += (
+                ". It analyses English, and words are what stands between spaces: other languages need a dense system"
+            )
+        yield line
+
+
+def unknown_tokens(name: str, ids: npt.NDArray[np.unsignedinteger], unknown: int | None) -> Iterator[str]:
+    """What to tell of texts whose characters the tokenizer does not know, if these are many.
+
+    Args:
+        name: of the texts.
+        ids: [n] token ids.
+        unknown: the id that stands for what is unknown; None if the tokenizer has none.
+    """
+    share = float((ids == unknown).mean()) if unknown is not None and len(ids) else 0.0
+    if share >= MANY_UNKNOWN:
+        yield (
+            f"{name}: {share:.0%} of the tokens are unknown to the tokenizer, so the encoder cannot tell them apart; "
+            "use the backbone of a model that knows this language"
+        )

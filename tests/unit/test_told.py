@@ -1,0 +1,25 @@
+"""What is told of texts that BM25 or the tokenizer can make nothing of."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hardneg.data.told import unknown_tokens, without_hits
+
+
+@pytest.mark.parametrize(("without", "lines", "english"), [(0, 0, False), (3, 1, False), (10, 1, True)])
+def test_queries_without_hits(without: int, lines: int, english: bool) -> None:
+    told = list(without_hits("dev", 10, without))
+    assert len(told) == lines
+    assert any("English" in line for line in told) == english
+    assert all(f"dev: BM25 found nothing for {without} of 10 queries" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("ids", "unknown", "share"),
+    [([1, 5, 1, 6], 1, "50%"), ([5] * 99 + [1], 1, "1%"), ([5] * 199 + [1], 1, ""), ([1], None, ""), ([], 1, "")],
+)
+def test_unknown_tokens(ids: list[int], unknown: int | None, share: str) -> None:
+    told = list(unknown_tokens("passages", np.array(ids, np.uint16), unknown))
+    assert [line[: line.index(" of")] for line in told] == ([f"passages: {share}"] if share else [])
