@@ -21,7 +21,7 @@ BY_TRAINED = {
 }
 """What there is because of what trains."""
 
-OF_CANDIDATES = frozenset({"ranking", "scores", "positive_score", "mass"})
+OF_CANDIDATES = frozenset({"ranking", "scores", "positive_score", "mined_vectors", "mass"})
 
 
 def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:

@@ -23,7 +23,7 @@ class Groups(Answer):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"ranking"})
-    provides: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    provides: ClassVar[frozenset[str]] = frozenset({"teacher", "scored_pairs"})
     stages: ClassVar[frozenset[str]] = frozenset({"pair_scores"})
     name: Literal["groups"] = "groups"
     system: str = Field(description="the system that teaches")

@@ -19,7 +19,7 @@ class TeacherLabels(Answer):
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"ranking"})
-    provides: ClassVar[frozenset[str]] = frozenset({"teacher"})
+    provides: ClassVar[frozenset[str]] = frozenset({"teacher", "scored_pairs"})
     stages: ClassVar[frozenset[str]] = frozenset({"pair_scores"})
     name: Literal["teacher"] = "teacher"
     system: str = Field(description="the system that teaches")

@@ -23,7 +23,7 @@ class MarginBins(Drawing):
     out. If all margins are equal there is one bin.
     """
 
-    needs: ClassVar[frozenset[str]] = Drawing.needs | {"ranking", "teacher", "one_source"}
+    needs: ClassVar[frozenset[str]] = Drawing.needs | {"ranking", "scored_pairs", "one_source"}
     name: Literal["margin_bins"] = "margin_bins"
     k: int = Field(200, ge=1, description="how many of the best candidates are drawn from")
     bins: int = Field(10, ge=1, description="of equal width, from the least to the greatest margin of a query")

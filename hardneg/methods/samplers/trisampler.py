@@ -25,7 +25,7 @@ class TriSampler(Drawing):
     candidate has a weight, the first stage's order counts. Scores and angles are of the mined system's vectors.
     """
 
-    needs: ClassVar[frozenset[str]] = Drawing.needs | {"ranking", "mined_vectors"}
+    needs: ClassVar[frozenset[str]] = Drawing.needs | {"ranking", "mined_vectors", "one_source"}
     name: Literal["trisampler"] = "trisampler"
     k: int = Field(100, ge=1, description="how many of the best candidates are drawn from")
     count: int = Field(1, ge=1, description="negatives a query and step")
