@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hardneg.errors import HardnegError
-from hardneg.model.lora import ADAPTERS, REFERENCE, adapters, attach, merged, reference, without
+from hardneg.model.lora import ADAPTERS, REFERENCE, adapters, attach, merged, reference, referred, without
 from hardneg.model.pooling import layer_of, load_layers, pool, positions_in
 from hardneg.stages.artifacts import Artifact, write_json
 from hardneg.text.tokens import TokenStore
@@ -141,9 +141,7 @@ class Encoder(nn.Module):
         """
         target = model.folder / FOLDER
         settings = json.loads((target / "settings.json").read_text(encoding="utf-8"))
-        base = target / "backbone"
-        if (target / REFERENCE).exists():
-            base = target / json.loads((target / REFERENCE).read_text(encoding="utf-8"))["folder"]
+        base = referred(target) or target / "backbone"
         encoder = cls(backbone or _pretrained(str(base), settings), settings)
         if settings.get("lora"):
             encoder.base = base

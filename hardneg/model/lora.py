@@ -6,6 +6,7 @@ stage of the untrained encoder holds.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,3 +78,22 @@ def merged(backbone: nn.Module) -> dict[str, torch.Tensor]:
 def reference(base: Path, target: Path) -> dict[str, str]:
     """What says where the backbone of the encoder in the folder `target` lies, whatever folder all artifacts are in."""
     return {"folder": Path(os.path.relpath(base.resolve(), target.resolve())).as_posix()}
+
+
+def referred(target: Path) -> Path | None:
+    """The folder of the backbone that the encoder in the folder `target` refers to; None if it has its own.
+
+    Raises:
+        HardnegError: it is not there any more.
+    """
+    if not (target / REFERENCE).exists():
+        return None
+    base = target / json.loads((target / REFERENCE).read_text(encoding="utf-8"))["folder"]
+    if not base.is_dir():
+        raise HardnegError(
+            "The backbone that these adapters belong to is missing.",
+            where=str(target / REFERENCE),
+            found=f"no folder {base}",
+            remedy="run the workflow again: it makes the backbone's stage anew. An export has the two merged.",
+        )
+    return base

@@ -16,6 +16,7 @@ from transformers import AutoModel, PreTrainedTokenizerFast, Qwen2Config
 
 from hardneg.config import Encoder as Settings
 from hardneg.data.template import Reading
+from hardneg.errors import HardnegError
 from hardneg.export.encoders import write_encoder
 from hardneg.methods.draws import Positions
 from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
@@ -189,6 +190,10 @@ def test_adapters_are_kept_beside_a_reference_to_their_backbone(backbone: Path, 
     assert all(torch.equal(again[name], tensor) for name, tensor in encoder.state_dict().items())
     changed = {name for name, tensor in frozen.items() if not torch.equal(tensor, again[name])}
     assert changed and all("lora_" in name for name in changed)
+    (start.folder / "encoder/backbone").rename(tmp_path / "moved")
+    with pytest.raises(HardnegError, match="backbone that these adapters belong to is missing"):
+        Encoder.load(kept)
+    (tmp_path / "moved").rename(start.folder / "encoder/backbone")
     # What starts from it refers to the same backbone.
     further = sealed(tmp_path / "further", Encoder.load(kept))
     assert all((further.folder / name).read_bytes() == kept.path(name).read_bytes() for name in kept.manifest["files"])
