@@ -13,6 +13,7 @@ from made import ENCODER, RUNTIME, TRAIN, Small, small
 
 from hardneg.config import load
 from hardneg.errors import HardnegError
+from hardneg.estimate.laws import training as laws
 from hardneg.methods.published import preset
 from hardneg.model.encoder import Encoder, encode_rows
 from hardneg.text.tokens import TokenStore
@@ -121,6 +122,15 @@ def test_a_training_in_chunks_is_the_training_of_the_whole_batch(made: Small, tm
         train(stage, RUNTIME, [CPU])
         losses[name] = np.loadtxt(stage.folder / "loss.csv", delimiter=",", skiprows=1)
     assert losses["cached"] == pytest.approx(losses["whole"], rel=1e-4)
+
+
+def test_the_estimate_counts_one_chunk_and_a_second_forward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(laws, "kept_bytes", lambda settings, sizes: (1000, 100))
+    plain, cached = ({"train": {**TRAIN, "chunk": chunk}} for chunk in (None, 16))
+    sizes: Any = None
+    assert laws.held_bytes(plain, 64, 128, sizes) == 64 * 100 + 128 * 1000
+    assert laws.held_bytes(cached, 64, 128, sizes) == 16 * 1000
+    assert laws.held_bytes(cached, 4, 0, sizes) == 4 * 100
 
 
 def test_it_is_a_setting_of_any_training_of_vectors() -> None:

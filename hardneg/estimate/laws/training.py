@@ -82,11 +82,10 @@ class DualEncoder(_Training):
     """
 
     def device_bytes(self, stage: Stage, sizes: Sizes) -> int:
-        """Weights, gradients and Adam's moments, and the activations of all texts in a step."""
+        """Weights, gradients and Adam's moments, and the activations of all texts in a step, or of a chunk of them."""
         batch = stage.settings["train"]["batch_size"]
-        passage, query = kept_bytes(stage.settings, sizes)
         rows = batch * (1 + negatives(stage.settings))
-        return ADAM_BYTES * sizes.dense.parameters + batch * query + rows * passage
+        return ADAM_BYTES * sizes.dense.parameters + held_bytes(stage.settings, batch, rows, sizes)
 
     def host_bytes(self, stage: Stage, sizes: Sizes) -> int:
         """The offset of each text, and the mined lists."""
@@ -97,7 +96,8 @@ class DualEncoder(_Training):
         neural, batch = neural_of(measured), stage.settings["train"]["batch_size"]
         passage, query = training_widths(stage.settings["train"], sizes.counts.lengths)
         rows = batch * (1 + negatives(stage.settings))
-        return batch * neural.train[query].seconds + rows * neural.train[passage].seconds + neural.optimizer
+        texts = batch * neural.train[query].seconds + rows * neural.train[passage].seconds
+        return texts * _passes(stage.settings) + neural.optimizer
 
 
 class QueryEncoder(_Training):
@@ -111,9 +111,9 @@ class QueryEncoder(_Training):
         """As for `DualEncoder`, with queries only; the retrieved vectors [B, depth, dim]; and what the search holds."""
         settings, dense = stage.settings, sizes.dense
         batch = settings["train"]["batch_size"]
-        _, query = kept_bytes(settings, sizes)
-        listed = list_length(settings) * dense.dim * 4
-        return ADAM_BYTES * dense.parameters + batch * (query + listed) + self._search_bytes(stage, sizes)[0]
+        listed = batch * list_length(settings) * dense.dim * 4
+        held = held_bytes(settings, batch, 0, sizes)
+        return ADAM_BYTES * dense.parameters + held + listed + self._search_bytes(stage, sizes)[0]
 
     def host_bytes(self, stage: Stage, sizes: Sizes) -> int:
         """The offset of each query, the mined lists, and what the search keeps on the host."""
@@ -128,7 +128,7 @@ class QueryEncoder(_Training):
         search = 0.0
         if is_live(settings):
             search = search_seconds(stage.parents["index"], (batch, list_length(settings)), sizes, measured)
-        return batch * neural.train[query].seconds + search + neural.optimizer
+        return batch * neural.train[query].seconds * _passes(settings) + search + neural.optimizer
 
     def _search_bytes(self, stage: Stage, sizes: Sizes) -> tuple[int, int]:
         if not is_live(stage.settings):
@@ -140,6 +140,20 @@ def kept_bytes(settings: Mapping[str, Any], sizes: Sizes) -> tuple[int, int]:
     """Bytes of activations kept for a passage and for a query, for these settings."""
     passage, query = training_widths(settings["train"], sizes.counts.lengths)
     return sizes.dense.kept[passage], sizes.dense.kept[query]
+
+
+def held_bytes(settings: Mapping[str, Any], queries: int, passages: int, sizes: Sizes) -> int:
+    """Bytes of activations of a step's queries and passages: of all at once, or of one chunk where there are chunks."""
+    passage, query = kept_bytes(settings, sizes)
+    chunk: int | None = settings["train"]["chunk"]
+    if chunk is None:
+        return queries * query + passages * passage
+    return max(min(queries, chunk) * query, min(passages, chunk) * passage)
+
+
+def _passes(settings: Mapping[str, Any]) -> float:
+    """Passes over a text, of which a backward pass counts as two, over the three of plain training."""
+    return 1.0 if settings["train"]["chunk"] is None else 4 / 3
 
 
 # What is asked of the chosen answers. Nothing else in this package knows them.
