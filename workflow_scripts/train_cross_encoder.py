@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from hardneg.data.told import nothing_learnt
 from hardneg.model.cross_encoder import CrossEncoder
 from hardneg.stages.artifacts import StageFolder
 from hardneg.training.train import train
@@ -17,7 +19,10 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     """Train."""
     if stage.settings["trains"] == "nothing":
         return CrossEncoder.starting(stage, runtime, trained=True).save(stage.folder)
-    return train(stage, runtime, [torch.device(name) for name in devices])
+    names = train(stage, runtime, [torch.device(name) for name in devices])
+    for line in nothing_learnt(stage.folder / "loss.csv"):
+        print(f"warning: {line}", file=sys.stderr)
+    return names
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from hardneg.data.told import nothing_learnt
 from hardneg.stages.artifacts import StageFolder
 from hardneg.training.scorers import starting_encoder
 from hardneg.training.train import train
@@ -19,7 +21,10 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
         encoder = starting_encoder(stage, runtime)
         stage.facts |= encoder.facts
         return encoder.save(stage.folder)
-    return train(stage, runtime, [torch.device(name) for name in devices])
+    names = train(stage, runtime, [torch.device(name) for name in devices])
+    for line in nothing_learnt(stage.folder / "loss.csv"):
+        print(f"warning: {line}", file=sys.stderr)
+    return names
 
 
 if __name__ == "__main__":

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
+from hardneg.data.told import nothing_learnt
 from hardneg.stages.artifacts import StageFolder
 from hardneg.training.train import train
 from workflow_scripts.command import stage_command
@@ -14,7 +16,10 @@ from workflow_scripts.command import stage_command
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Train."""
-    return train(stage, runtime, [torch.device(name) for name in devices])
+    names = train(stage, runtime, [torch.device(name) for name in devices])
+    for line in nothing_learnt(stage.folder / "loss.csv"):
+        print(f"warning: {line}", file=sys.stderr)
+    return names
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ NAMES = {
 """What the kinds are called."""
 
 _START = 1 << 16  # bytes of a file that are looked at
-_ELEMENT = re.compile(r"<[A-Za-z][\w.-]*(\s[^<>]*)?>\s*(<|$)")
+_ELEMENT = re.compile(r"<[A-Za-z][\w:.-]*(\s[^<>]*)?>\s*(<|$)")
 
 
 def content_kind(path: Path) -> str | None:

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 ROWS_AT_ONCE = 100_000
-WHITE_SPACE = r"[\pZ\p{Cc}]"
-"""Characters that ids must not contain, as an RE2 pattern."""
+WHITE_SPACE = r"[\pZ\p{Cc}\x{FEFF}]"
+"""Characters that ids must not contain, as an RE2 pattern: white space, and the byte order mark, which is one too."""
 
 
 class Ids:

@@ -120,7 +120,7 @@ def _rows(given: Mapping[str, Any]) -> HubTable:
     from hardneg.data.formats.hub import HubTable
 
     place = {key: given[key] for key in ("dataset", "config", "split", "revision")}
-    return HubTable(**place, columns=_columns(given))
+    return HubTable(**place, columns={field: str(column) for field, column in _columns(given).items()})
 
 
 def _columns(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""What later stages tell of texts that they can make nothing of."""
+"""What later stages tell of data that they can make nothing of."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -40,4 +41,18 @@ def unknown_tokens(name: str, ids: npt.NDArray[np.unsignedinteger], unknown: int
         yield (
             f"{name}: {share:.0%} of the tokens are unknown to the tokenizer, so the encoder cannot tell them apart; "
             "use the backbone of a model that knows this language"
+        )
+
+
+def nothing_learnt(losses: Path) -> Iterator[str]:
+    """What to tell of a training whose logged losses are all 0.
+
+    Args:
+        losses: its `loss.csv`: step, loss, learning rate.
+    """
+    rows = [line.split(",") for line in losses.read_text(encoding="utf-8").splitlines()[1:]]
+    if rows and all(float(row[1]) == 0 for row in rows):
+        yield (
+            f"the loss is 0 at every logged step ({len(rows):,} of them): no positive was compared with a "
+            "negative, or all were told apart already. Nothing was learnt. Look for queries without candidates and for equal texts"
         )

@@ -150,6 +150,8 @@ TOPICS = {
     "web": '<webtrack2012>\n<!-- note -->\n<topic number="1" type="faceted"><query>what is</query><description>d'
     '</description><subtopic number="1">s</subtopic></topic><topic number="2"><query>a &lt; b</query></topic>'
     "</webtrack2012>",
+    "named": '<t:topics xmlns:t="http://x"><t:topic number="1"><t:query>what is</t:query></t:topic><t:topic number="2">'
+    "<t:query>a &lt; b</t:query></t:topic></t:topics>",
     "queries": '<queries><query id="1">what is</query><query id="2">a &lt; b</query></queries>',
 }
 

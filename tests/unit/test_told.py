@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from hardneg.data.told import unknown_tokens, without_hits
+from hardneg.data.told import nothing_learnt, unknown_tokens, without_hits
 
 
 @pytest.mark.parametrize(("without", "lines", "english"), [(0, 0, False), (3, 1, False), (10, 1, True)])
@@ -23,3 +25,9 @@ def test_queries_without_hits(without: int, lines: int, english: bool) -> None:
 def test_unknown_tokens(ids: list[int], unknown: int | None, share: str) -> None:
     told = list(unknown_tokens("passages", np.array(ids, np.uint16), unknown))
     assert [line[: line.index(" of")] for line in told] == ([f"passages: {share}"] if share else [])
+
+
+@pytest.mark.parametrize(("rows", "told"), [("1,0,1e-3\n2,0.0,1e-3\n", 1), ("1,0,1e-3\n2,1e-9,1e-3\n", 0), ("", 0)])
+def test_a_loss_of_nothing(tmp_path: Path, rows: str, told: int) -> None:
+    (tmp_path / "loss.csv").write_text(f"step,loss,lr\n{rows}")
+    assert len(list(nothing_learnt(tmp_path / "loss.csv"))) == told

@@ -1,8 +1,8 @@
 """A folder in BEIR layout: `corpus.jsonl`, `queries.jsonl` (each plain or `.gz`) and `qrels/<split>.tsv` with a header.
 
 Each line of the first two files is a JSON object with the keys `_id`, `text` and, for passages, optionally `title`.
-Each line of a qrels file has a query id, a passage id and an integer grade, separated by tabs. A byte order mark, CRLF
-and blank lines are tolerated.
+Each line of a qrels file has a query id, a passage id and an integer grade, separated by tabs. Byte order marks at the
+start of lines, CRLF and blank lines are tolerated.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hardneg.data.collection import Judgement, Passage, Query, judged_queries
-from hardneg.data.lines import GRADE, grade_of, json_lines, lines, text_of
+from hardneg.data.lines import GRADE, compression_told, grade_of, json_lines, lines, text_of
 from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import file_digest
 
@@ -160,10 +160,12 @@ class Beir:
             yield Judgement(query_id, passage_id, grade_of(grade, where), where)
 
     def provenance(self) -> dict[str, Any]:
-        """The size and SHA-256 of each file, by its path in the folder."""
+        """The size and SHA-256 of each file, by its path in the folder, and what was told of them."""
+        packed = {path.name: compression_told(path) for path in (self._corpus, self._queries, *self._qrels.values())}
         return {
+            "told": {name: line for name, line in packed.items() if line},
             "files": {
                 path.relative_to(self.folder).as_posix(): {"bytes": path.stat().st_size, "sha256": file_digest(path)}
                 for path in (self._corpus, self._queries, *self._qrels.values())
-            }
+            },
         }

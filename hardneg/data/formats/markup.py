@@ -231,14 +231,19 @@ def xml_topics(path: Path) -> Iterator[Query]:
         yield Query(name, text, where)
 
 
+def _name(element: ElementTree.Element) -> str:
+    """The name of an element without its namespace."""
+    return element.tag.rpartition("}")[2].lower()
+
+
 def _topic_id(topic: ElementTree.Element) -> str:
     found = {key.rpartition("}")[2].lower(): value for key, value in topic.attrib.items()}
-    found = {**{child.tag.lower(): "".join(child.itertext()) for child in topic}, **found}
+    found = {**{_name(child): "".join(child.itertext()) for child in topic}, **found}
     return next((found[key].strip() for key in TOPIC_IDS if found.get(key, "").strip()), "")
 
 
 def _topic_text(topic: ElementTree.Element) -> str:
-    children = {child.tag.lower(): child for child in reversed(list(topic))}
+    children = {_name(child): child for child in reversed(list(topic))}
     for name in TOPIC_TEXTS:
         if name in children and (text := " ".join("".join(children[name].itertext()).split())):
             return text
