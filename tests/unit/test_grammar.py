@@ -48,7 +48,7 @@ MINED = ("source", "run")
 """Where candidates come from if a pair does not say it; without any, all else would be refused for that."""
 
 SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
-    ("source", "run"): {"system": "bm25"},
+    ("source", "run"): {"system": "warm"},
     ("source", "cache"): {"size": 20},
     ("order", "topics"): {"clusters": 2, "system": "warm"},
     ("labels", "teacher"): {"system": "judge"},
@@ -198,14 +198,20 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     stage.facts = {"shards": ["all.npy"], "rows": PASSAGES}
     target = stage.folder / "all.npy"
     encode_passages(encoder, store, target, (0, PASSAGES), dtype="float32", precision="fp32", device=CPU, label="")
+    passages = seal(stage, stage.facts["shards"])
+    queries = stage_of(folder / "queries", {})
+    vectors = np.random.default_rng(2).normal(size=(QUERIES, encoder.dim))
+    np.save(queries.folder / "queries.train.npy", vectors.astype(np.float32))
     return {
         "collection": made.collection,
         "tokenizer": made.tokenizer,
         "tokens": made.tokens,
         "init": made.model(folder / "model", encoder),
-        "passages": seal(stage, stage.facts["shards"]),
+        "passages": passages,
         "index": seal(stage_of(folder / "index", {"factory": "Flat"}), []),
         "negatives": mined(folder / "negatives"),
+        "passages_negatives": passages,
+        "queries_negatives": seal(queries, ["queries.train.npy"]),
         "clusters": table(folder / "clusters", CLUSTERS, topic=np.arange(QUERIES, dtype=np.int32) % 2),
         "teacher": scored(folder / "teacher", SCORES),
     }
@@ -258,7 +264,7 @@ def test_what_is_accepted_trains(
         stage, chosen = planned[trains].stages[name], planned[trains].chosen[name]
         begun = stage_of(tmp_path / name, stage.settings, reads(stage, prepared))
         try:
-            files = train(begun, RUNTIME, [CPU])
+            files = train(begun, {**RUNTIME, "checkpoint_seconds": 1e9}, [CPU])
         except Exception as fault:
             raise AssertionError(f"{chosen} does not train") from fault
         with (begun.folder / "loss.csv").open(encoding="utf-8") as log:
