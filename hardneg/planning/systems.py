@@ -125,7 +125,7 @@ class Systems:
 
     def _dual_encoder(self, name: str, system: System) -> Roles:
         mines_start = any("mine" in s.stages and s.mined_system(system.from_) == system.from_ for s in system.source)
-        clustered = "clusters" in system.order.stages
+        clustered = "clusters" in system.order.stages or "teacher_vectors" in system.labels.stages
         base = self._base(name, system, encoded=mines_start or clustered)
         tokenizer = base.get("tokenizer") or self._shared.tokenizer(self._config.encoder)
         start = base.get("model")

@@ -121,6 +121,11 @@ class Trainings:
                 needed["clusters"] = self._clusters(answer, latest)
             if "pair_scores" in answer.stages:
                 needed["teacher"] = self._taught(_system_of(answer) or "", mined)
+            if "teacher_vectors" in answer.stages:
+                named = _system_of(answer)
+                made = self._roles_of(named) if named is not None else latest
+                queries = self._shared.queries(made["model"].label, made["tokenizer"], made["model"], [self._split])
+                needed |= {"passages_teacher": made["passages"], "queries_teacher": queries}
         return needed
 
     def _negatives(self, system: System, source: Sourcing, latest: Roles) -> Stage:

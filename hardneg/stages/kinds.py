@@ -31,6 +31,8 @@ TRAINED = {
     "queries_negatives": "the query vectors that it was made from; further ones end in _2, ...",
     "clusters": "clusters of the training queries",
     "teacher": "a teacher's scores of pairs",
+    "passages_teacher": "the passage vectors of a dense teacher",
+    "queries_teacher": "its query vectors",
 }
 
 
@@ -238,6 +240,8 @@ KINDS: dict[str, Kind] = {
             "queries_negatives": "the query vectors that it was made from; further ones end in _2, ...",
             "clusters": "clusters of the training queries",
             "teacher": "a teacher's scores of pairs",
+            "passages_teacher": "the passage vectors of a dense teacher",
+            "queries_teacher": "its query vectors",
             "teacher_passages": "passage vectors of the teacher",
             "teacher_queries": "its vectors of the training queries",
         },

@@ -158,7 +158,9 @@ class Draws:
             if mined is not None and settings["positive_scores"]:
                 positive_scores[-1] = PairScores.read(mined.path(POSITIVES), passages)
         taught = parents["teacher"].path(SCORES) if "teacher" in parents else None
-        teacher = PairScores.read(taught, passages) if taught is not None else None
+        teacher: Teacher | None = PairScores.read(taught, passages) if taught is not None else None
+        if (vectors := _vectors(parents, "teacher", settings["split"])) is not None:
+            teacher = by_vectors(vectors)
         return cls(
             settings,
             judged,
@@ -336,6 +338,20 @@ def mixed(negatives: Sequence[Positions], weights: npt.NDArray[np.float64], rng:
     return chosen
 
 
+def by_vectors(vectors: MinedVectors) -> Teacher:
+    """A teacher that scores by inner products of its vectors: queries [B, 1] and passages [1, C] or [B, C]."""
+
+    def score(query: Positions, passage: Positions) -> Scores:
+        passage = np.maximum(passage, 0)  # nothing is read of what is scored for a missing passage
+        asked = vectors.queries(query[:, 0])
+        if len(passage) == 1:  # all queries meet the same passages
+            return asked @ vectors.passages(passage[0]).T
+        found = vectors.passages(passage.ravel()).reshape(*passage.shape, -1)
+        return np.einsum("qd,qcd->qc", asked, found)
+
+    return score
+
+
 def _has_state(source: Source) -> TypeGuard[Stateful]:
     return hasattr(source, "state_dict")
 
@@ -349,7 +365,7 @@ def _grades(teacher: Teacher | None) -> TypeGuard[Grading]:
 
 
 def _vectors(parents: Mapping[str, Artifact], role: str, split: str) -> MinedVectors | None:
-    """The vectors behind the mined negatives of a role, where the plan gave them."""
+    """The vectors behind the mined negatives of a role, or of a dense teacher, where the plan gave them."""
     if f"passages_{role}" not in parents:
         return None
     from hardneg.retrieval.search.retrieve import vectors_of  # which loads FAISS

@@ -13,7 +13,7 @@ from hardneg.methods.axes import answers_of
 WITHOUT_WEIGHTS = {"bm25": "BM25", "run": "a given run", "vectors": "given vectors"}
 
 
-READ = {"clusters": ("dense",), "pair_scores": ("dense", "rerank")}
+READ = {"clusters": ("dense",), "pair_scores": ("dense", "rerank"), "teacher_vectors": ("dense",)}
 """Retrievers of the systems that the stages of answers read: query vectors are clustered, and pairs scored."""
 
 
