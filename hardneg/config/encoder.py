@@ -96,12 +96,12 @@ class Encoder(Model):
     query_length: int | None = Field(
         None,
         ge=3,
-        description="maximum tokens of a query, including special tokens; null: as the backbone says, else 32",
+        description="maximum tokens of a query, special ones included; null: the backbone's, at most 512, else 32",
     )
     passage_length: int | None = Field(
         None,
         ge=3,
-        description="maximum tokens of a passage, including special tokens; null: as the backbone says, else 128",
+        description="maximum tokens of a passage, special ones included; null: the backbone's, at most 512, else 128",
     )
     query_template: str | None = Field(
         None,

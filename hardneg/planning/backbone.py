@@ -31,6 +31,8 @@ OPEN = {
 }
 """What an open setting is where the backbone says nothing."""
 HUB_SECONDS = 5
+LONGEST = 512
+"""Tokens of a text that are read of a backbone that could read more, unless the configuration asks for more."""
 
 
 def local_backbone(name: str, key: str = "encoder.backbone") -> Path | None:
@@ -208,6 +210,10 @@ def resolved(encoder: Encoder) -> tuple[Encoder, Described, list[str]]:
         for name, plain in OPEN.items()
     }
     notes += [_differs(name, own[name], theirs[name]) for name in theirs if _contradicts(name, own[name], theirs[name])]
+    for name in ("query_length", "passage_length"):
+        if own[name] is None and filled[name] > LONGEST:
+            notes.append(f"encoder.{name} is {LONGEST}; the backbone reads {said.length}. Set it to read more.")
+            filled[name] = LONGEST
     if said.similarity not in (None, "cosine", "dot"):
         notes.append(f"encoder.backbone compares vectors by {said.similarity}; here they are scored by inner products.")
     return encoder.model_copy(update=filled), said, notes

@@ -92,6 +92,15 @@ def test_the_configuration_wins_and_contradictions_are_told(
     assert len(notes) == len(told) and all(note.startswith(part) for note, part in zip(notes, told, strict=True))
 
 
+def test_long_texts_are_read_only_if_they_are_asked_for(tmp_path: Path) -> None:
+    """Memory is asked for by the longest text that may come, and a decoder reads tens of thousands of tokens."""
+    long = {**E5, "sentence_bert_config.json": {"max_seq_length": 32768}}
+    name = str(folder_of(tmp_path / "long", long))
+    encoder, _, notes = resolved(Settings(backbone=name, passage_length=4096))
+    assert (encoder.query_length, encoder.passage_length) == (512, 4096)
+    assert notes == ["encoder.query_length is 512; the backbone reads 32768. Set it to read more."]
+
+
 def test_dense_layers_decide_the_width(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "dense", dense())
     _, said, _ = resolved(Settings(backbone=str(folder)))
