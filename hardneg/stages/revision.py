@@ -39,6 +39,7 @@ RUNTIME_MODULES = (
     "hardneg.config",  # checks settings; the checked values are in the version already
     "hardneg.planning",  # picks settings and parents, which are in the version already
     "hardneg.data.readers",  # maps a format's name to its reader; the reader chosen is itself a root
+    "hardneg.data.told",  # messages
     "hardneg.data.download",  # fetches bytes; their digests are in the settings
     "hardneg.retrieval.java",  # finds and starts a Java runtime; the libraries it runs are pinned and recorded
 )
