@@ -1,4 +1,4 @@
-"""Candidates that were mined before the training: a ranked list for each query."""
+"""Candidates: lists that were mined before the training, what a live index returned, the whole collection."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 if TYPE_CHECKING:
-    from hardneg.methods.draws import Positions, Scores
+    from collections.abc import Callable
+
+    from hardneg.methods.draws import Candidates, Positions, Scores
 
 
 class MinedLists:
@@ -74,3 +76,71 @@ class ListsOfStep:
     def _entries(self, ranks: Positions) -> Positions:
         # A query without candidates may stand behind the last entry; what is taken for it is not used.
         return np.minimum(self._first[:, None] + ranks, len(self._lists.passage) - 1)
+
+
+class WholeCollection:
+    """Every passage is a candidate of every query, in no order, so that a depth means nothing.
+
+    Args:
+        passages: number of passages.
+        queries: number of queries in the batch.
+    """
+
+    ranked = False
+
+    def __init__(self, passages: int, queries: int = 0) -> None:
+        self._passages, self._queries = passages, queries
+
+    def of(self, queries: Positions, vectors: object) -> WholeCollection:
+        """See `Source`."""
+        return WholeCollection(self._passages, len(queries))
+
+    def available(self, k: int | None) -> Positions:
+        """All passages, whatever `k`."""
+        return np.full(self._queries, self._passages, np.int64)
+
+    def at(self, ranks: Positions) -> Positions:
+        """The passage at a rank is the one at that position."""
+        return ranks
+
+    def scores(self, ranks: Positions) -> Scores:
+        """Nothing was scored: NaN."""
+        return np.full(ranks.shape, np.nan, np.float32)
+
+
+class Retrieved:
+    """What the index returned for the queries of a step; judged passages stand where they were retrieved.
+
+    Args:
+        passages: int64 [B, depth], -1 beyond what was found.
+        found: float32 [B, depth], their scores.
+    """
+
+    def __init__(self, passages: Positions, found: Scores) -> None:
+        self._passages, self._found = passages, found
+
+    def available(self, k: int | None) -> Positions:
+        """See `Candidates`."""
+        counts: Positions = (self._passages >= 0).sum(1)
+        return counts if k is None else np.minimum(counts, k)
+
+    def at(self, ranks: Positions) -> Positions:
+        """See `Candidates`."""
+        return np.take_along_axis(self._passages, ranks, 1)
+
+    def scores(self, ranks: Positions) -> Scores:
+        """See `Candidates`."""
+        return np.take_along_axis(self._found, ranks, 1)
+
+
+class LiveIndex:
+    """An index that is searched with the vectors of every step."""
+
+    ranked = True
+
+    def __init__(self, search: Callable[..., tuple[Positions, Scores]], depth: int) -> None:
+        self._search, self._depth = search, depth
+
+    def of(self, queries: Positions, vectors: object) -> Candidates:
+        """See `Source`."""
+        return Retrieved(*self._search(vectors, self._depth))

@@ -24,8 +24,8 @@ from made_analysis import (
 
 from hardneg.analysis.diagnosis import in_batch_counts, rank_buckets
 from hardneg.methods.draws import TrainingQueries
+from hardneg.methods.lists import WholeCollection
 from hardneg.methods.order.shuffle import rows as shuffled
-from hardneg.methods.sources.random import WholeCollection
 from hardneg.retrieval.runs import read_run
 from hardneg.stages.artifacts import Artifact
 from hardneg.training.draws import Draws

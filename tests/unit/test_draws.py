@@ -30,8 +30,7 @@ from hardneg.data.judgements import Judgements
 from hardneg.methods.axes import answers, function_of
 from hardneg.methods.batch import Origin
 from hardneg.methods.draws import PairScores, Positions, Scores
-from hardneg.methods.lists import MinedLists
-from hardneg.methods.sources.live import LiveIndex
+from hardneg.methods.lists import LiveIndex, MinedLists
 from hardneg.model.encoder import Encoder, encode_rows
 from hardneg.retrieval.mine import NEGATIVES, POSITIVES
 from hardneg.retrieval.runs import write_run

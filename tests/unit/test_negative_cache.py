@@ -12,8 +12,8 @@ from drawing import offer_of
 from hardneg.errors import HardnegError
 from hardneg.methods.axes import function_of
 from hardneg.methods.batch import Origin, TrainingBatch
+from hardneg.methods.caching import NegativeCache
 from hardneg.methods.draws import Material, Positions
-from hardneg.methods.sources.cache import NegativeCache
 
 PASSAGES, SIZE, DIM = 60, 12, 4
 

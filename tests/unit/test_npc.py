@@ -13,7 +13,7 @@ from made import JUDGED, PASSAGES, POSITIVE, QUERIES, RUNTIME, TRAIN, Small, sma
 from sklearn.mixture import GaussianMixture  # type: ignore[import-untyped]
 
 from hardneg.methods.axes import answers, function_of
-from hardneg.methods.labels.self_corrected import SelfTeacher, lower_component, perplexities
+from hardneg.methods.following import SelfTeacher, lower_component, perplexities
 from hardneg.training.draws import Draws
 from hardneg.training.scorers import BothEncoders, scorer_of
 from hardneg.training.train import train

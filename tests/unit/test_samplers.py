@@ -10,11 +10,10 @@ import pytest
 from scipy.stats import chisquare
 
 from hardneg.methods.draws import Candidates, Drawn, Offer, Positions
-from hardneg.methods.lists import MinedLists
+from hardneg.methods.lists import MinedLists, WholeCollection
 from hardneg.methods.samplers.all import draw as everything
 from hardneg.methods.samplers.top import draw as top
 from hardneg.methods.samplers.uniform import draw as uniform
-from hardneg.methods.sources.random import WholeCollection
 
 LISTS = {0: [7, 3, 9, 1, 5], 2: [4], 3: [8, 2, 6]}  # query 1 has none
 

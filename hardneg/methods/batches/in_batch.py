@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from hardneg.methods.base import Grouping
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class InBatch(Grouping):
@@ -20,6 +21,8 @@ class InBatch(Grouping):
 
 def compared(rows: int, positives: int, negatives: int) -> npt.NDArray[np.bool_]:
     """Which columns a row meets besides its own positives: bool [B, B p + B h], positives first, row by row."""
+    import numpy as np
+
     met = np.ones((rows, rows * (positives + negatives)), bool)
     for row in range(rows):
         met[row, row * positives : (row + 1) * positives] = False

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from hardneg.methods.base import Answer
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from hardneg.methods.draws import Ranked
 
 
@@ -31,5 +32,7 @@ class Margin(Answer):
 
 def keep(found: Ranked, *, absolute: float, relative: float) -> npt.NDArray[np.bool_]:
     """Which candidates stay: bool [n]."""
+    import numpy as np
+
     limit = found.positive_score - absolute - relative * np.abs(found.positive_score)
     return np.isnan(limit) | (found.score <= limit)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from hardneg.methods.base import Answer
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from hardneg.methods.draws import Ranked
 
 
@@ -25,4 +26,6 @@ class RankRange(Answer):
 
 def keep(found: Ranked, *, first: int, last: int | None) -> npt.NDArray[np.bool_]:
     """Which candidates stay: bool [n]."""
+    import numpy as np
+
     return (found.rank >= first) & (found.rank <= (np.inf if last is None else last))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from hardneg.methods.base import Answer
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from hardneg.methods.draws import Ranked
 
 
@@ -25,5 +26,7 @@ class ScoreBounds(Answer):
 
 def keep(found: Ranked, *, least: float | None, most: float | None) -> npt.NDArray[np.bool_]:
     """Which candidates stay: bool [n]."""
+    import numpy as np
+
     low, high = -np.inf if least is None else least, np.inf if most is None else most
     return (found.score >= low) & (found.score <= high)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
-
 from hardneg.methods.base import Answer
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from hardneg.methods.draws import Ranked
 
 
@@ -29,6 +29,8 @@ def keep(found: Ranked) -> npt.NDArray[np.bool_]:
 
     The normaliser of the softmax is the same on both sides, so scores are compared with their mean.
     """
+    import numpy as np
+
     _, of = np.unique(found.query, return_inverse=True)
     score = found.score.astype(np.float64)
     means = np.bincount(of, score) / np.maximum(np.bincount(of), 1)

@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 class RankNet(Weighted):
     """Mean softplus(negative - positive) over all (query, negative) pairs of the batch.
 
-    Without `alpha` all pairs are pooled, as in the paper's released code. With it the loss is the mean over the pairs of
-    a query with its own mined negatives, plus `alpha` times the mean over all others: other rows' positives and other
-    rows' negatives, which stand for random ones (Eq. 13 and section 6.1.3).
+    Without `alpha` all pairs are pooled, as in the paper's released code. With it the loss is the mean over pairs of a
+    query and its own mined negatives, plus `alpha` times the mean over all others: other rows' positives and their
+    negatives, which stand for random ones (Eq. 13 and section 6.1.3).
     """
 
     name: Literal["ranknet"] = "ranknet"
-    alpha: float | None = Field(None, ge=0, description="weight of all that belongs to other rows (Eq. 13); null pools all pairs")
+    alpha: float | None = Field(
+        None, ge=0, description="weight of all that belongs to other rows (Eq. 13); null pools all pairs"
+    )
 
     def needed(self) -> frozenset[str]:
         """With `alpha` both kinds of pairs must be there."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-
 from hardneg.methods.base import Drawing
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hardneg.methods.draws import Drawn, Offer
 
 
@@ -21,6 +21,8 @@ class AllSampler(Drawing):
 
 def draw(offer: Offer, rng: np.random.Generator, *, positives: str) -> Drawn:
     """The whole list, in its order."""
+    import numpy as np
+
     from hardneg.methods.draws import take, with_positives
 
     column = offer.one_positive(rng) if positives == "one" else None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from hardneg.methods.base import Drawing
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from hardneg.methods.draws import Drawn, Offer, Positions
 
 
@@ -35,6 +36,8 @@ class MarginBins(Drawing):
 
 def draw(offer: Offer, rng: np.random.Generator, *, k: int, bins: int, positives: str) -> Drawn:
     """A bin, then a pair of it: one positive and one negative a query."""
+    import numpy as np
+
     from hardneg.methods.draws import take, with_positives
 
     assert offer.teacher is not None
@@ -58,6 +61,8 @@ def draw(offer: Offer, rng: np.random.Generator, *, k: int, bins: int, positives
 
 def binned(margins: npt.NDArray[np.floating], bins: int) -> Positions:
     """The bin of each margin, from 0, of `bins` of equal width between the least and the greatest: int64 [n]."""
+    import numpy as np
+
     low, high = float(margins.min()), float(margins.max())
     if low == high:
         return np.zeros(len(margins), np.int64)
@@ -66,6 +71,8 @@ def binned(margins: npt.NDArray[np.floating], bins: int) -> Positions:
 
 def _margins(offer: Offer, passages: Positions) -> npt.NDArray[np.float32]:
     """The teacher's score of each positive less that of each candidate: [B, P, L]; NaN where either is missing."""
+    import numpy as np
+
     assert offer.teacher is not None
     queries = offer.queries[:, None]
     high, low = (

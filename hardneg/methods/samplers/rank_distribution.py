@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from hardneg.methods.base import Drawing
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from hardneg.methods.draws import Drawn, Offer
 
 WINDOW, DEGREE, OFFSET = 9, 4, 2
@@ -49,6 +50,8 @@ def draw(
     offer: Offer, rng: np.random.Generator, *, k: int, count: int, relevant: tuple[float, ...], positives: str
 ) -> Drawn:
     """Draw ranks in proportion to their probabilities, without repetition; the positive is drawn first."""
+    import numpy as np
+
     from hardneg.methods.draws import take, with_positives, without_repetition
 
     column = offer.one_positive(rng) if positives == "one" else None
@@ -67,6 +70,8 @@ def probabilities(relevant: tuple[float, ...], k: int) -> npt.NDArray[np.float64
     of degree 4 through g by least squares, with its first and last values repeated 4 times; P(r) is in proportion to
     max(0, p_r - min g).
     """
+    import numpy as np
+
     shares = np.zeros(k)
     shares[: len(relevant)] = relevant[:k]
     gain = (1 - shares) / np.log(np.arange(k) + OFFSET)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from hardneg.methods.base import Drawing
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from hardneg.methods.draws import Drawn, Offer
 
 
@@ -45,6 +46,8 @@ def draw(
     offer: Offer, rng: np.random.Generator, *, k: int, count: int, a: float, b: float, peak: str, positives: str
 ) -> Drawn:
     """Draw in proportion to the weights, without repetition."""
+    import numpy as np
+
     from hardneg.methods.draws import take, with_positives, without_repetition
 
     assert offer.positive_scores is not None
@@ -63,4 +66,6 @@ def draw(
 
 def log_weights(gap: npt.NDArray[np.floating], a: float, b: float) -> npt.NDArray[np.float64]:
     """The logarithm of the weight of a score gap, up to a constant: -a (gap - b)^2."""
+    import numpy as np
+
     return -a * (np.asarray(gap, np.float64) - b) ** 2

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from hardneg.methods.base import Drawing
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hardneg.methods.draws import Drawn, Offer
 
 
@@ -35,6 +36,8 @@ class SoftmaxSampler(Drawing):
 
 def draw(offer: Offer, rng: np.random.Generator, *, k: int | None, count: int, tau: float, positives: str) -> Drawn:
     """Draw them; the positive is drawn first."""
+    import numpy as np
+
     from hardneg.methods.draws import take, with_positives, without_repetition
 
     column = offer.one_positive(rng) if positives == "one" else None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field
 
 from hardneg.methods.base import Drawing
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hardneg.methods.draws import Drawn, Offer
 
 
@@ -31,6 +32,8 @@ class TopSampler(Drawing):
 
 def draw(offer: Offer, rng: np.random.Generator, *, count: int, positives: str) -> Drawn:
     """The first `count`."""
+    import numpy as np
+
     from hardneg.methods.draws import take, with_positives
 
     column = offer.one_positive(rng) if positives == "one" else None

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field
 
 from hardneg.methods.base import Drawing
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from hardneg.methods.draws import Drawn, Offer, Positions
 
-Numbers = npt.NDArray[np.float64]
+    Numbers = npt.NDArray[np.float64]
 
 
 class TriSampler(Drawing):
@@ -60,6 +61,8 @@ def draw(
     positives: str,
 ) -> Drawn:
     """Draw from the region, in two stages, without repetition; the positive is drawn first."""
+    import numpy as np
+
     from hardneg.methods.draws import take, with_positives, without_repetition
 
     column = offer.one_positive(rng)
@@ -94,6 +97,8 @@ def triangle(offer: Offer, positive: Positions, passages: Positions) -> tuple[Nu
     Returns:
         s(q,d-) - s(q,d+), s(d+,d-) - s(q,d-), and |angle(q,d+) - angle(q,d-)| in degrees: float64 [B, L] each.
     """
+    import numpy as np
+
     assert offer.vectors is not None
     asked = np.asarray(offer.vectors.queries(offer.queries), np.float64)
     own = np.asarray(offer.vectors.passages(positive[:, 0]), np.float64)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-
 from hardneg.methods.base import Sourcing
 
 if TYPE_CHECKING:
-    from hardneg.methods.draws import Material, Positions, Scores, Source
+    from hardneg.methods.draws import Material, Source
 
 
 class RandomSource(Sourcing):
@@ -19,36 +17,8 @@ class RandomSource(Sourcing):
     name: Literal["random"] = "random"
 
 
-class WholeCollection:
-    """Every passage is a candidate of every query, in no order, so that a depth means nothing.
-
-    Args:
-        passages: number of passages.
-        queries: number of queries in the batch.
-    """
-
-    ranked = False
-
-    def __init__(self, passages: int, queries: int = 0) -> None:
-        self._passages, self._queries = passages, queries
-
-    def of(self, queries: Positions, vectors: object) -> WholeCollection:
-        """See `Source`."""
-        return WholeCollection(self._passages, len(queries))
-
-    def available(self, k: int | None) -> Positions:
-        """All passages, whatever `k`."""
-        return np.full(self._queries, self._passages, np.int64)
-
-    def at(self, ranks: Positions) -> Positions:
-        """The passage at a rank is the one at that position."""
-        return ranks
-
-    def scores(self, ranks: Positions) -> Scores:
-        """Nothing was scored: NaN."""
-        return np.full(ranks.shape, np.nan, np.float32)
-
-
 def candidates(material: Material) -> Source:
     """Every passage of the collection."""
+    from hardneg.methods.lists import WholeCollection
+
     return WholeCollection(material.passages)
