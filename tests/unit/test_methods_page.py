@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from hardneg.config import System
 from hardneg.methods.page import page
 from hardneg.methods.published import names, preset
 
@@ -21,3 +23,17 @@ def test_the_page_is_up_to_date() -> None:
 def test_the_test_that_a_preset_names_exists(name: str) -> None:
     test = preset(name).get("test")
     assert test is None or (ROOT / test).is_file()
+
+
+def test_no_preset_has_the_answers_of_another() -> None:
+    """Presets that train, with defaults filled in, and recipes, are all different."""
+    seen: dict[str, str] = {}
+    for name in names():
+        content = preset(name)
+        if content.get("system", {}).get("trains") == "nothing":
+            continue
+        if "system" in content:
+            found = System.model_validate(content["system"]).model_dump_json(exclude={"preset"})
+        else:
+            found = json.dumps(content["steps"])
+        assert seen.setdefault(found, name) == name, f"{name} is {seen[found]}"
