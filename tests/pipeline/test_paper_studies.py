@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 from pathlib import Path
@@ -13,6 +14,9 @@ import yaml
 from conftest import ROOT, Project, write_collection
 from tokenizers import ByteLevelBPETokenizer
 from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
+
+from hardneg.config import load, read_yaml
+from hardneg.planning.plan import Plan
 
 STEPS = {"steps": 3, "batch_size": 8, "schedule_steps": 30, "warmup_steps": 1}
 ADORE = {"steps": 3, "batch_size": 8, "warmup_steps": 1, "epochs": None, "log_retrieved_every": 1}
@@ -81,7 +85,7 @@ def study(base: str, name: str) -> dict[str, Any]:
         "encoder": {"backbone": "roberta", "projection": 16, "contract": None},
         "evaluation": {"depth": 100},
         "arithmetic": {"training_threads": 1, "encoding_threads": 1, "precision": "fp32"},
-        "runtime": {"shards": 2, "gpus_per_search": 1, "java_heap_mib": 512},
+        "runtime": {"shards": 1, "gpus_per_search": 1, "java_heap_mib": 512},
     }
 
 
@@ -94,7 +98,9 @@ def official(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
-def test_the_studies_of_the_paper_run_on_official_files(official: Project) -> None:
+@pytest.fixture
+def studies(official: Project) -> Project:
+    """The same with both studies, `passage.yaml` and `document.yaml`, of a few steps."""
     passage = study("msmarco-passage.yaml", "passages")
     passage["systems"] = {"inbatch": None, "bm25neg": {"train": STEPS}, "star": {"train": STEPS}}
     passage["systems"]["adore_star"] = {"train": ADORE}
@@ -104,20 +110,36 @@ def test_the_studies_of_the_paper_run_on_official_files(official: Project) -> No
     document["systems"]["adore_star"] = {"train": ADORE}
     for name, config in (("passage", passage), ("document", document)):
         (official.folder / f"{name}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    official.snakemake("--configfile", str(official.folder / "document.yaml"))
-    official.snakemake("--configfile", str(official.folder / "passage.yaml"))
-    for dataset, systems in (
-        ("passages", ["bm25", "bm25neg", "star", "adore_star"]),
-        ("documents", ["bm25", "bm25neg", "star", "adore_star", "star_passage"]),
-    ):
-        measures = pd.read_csv(official.folder / "results" / dataset / "measures.csv")
-        assert set(measures["system"]) == set(systems)
-        assert set(measures["split"]) == {"dev", "dl2019", "dl2020"}
-        counts = measures.groupby(["system", "split"]).size().unique().tolist()
-        assert counts == [4 if dataset == "passages" else 3]
-    (folder,) = (official.folder / "artifacts" / "passages" / "measure").glob("bm25-*")
-    settings = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["settings"]
-    assert settings["relevant_grade"] == {"dev": 1, "dl2019": 2, "dl2020": 2}
+    return official
+
+
+def check_scored(project: Project, dataset: str, systems: set[str], measures: int) -> None:
+    table = pd.read_csv(project.folder / "results" / dataset / "measures.csv")
+    assert set(table["system"]) == systems
+    assert set(table["split"]) == {"dev", "dl2019", "dl2020"}
+    assert table.groupby(["system", "split"]).size().unique().tolist() == [measures]
+
+
+def test_the_study_of_documents_runs_on_official_files(studies: Project) -> None:
+    """It starts from the passage study's STAR, which is trained first."""
+    studies.snakemake("evaluate", "--configfile", str(studies.folder / "document.yaml"))
+    check_scored(studies, "documents", {"bm25", "bm25neg", "star", "adore_star", "star_passage"}, 3)
+    trained = {path.name.rpartition("-")[0] for path in (studies.folder / "artifacts/passages/dual_encoder").iterdir()}
+    assert trained == {"bm25neg", "star"}
+
+
+@pytest.mark.slow
+def test_both_studies_of_the_paper_run_with_their_reports(studies: Project) -> None:
+    studies.snakemake("--configfile", str(studies.folder / "document.yaml"))
+    studies.snakemake("--configfile", str(studies.folder / "passage.yaml"))
+    check_scored(studies, "documents", {"bm25", "bm25neg", "star", "adore_star", "star_passage"}, 3)
+    check_scored(studies, "passages", {"bm25", "bm25neg", "star", "adore_star"}, 4)
+
+
+def test_a_grade_of_2_is_relevant_in_trec_dl_passages(studies: Project) -> None:
+    with contextlib.chdir(studies.folder):
+        plan = Plan(load(read_yaml(Path("passage.yaml"))))
+    assert plan.systems["bm25"].measure.settings["relevant_grade"] == {"dev": 1, "dl2019": 2, "dl2020": 2}
 
 
 @pytest.mark.parametrize("name", ["msmarco-passage", "msmarco-document"])

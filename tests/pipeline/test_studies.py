@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
-from conftest import Project, small_config
+from conftest import Project, new_project, small_config
+from made_stages import Stages
 
 FILES = {
     "format": "files",
@@ -23,7 +23,7 @@ def run(project: Project, config: dict[str, Any], name: str) -> pd.DataFrame:
     """Run the workflow on another configuration in the project's folder; the values by system and measure."""
     path = project.folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    project.snakemake("--configfile", str(path))
+    project.snakemake("evaluate", "--configfile", str(path))
     measures = pd.read_csv(project.folder / "results" / name / "measures.csv")
     return measures[measures["split"] == "test"].pivot(index="system", columns="measure", values="value")
 
@@ -73,25 +73,31 @@ def test_a_study_that_has_no_such_system_is_refused(project: Project, other: dic
         assert said in done.stdout
 
 
-def test_documents_are_judged_by_their_best_passage(project: Project) -> None:
+@pytest.fixture
+def unmade(tmp_path: Path) -> Project:
+    """A project that has run nothing; its stages are made by their scripts, without Snakemake."""
+    return new_project(tmp_path / "project")
+
+
+def test_documents_are_judged_by_their_best_passage(unmade: Project) -> None:
     config = small_config()
     config["collection"] |= {"name": "windows", "windows": {"words": 30, "overlap": 10}}
     config |= {"systems": {"bm25": {"preset": "bm25"}}, "export": []}
-    scores = run(project, config, "windows")
-    assert scores["R@100"]["bm25"] > 0.5
-    (folder,) = (project.folder / "artifacts" / "windows" / "collection").glob("windows-*")
-    facts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["facts"]
+    stages = Stages(unmade.folder, config)
+    measured, facts = stages.made("measure"), stages.made("collection").facts
+    scores = pd.read_parquet(measured.path("measures.test.parquet"))
+    assert scores.loc[scores["measure"] == "R@100", "value"].mean() > 0.5
     assert facts["documents"] == 288 and facts["passages"] > 1000
-    lines = Path(project.folder / "results" / "windows" / "runs" / "bm25.test.trec").read_text().splitlines()
+    lines = measured.path("test.trec").read_text(encoding="utf-8").splitlines()
     found = [tuple(line.split()[::2][:2]) for line in lines]
     assert len(set(found)) == len(found), "a document comes once for a query"
     assert not any("#" in line for line in lines)
 
 
-def test_queries_are_held_out_of_three_files(project: Project) -> None:
+def test_queries_are_held_out_of_three_files(unmade: Project) -> None:
     for split in ("train", "dev", "test"):
-        text = (project.folder / "data" / "qrels" / f"{split}.tsv").read_text(encoding="utf-8")
-        with (project.folder / "qrels.tsv").open("a", encoding="utf-8") as stream:
+        text = (unmade.folder / "data" / "qrels" / f"{split}.tsv").read_text(encoding="utf-8")
+        with (unmade.folder / "qrels.tsv").open("a", encoding="utf-8") as stream:
             stream.writelines(line.replace("\t", " 0 ", 1).replace("\t", " ") + "\n" for line in text.splitlines()[1:])
     config = small_config()
     config["collection"] = {
@@ -103,8 +109,6 @@ def test_queries_are_held_out_of_three_files(project: Project) -> None:
         "holdout": {"dev": 0.2, "test": 0.3},
     }
     config |= {"systems": {"bm25": {"preset": "bm25"}}, "export": []}
-    run(project, config, "held")
-    (folder,) = (project.folder / "artifacts" / "held" / "collection").glob("held-*")
-    counts = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["facts"]["splits"]
+    counts = Stages(unmade.folder, config).made("collection").facts["splits"]
     assert sum(split["queries"] for split in counts.values()) == 144
     assert 15 <= counts["dev"]["queries"] <= 43 and 28 <= counts["test"]["queries"] <= 59
