@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from hardneg.data.prepare import in_groups
-from hardneg.data.told import without_hits
 from hardneg.retrieval.lexical import search
 from hardneg.retrieval.runs import RunWriter
 from hardneg.stages.artifacts import PROGRESS, StageFolder
 from hardneg.text.tokens import query_texts
 from workflow_scripts.command import stage_command
+from workflow_scripts.told import without_hits
 
 QUERIES_AT_ONCE = 1024
 

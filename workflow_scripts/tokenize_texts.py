@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hardneg.data.told import unknown_tokens
 from hardneg.stages.artifacts import PROGRESS, Artifact, StageFolder
 from hardneg.text.tokens import tokenize
 from workflow_scripts.command import stage_command
+from workflow_scripts.told import unknown_tokens
 
 LOOKED_AT = 5_000_000  # token ids of each kind of text
 

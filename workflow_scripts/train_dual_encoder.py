@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from hardneg.data.told import nothing_learnt
 from hardneg.stages.artifacts import StageFolder
 from hardneg.training.scorers import starting_encoder
 from hardneg.training.train import train
 from workflow_scripts.command import stage_command
+from workflow_scripts.told import nothing_learnt
 
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardneg.data.told import nothing_learnt, unknown_tokens, without_hits
+from workflow_scripts.told import nothing_learnt, unknown_tokens, without_hits
 
 
 @pytest.mark.parametrize(("without", "lines", "english"), [(0, 0, False), (3, 1, False), (10, 1, True)])

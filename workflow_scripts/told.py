@@ -1,4 +1,4 @@
-"""What later stages tell of data that they can make nothing of."""
+"""What stages tell of data that they can make nothing of. It stands here, since wording is no part of a version."""
 
 from __future__ import annotations
 
@@ -54,5 +54,6 @@ def nothing_learnt(losses: Path) -> Iterator[str]:
     if rows and all(float(row[1]) == 0 for row in rows):
         yield (
             f"the loss is 0 at every logged step ({len(rows):,} of them): no positive was compared with a "
-            "negative, or all were told apart already. Nothing was learnt. Look for queries without candidates and for equal texts"
+            "negative, or all were told apart already. Nothing was learnt. Look for queries without candidates and for "
+            "equal texts"
         )
