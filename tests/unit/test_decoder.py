@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from hardneg.training.train import train
 CPU = torch.device("cpu")
 LENGTH = 24
 LORA = {"rank": 4, "alpha": 8, "dropout": 0.0, "targets": None}
+NEEDS_PEFT = pytest.mark.skipif(
+    importlib.util.find_spec("peft") is None, reason="peft is not installed: pip install '.[lora]'"
+)
 POOLINGS = ["cls", "mean", "last_token", "weighted_mean"]
 
 
@@ -120,7 +124,9 @@ def test_padding_on_either_side_changes_no_vector(backbone: Path, tmp_path: Path
     assert (last == tokenizer.facts["suffix"][0]).all() and int(lengths.max()) == LENGTH
 
 
-@pytest.mark.parametrize("given", [{}, {"pooling": "weighted_mean", "normalize": True, "lora": LORA}])
+@pytest.mark.parametrize(
+    "given", [{}, pytest.param({"pooling": "weighted_mean", "normalize": True, "lora": LORA}, marks=NEEDS_PEFT)]
+)
 def test_what_is_exported_gives_the_same_vectors(backbone: Path, tmp_path: Path, given: dict[str, Any]) -> None:
     settings = settings_of(query_template="query: {text}", passage_template="passage: {title} {text}", **given)
     assert settings["pooling"] == given.get("pooling", "last_token")
@@ -168,6 +174,7 @@ def test_a_projection_is_read_back_as_layers(backbone: Path, tmp_path: Path) -> 
     assert settings_of(backbone=str(tmp_path / "out2"))["modules"] == again["modules"]
 
 
+@NEEDS_PEFT
 def test_adapters_are_kept_beside_a_reference_to_their_backbone(backbone: Path, tmp_path: Path) -> None:
     settings = settings_of(lora=LORA, weights="bfloat16")
     start = sealed(tmp_path / "start", initial_encoder(settings, 0, 0, 0, str(backbone), 1))
@@ -199,6 +206,7 @@ def test_adapters_are_kept_beside_a_reference_to_their_backbone(backbone: Path, 
     assert all((further.folder / name).read_bytes() == kept.path(name).read_bytes() for name in kept.manifest["files"])
 
 
+@NEEDS_PEFT
 def test_adapters_train_and_a_resumed_run_has_the_same_bytes(
     backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
