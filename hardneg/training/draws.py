@@ -296,6 +296,7 @@ class Draws:
             positive, np.where(mine, Origin.OWN, Origin.IN_BATCH), np.where(mine, Origin.MINED, Origin.SHARED)
         )
         origin[kept] = Origin.OWN
+        grades = np.maximum(grades, 0)  # a passage that is the query itself has none
         return Meeting(rows, passages, listed, grades, origin.astype(np.int8), judged, False, met, drawn)
 
 

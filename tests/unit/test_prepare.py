@@ -19,6 +19,8 @@ from hardneg.data.collection import Judgement, Passage, Query
 from hardneg.data.lacking import scored_judgements
 from hardneg.data.prepare import in_groups, prepare, repairs
 from hardneg.errors import HardnegError
+from hardneg.evaluation.measures import evaluate, parse_measures
+from hardneg.retrieval.runs import read_run, write_run
 from hardneg.stages.artifacts import Artifact
 
 TEXT = "alpha  beta\tgamma delta\nepsilon zeta eta"  # seven words
@@ -383,3 +385,15 @@ def test_positions_are_those_of_the_ids_at_any_size(tmp_path: Path) -> None:
     assert np.array_equal(query, passage % 100)
     assert all(re.fullmatch(f"D{p}", name) for p, name in zip(passage, table["passage_id"].to_pylist(), strict=True))
     assert np.all(np.diff(query.astype(np.int64) * 45_000 + passage) > 0)
+
+
+def test_a_relevant_passage_that_is_lacking_counts_as_never_found(tmp_path: Path) -> None:
+    """As in trec_eval: one of two relevant passages found is a recall of a half, also where the other is no passage."""
+    made = Made(qrels=[("q1", "p2", 1), ("q1", "gone", 1), ("q2", "p0", 1), ("q2", "lost", 0)])
+    names, facts = prepare(made, tmp_path, ["train"], "train")
+    scored = scored_judgements(Artifact(tmp_path, {"files": dict.fromkeys(names), "facts": facts}), "train")
+    write_run(tmp_path / "run.parquet", [0, 1], [3, 2], [1, 1], [1, 1])
+    ids = [query for query, _ in QUERIES]
+    values = evaluate(read_run(tmp_path / "run.parquet"), scored, ids, parse_measures(["R@100", "MRR@10"]))
+    found = {(row.query_id, row.measure): row.value for row in values.itertuples()}
+    assert found == {("q2", "R@100"): 1, ("q1", "R@100"): 0.5, ("q2", "MRR@10"): 1, ("q1", "MRR@10"): 1}
