@@ -170,7 +170,7 @@ def list_loss(query: int, scored: list[tuple[float, int]], metric: str, cut: int
             if better > worse:
                 if metric == "MRR":
                     values = [1 / rank if rank <= cut else 0.0 for rank in (i, j)]
-                    weight = abs(values[0] - values[1])
+                    weight = abs(values[0] - values[1]) * (worse == 0)  # a swap of two relevant ones changes nothing
                 else:
                     values = [1 / math.log2(1 + rank) if rank <= cut else 0.0 for rank in (i, j)]
                     weight = abs((better - worse) * (values[0] - values[1])) / ideal
