@@ -34,6 +34,7 @@ LORA = {"rank": 4, "alpha": 8, "dropout": 0.0, "targets": None}
 NEEDS_PEFT = pytest.mark.skipif(
     importlib.util.find_spec("peft") is None, reason="peft is not installed: pip install '.[lora]'"
 )
+ADAPTED = {"pooling": "weighted_mean", "normalize": True, "lora": LORA}
 POOLINGS = ["cls", "mean", "last_token", "weighted_mean"]
 
 
