@@ -176,7 +176,8 @@ def refuse_unknown_names(lines: Sequence[Sequence[str]], fields: Fields, where: 
         HardnegError: it is such a header.
     """
     first, rest = [cell.strip() for cell in lines[0]], lines[1:]
-    named = all(map(_names_a_column, first))
+    spoken = [cell for cell in first if cell]  # a data frame's column of row numbers has no name
+    named = bool(spoken) and all(map(_names_a_column, spoken))
     if not named and (fields is QRELS or not _unlike(first, rest)):
         return
     names = ", ".join(f"`{name}: ...`" for name in fields.necessary)
@@ -257,10 +258,15 @@ def missing_column(
 
 def wrong_count(cells: list[str], expected: str, fields: Fields, where: str) -> NoReturn:
     """Raise the error for a line with the wrong number of columns."""
+    remedy = "correct the line, or give the names or positions of the columns in the configuration."
+    for mark, name in (("\t", "tabs"), (";", "semicolons"), ("|", "bars"), (",", "commas")):
+        if len(cells) == 1 and mark in cells[0]:
+            remedy = f"if {name} separate the columns, save the file as .tsv with tabs or as .csv with commas."
+            break
     raise HardnegError(
         f"A line of the {fields.kind} has the wrong number of columns.",
         where=where,
         found=f"{len(cells)}: {'<tab>'.join(cells)[:80]!r}",
         expected=expected,
-        remedy="correct the line, or give the names or positions of the columns in the configuration.",
+        remedy=remedy,
     )

@@ -71,6 +71,19 @@ def test_a_header_of_unknown_names_over_queries_and_three_columns(tmp_path: Path
         list(reader.judgements("test"))
 
 
+def test_row_numbers_before_unknown_names(tmp_path: Path) -> None:
+    put(tmp_path / "p.csv", ",chunk_id,chunk_text\n0,d0,two words\n1,d1,more words\n")
+    with pytest.raises(HardnegError, match="looks like a header"):
+        passages(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize(("name", "mark"), [("p.csv", "\t"), ("p.csv", ";"), ("p.tsv", ",")])
+def test_another_separator_is_guessed_in_the_remedy(tmp_path: Path, name: str, mark: str) -> None:
+    put(tmp_path / name, "d0\tone two\nd1\tthree four\n".replace("\t", mark))
+    with pytest.raises(HardnegError, match=r"if (tabs|semicolons|commas) separate the columns"):
+        passages(tmp_path / name)
+
+
 @pytest.mark.parametrize(
     "text",
     [
