@@ -15,16 +15,22 @@ def grades_zero(project: Project) -> None:
     path.write_text(path.read_text(encoding="utf-8").replace("\t1\n", "\t0\n"), encoding="utf-8")
 
 
+def ids_of_another_collection(project: Project) -> None:
+    path = project.folder / "data" / "qrels" / "train.tsv"
+    path.write_text(path.read_text(encoding="utf-8").replace("\tp", "\tother-"), encoding="utf-8")
+
+
 PASSAGE = '{"_id": "p0", "title": "", "text": "a"}'
 
 DATA = [
     Case(
-        "judgement of a missing passage",
-        line("data/qrels/train.tsv", 98, "q0-0\tnowhere\t1"),
+        "judgements of another collection",
+        ids_of_another_collection,
         (
             "A judgement names a passage that does not exist.",
-            "data/qrels/train.tsv:98",
-            "'nowhere'",
+            "data/qrels/train.tsv:2",
+            "'other-",
+            "all of them",
             "remove the judgement",
         ),
         fails="collection",
