@@ -24,7 +24,7 @@ class Made:
     """A collection in memory: (id, title, text) of passages; by split (id, text) of queries, and judgements."""
 
     def __init__(self, passages: list[tuple[str, str, str]], **splits: tuple[list[Any], list[Any]]) -> None:
-        self.given, self.asked = passages, splits
+        self.rows, self.asked = passages, splits
 
     def splits(self) -> tuple[str, ...]:
         return tuple(self.asked)
@@ -33,7 +33,7 @@ class Made:
         return {}
 
     def passages(self) -> Iterator[Passage]:
-        return (Passage(*row) for row in self.given)
+        return (Passage(*row) for row in self.rows)
 
     def queries(self, split: str) -> Iterator[Query]:
         return (Query(*row) for row in self.asked[split][0])
