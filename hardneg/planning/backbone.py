@@ -205,7 +205,7 @@ def resolved(encoder: Encoder) -> tuple[Encoder, Described, list[str]]:
     if said.passage_prompt:
         theirs["passage_template"] = prompted(said.passage_prompt, DEFAULT_TEMPLATE)
     own = encoder.model_dump(include=set(OPEN))
-    filled = {
+    filled: dict[str, Any] = {
         name: own[name] if own[name] is not None else theirs.get(name) if theirs.get(name) is not None else plain
         for name, plain in OPEN.items()
     }
