@@ -1,7 +1,7 @@
 """Rewrite requirements.lock and the conda environments from the pins in pyproject.toml: `make lock`.
 
-pip resolves the direct dependencies to complete sets of pins, without installing them: one set for the workflow, and one
-that adds the development tools. The lock is for pip and the CPU. `gpu.yaml` differs from `cpu.yaml` only in FAISS.
+pip resolves the direct dependencies to complete sets of pins, without installing them: one set for the workflow, and
+one that adds the development tools. The lock is for pip and the CPU. `gpu.yaml` differs from `cpu.yaml` only in FAISS.
 """
 
 from __future__ import annotations

@@ -14,8 +14,9 @@ import torch
 
 from hardneg.data.judgements import Judgements
 from hardneg.errors import HardnegError
-from hardneg.retrieval.search.exact import BLOCK, QUERY_BATCH, checked_queries, require_finite
+from hardneg.retrieval.search.exact import checked_queries, require_finite
 from hardneg.retrieval.search.retrieve import vectors_of
+from hardneg.retrieval.search.sizes import BLOCK, QUERY_BATCH
 from hardneg.retrieval.search.vectors import VectorStore
 from hardneg.stages.artifacts import Artifact
 from hardneg.stages.progress import Progress

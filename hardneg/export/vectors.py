@@ -9,8 +9,8 @@ from typing import Any
 import faiss
 import pyarrow.parquet as pq
 
-from hardneg.retrieval.search.exact import BLOCK
 from hardneg.retrieval.search.retrieve import files_of, vectors_of
+from hardneg.retrieval.search.sizes import BLOCK
 from hardneg.retrieval.search.vectors import VectorStore
 from hardneg.stages.artifacts import Artifact, atomic_path
 

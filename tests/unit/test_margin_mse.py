@@ -57,7 +57,7 @@ def test_pairs_that_the_teacher_did_not_score_are_left_out(scored: tuple[torch.T
     teacher = teacher.clone()
     teacher[0, 0], teacher[1, 3] = torch.nan, torch.nan
     scores = scores.clone().requires_grad_()
-    loss(scores, teacher).backward()
+    torch.autograd.backward(loss(scores, teacher))
     assert scores.grad is not None and bool(scores.grad.isfinite().all())
     assert bool((scores.grad[0] == 0).all()) and float(scores.grad[1, 3]) == 0 and float(scores.grad[1, 2]) != 0
     assert float(loss(scores, torch.full_like(teacher, torch.nan))) == 0

@@ -77,7 +77,7 @@ def test_the_estimate_of_the_gradient_is_right_on_average_for_a_fresh_cache() ->
     own = torch.tensor(0.9, dtype=torch.float64)
     mass = torch.logsumexp(logits, 0)
     whole = torch.cat((own.view(1), logits)).requires_grad_()
-    (-torch.log_softmax(whole, 0)[0]).backward()
+    torch.autograd.backward(-torch.log_softmax(whole, 0)[0])
     loss = function_of("loss", {"name": "sampled_softmax", "weight": 1.0})
     expected, values = torch.zeros(6), []
     for drawn, chance in enumerate(torch.softmax(logits, 0)):
@@ -87,7 +87,7 @@ def test_the_estimate_of_the_gradient_is_right_on_average_for_a_fresh_cache() ->
         listed = torch.ones(1, 2, dtype=torch.bool)
         batch = TrainingBatch(scores, grades, listed, origin, torch.tensor([[0, 1]]), grades[:, :1], mass=mass.view(1))
         value = loss(batch)
-        value.backward()
+        torch.autograd.backward(value)
         values.append(float(value.detach()))
         assert scores.grad is not None
         expected[0] += chance * scores.grad[0, 0]

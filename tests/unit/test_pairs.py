@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ from hardneg.errors import HardnegError
 ROWS = [("who mends kettles", ["the tinker"], ["the baker", "a rope"]), ("what rusts", ["iron", "steel"], ["wood"])]
 
 
-def lines(rows: list[dict[str, Any]]) -> str:
+def lines(rows: Sequence[object]) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def reader_of(path: Path, content: str | list[dict[str, Any]], **settings: Any) -> Pairs:
+def reader_of(path: Path, content: str | Sequence[object], **settings: Any) -> Pairs:
     path.write_text(content if isinstance(content, str) else lines(content), encoding="utf-8")
     return Pairs({"train": Table(path)}, **settings)
 
@@ -252,6 +253,7 @@ def test_from_a_configuration(tmp_path: Path) -> None:
     assert roots(chosen) == ["hardneg.data.formats.pairs:Pairs"]
     with pytest.raises(HardnegError, match=r"no such split(.|\n)*found: +test"):
         reader.files(["test"])
-    for wrong in ({"splits": {}}, {"path": "pairs.jsonl"}):
+    faults: list[dict[str, Any]] = [{"splits": {}}, {"path": "pairs.jsonl"}]
+    for wrong in faults:
         with pytest.raises(HardnegError, match="exactly one of two ways"):
             load({"collection": {**collection, **wrong}, "systems": SYSTEMS})

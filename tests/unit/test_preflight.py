@@ -16,11 +16,12 @@ from made import seal, stage_of
 from hardneg.config import load
 from hardneg.errors import HardnegError
 from hardneg.planning.plan import Plan
-from hardneg.stages.stage import Stage
 from hardneg.planning.preflight import check_machine, least_passages
 from hardneg.stages.artifacts import MANIFEST, StageFolder
+from hardneg.stages.stage import Stage
 from workflow_scripts import prepare_collection
-from workflow_scripts.planning import RUNTIME, planned
+from workflow_scripts.environment import RUNTIME
+from workflow_scripts.planning import planned
 
 ROOT = Path(__file__).parents[2]
 DIM = 16

@@ -10,8 +10,8 @@ import torch
 
 from hardneg.retrieval.search import retrieve as module
 from hardneg.retrieval.search.exact import ExactSearcher
-from hardneg.retrieval.search.sizes import QUERY_BATCH
 from hardneg.retrieval.search.retrieve import Ranking, retrieve
+from hardneg.retrieval.search.sizes import QUERY_BATCH
 from hardneg.retrieval.search.vectors import VectorStore
 
 QUERIES, PASSAGES, DEPTH = 3 * QUERY_BATCH + 5, 300, 7

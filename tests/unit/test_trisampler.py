@@ -133,7 +133,7 @@ def test_a_ranking_without_vectors_is_refused_and_the_plan_gives_them() -> None:
         "warm": {"preset": "bm25neg", "train": train},
         "tried": {"preset": "trisampler", "from": "warm", "train": train},
     }
-    analyses = {"negatives": {}}
+    analyses: dict[str, Any] = {"negatives": {}}
     plan = Plan(load({"collection": {"format": "pydocs"}, "systems": systems, "analyses": analyses}))
     (stage,) = [stage for stage in plan.of("dual_encoder") if stage.label == "tried"]
     (told,) = [stage for stage in plan.of("diagnosis") if stage.label == "tried"]  # which draws the same again

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from hardneg.errors import HardnegError
-from hardneg.retrieval.search.exact import BLOCK, QUERY_BATCH, checked_queries, require_finite
+from hardneg.retrieval.search.exact import checked_queries, require_finite
 from hardneg.retrieval.search.factory import (
     centroids,
     graphs_of,
@@ -32,6 +32,7 @@ from hardneg.retrieval.search.factory import (
     require_decoded,
     transforms_of,
 )
+from hardneg.retrieval.search.sizes import BLOCK, QUERY_BATCH
 from hardneg.retrieval.search.vectors import VectorStore
 from hardneg.stages.artifacts import CHECKPOINTS, atomic_path
 from hardneg.stages.progress import Progress
