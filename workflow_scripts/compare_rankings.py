@@ -17,7 +17,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     """Compare them."""
     parents, settings = stage.parents, stage.settings
     ranked = f"run.{settings['split']}.parquet"
-    runs = {role.removeprefix(ROLE): run.path(ranked) for role, run in parents.items() if role.startswith(ROLE)}
+    runs = {role.removeprefix(ROLE): run.path(ranked) for role, run in sorted(parents.items()) if role.startswith(ROLE)}
     table = agreement(parents["collection"], runs=runs, **settings)
     write_table(stage.folder / FILE, table)
     return [FILE]
