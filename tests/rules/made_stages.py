@@ -137,7 +137,7 @@ class Stages:
         return [*encode, ["seal_passages", *self._arguments(stage), "--markers", *map(str, markers)]]
 
     def _arguments(self, stage: Stage, output: Path | None = None) -> list[str]:
-        given = ["--record", json.dumps(stage.record), "--runtime", self.runtime, "--gpus", "0"]
+        given = ["--record", json.dumps(stage.record, sort_keys=True), "--runtime", self.runtime, "--gpus", "0"]
         parents = [str(parent.manifest) for parent in stage.parents.values()]
         return [*given, "--output", str(output or stage.manifest), "--inputs", *parents]
 
