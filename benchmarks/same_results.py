@@ -67,7 +67,7 @@ def every_preset() -> dict[str, Any]:
     }
     config["analyses"] = {
         "negatives": {"teacher": "adore_star"},
-        "probes": {"systems": ["static", "refreshed", "random", "adore_star"], "every": 8, "k": 40},
+        "trajectory": {"systems": ["static", "refreshed", "random", "adore_star"], "every": 8, "k": 40},
         "compression": {"base": "star", "systems": ["adore_pq", "adore_star"]},
     }
     return config

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from hardneg.analysis.errors import pairwise_errors
+from hardneg.analysis.pairwise_errors import pairwise_errors
 from hardneg.stages.artifacts import PROGRESS, StageFolder, write_table
 from workflow_scripts.command import stage_command
 

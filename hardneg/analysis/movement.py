@@ -14,7 +14,7 @@ import torch
 from sklearn.manifold import TSNE  # type: ignore[import-untyped]
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from hardneg.analysis.errors import count_above, read_relevant
+from hardneg.analysis.pairwise_errors import count_above, read_relevant
 from hardneg.analysis.trajectory import KEPT, Kept
 from hardneg.data.judgements import Judgements
 from hardneg.errors import HardnegError

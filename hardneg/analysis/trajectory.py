@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors import safe_open
 
-from hardneg.analysis.errors import count_above
+from hardneg.analysis.pairwise_errors import count_above
 from hardneg.data.documents import judged_documents, read_documents
 from hardneg.data.judgements import Judgements
 from hardneg.evaluation.measures import aggregate, evaluate, parse_measures

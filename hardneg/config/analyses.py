@@ -9,7 +9,7 @@ from pydantic import Field
 from hardneg.config.base import Model
 
 
-class Errors(Model):
+class PairwiseErrors(Model):
     """Pairwise errors of the dense systems (the paper's Table 1 and Figure 3)."""
 
     k: int = Field(200, ge=1, description="cut-off of the top-K errors: a positive counts at most this many")
@@ -43,7 +43,7 @@ class Compression(Model):
     )
 
 
-class Probes(Model):
+class Trajectory(Model):
     """Query encoders measured while they train (the paper's Figures 4 and 6)."""
 
     systems: tuple[str, ...] = Field(min_length=1, description="systems with `trains: query_encoder`")
@@ -54,7 +54,7 @@ class Probes(Model):
 class Movement(Model):
     """How one query moves towards its relevant passages in training, in two dimensions (the paper's Figure 6)."""
 
-    system: str = Field(description="one of analyses.probes.systems")
+    system: str = Field(description="one of analyses.trajectory.systems")
     query: str | None = Field(None, description="its id; null: the query whose first relevant passage rises most")
     passages: int = Field(50, ge=1, description="how many of the nearest passages are shown, before and after")
 
@@ -83,12 +83,12 @@ class Analyses(Model):
     baselines: tuple[str, ...] = Field(
         (), description="systems against which all others are tested for significance (the marks in Table 2)"
     )
-    errors: Errors | None = Field(default_factory=Errors)
+    pairwise_errors: PairwiseErrors | None = Field(default_factory=PairwiseErrors)
     negatives: Negatives | None = Field(default_factory=Negatives)
     agreement: Agreement | None = Field(default_factory=Agreement)
     examples: Examples | None = Field(default_factory=Examples)
     compression: Compression | None = None
-    probes: Probes | None = None
+    trajectory: Trajectory | None = None
     movement: Movement | None = None
     ablation: dict[str, dict[str, str]] = Field(
         {}, description="for each base system, its variants as label: system (the paper's Figure 5)"

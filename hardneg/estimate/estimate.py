@@ -1,6 +1,6 @@
 """Predict the time, memory and disk of each stage of a configuration, and warn about what will not fit.
 
-`counts` says how much data there is, `probes` measure this machine, and `laws` combine the two. Finished stages are
+`counts` says how much data there is, `speeds` measure this machine, and `laws` combine the two. Finished stages are
 reported with what they actually took.
 """
 
@@ -17,9 +17,9 @@ from hardneg.estimate.laws.table import need_of
 from hardneg.estimate.laws.training import is_live, list_length
 from hardneg.estimate.machine import Machine, this_machine
 from hardneg.estimate.needs import Need, size_text
-from hardneg.estimate.probes.measure import measure
-from hardneg.estimate.probes.measured import Measured
 from hardneg.estimate.remedies import less_disk, less_memory, or_smaller_index
+from hardneg.estimate.speeds.measure import measure
+from hardneg.estimate.speeds.measured import Measured
 from hardneg.planning.plan import Plan
 from hardneg.stages.artifacts import COST
 from hardneg.stages.stage import Stage
@@ -79,7 +79,7 @@ def estimate(plan: Plan, counts: Counts, measured: Measured, machine: Machine, *
     Args:
         plan: of the configuration.
         counts: of its collection.
-        measured: by the probes.
+        measured: by `speeds`.
         machine: to predict for.
         all_to_do: treat finished stages as unfinished, since they were made from other counts.
     """
@@ -112,7 +112,7 @@ def on_this_machine(
         all_to_do: as for `estimate`.
 
     Raises:
-        HardnegError: see `hardneg.estimate.probes.measure.measure`.
+        HardnegError: see `hardneg.estimate.speeds.measure.measure`.
     """
     machine = this_machine(device, gpus)
     measured = measure(plan, counts.lengths, searches_of(plan), device, quick)

@@ -17,7 +17,7 @@ from hardneg.stages.stage import Stage
 
 # Another seed's systems are scored, not looked into; what changes their training stays.
 ONLY_SYSTEMS: dict[str, None] = dict.fromkeys(
-    ("errors", "negatives", "agreement", "examples", "compression", "movement", "seeds")
+    ("pairwise_errors", "negatives", "agreement", "examples", "compression", "movement", "seeds")
 )
 
 
@@ -94,17 +94,18 @@ class Analyses:
         """
         asked, made = self._config.analyses, Analysed()
         encoded = {name: stages for name, stages in self._systems.stages.items() if stages.passages is not None}
-        if asked.errors is not None and self._config.collection.windows is None:  # passages are counted, not documents
-            made.errors = {name: self._errors(name, stages, asked.errors.k) for name, stages in encoded.items()}
+        errors = asked.pairwise_errors
+        if errors is not None and self._config.collection.windows is None:  # passages are counted, not documents
+            made.errors = {name: self._errors(name, stages, errors.k) for name, stages in encoded.items()}
         if asked.negatives is not None:
             trained = [name for name, system in self._config.systems.items() if system.trains != "nothing"]
             made.diagnosis = {name: self._diagnosis(name, asked.negatives.teacher) for name in trained}
         if asked.agreement is not None:
             made.agreement = self._agreement()
-        if asked.probes is not None:
+        if asked.trajectory is not None:
             made.trajectory = {
-                name: [self._trajectory(name, model, asked.probes.k) for model in self._systems.rounds[name]]
-                for name in asked.probes.systems
+                name: [self._trajectory(name, model, asked.trajectory.k) for model in self._systems.rounds[name]]
+                for name in asked.trajectory.systems
             }
         if asked.movement is not None:
             made.movement = self._movement(asked.movement.system)

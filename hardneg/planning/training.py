@@ -90,10 +90,10 @@ class Trainings:
         return train
 
     def _probe(self, name: str) -> dict[str, Any] | None:
-        probes = self._config.analyses.probes
-        if probes is None or name not in probes.systems:
+        followed = self._config.analyses.trajectory
+        if followed is None or name not in followed.systems:
             return None
-        return {"every": probes.every, "split": self._config.analysed_split}
+        return {"every": followed.every, "split": self._config.analysed_split}
 
     def _weights(self, kind: str, start: Stage | None) -> dict[str, Any]:
         """The settings that the weights were first made with, which what starts from them keeps."""

@@ -61,7 +61,7 @@ def gather(summary: Mapping[str, Any], folder: Path) -> Material:
         configuration=summary["configuration"],
         targets=_targets(summary),
         versions={"hardneg": __version__, **library_versions()},
-        errors=_errors(summary["errors"], asked["errors"]),
+        errors=_errors(summary["errors"], asked["pairwise_errors"]),
         compression=_compression(summary, training, asked),
         trajectory=_tables(summary["trajectory"], "trajectory.parquet", ["system"]),
         ablation=_ablation(asked["ablation"]),

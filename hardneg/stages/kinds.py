@@ -210,7 +210,7 @@ KINDS: dict[str, Kind] = {
     "pairwise_errors": Kind(
         "count_errors",
         {"collection": COLLECTION, "passages": PASSAGES, "queries": QUERIES},
-        ("hardneg.analysis.errors:pairwise_errors", ARITHMETIC),
+        ("hardneg.analysis.pairwise_errors:pairwise_errors", ARITHMETIC),
         threads="encoding_threads",
         gpu=1,
         minutes=240,

@@ -46,7 +46,7 @@ def everything(config: dict[str, Any]) -> dict[str, Any]:
         "agreement": {"exhaustive": True},
         "examples": {"system": "adore_star", "baseline": "bm25neg", "count": 20},
         "compression": {"base": "star", "systems": ["adore_pq", "adore_star"]},
-        "probes": {"systems": ["static", "refreshed", "adore_star"], "every": 8, "k": 40},
+        "trajectory": {"systems": ["static", "refreshed", "adore_star"], "every": 8, "k": 40},
         "movement": {"system": "adore_star", "passages": 10},
         "ablation": {"star": {"static": "static", "dynamic": "adore_star"}},
         "seeds": {"more": [5], "systems": ["bm25neg"]},

@@ -48,7 +48,7 @@ def test_adores_learning_rate_trains_adore_and_back_only_summarises(project: Pro
 
 def test_another_depth_of_errors_trains_nothing(project: Project) -> None:
     changed = project.config
-    changed["analyses"] = {"errors": {"k": 5}}
+    changed["analyses"] = {"pairwise_errors": {"k": 5}}
     project.write_config(changed)
     assert project.jobs() == {"count_errors": 3} | SUMMARY
 

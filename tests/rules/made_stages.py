@@ -61,9 +61,9 @@ def every_kind() -> dict[str, Any]:
     }
     config["splits"] = {"evaluate": ["test"]}
     config["analyses"] = {
-        "errors": {"k": 20},
+        "pairwise_errors": {"k": 20},
         "negatives": {"teacher": "star"},
-        "probes": {"systems": ["adore"], "every": 2, "k": 20},
+        "trajectory": {"systems": ["adore"], "every": 2, "k": 20},
         "movement": {"system": "adore", "passages": 10},
     }
     config["export"] = ["adore"]

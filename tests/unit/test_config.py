@@ -309,8 +309,11 @@ def test_lists_that_do_not_go_together_are_refused(change: dict[str, Any]) -> No
         ({"analyses": {"split": "train"}}, ["analyses.split", "dev, test"]),
         ({"analyses": {"baselines": ["bm52"]}}, ["analyses.baselines", "did you mean bm25?"]),
         ({"analyses": {"negatives": {"teacher": "bm25"}}}, ["analyses.negatives.teacher", "with encoders"]),
-        ({"analyses": {"probes": {"systems": ["warm"]}}}, ["analyses.probes.systems", "that trains query_encoder"]),
-        ({"analyses": {"movement": {"system": "adored"}}}, ["analyses.movement.system", "analyses.probes.systems"]),
+        (
+            {"analyses": {"trajectory": {"systems": ["warm"]}}},
+            ["analyses.trajectory.systems", "that trains query_encoder"],
+        ),
+        ({"analyses": {"movement": {"system": "adored"}}}, ["analyses.movement.system", "analyses.trajectory.systems"]),
         (
             {"analyses": {"compression": {"base": "bm25", "systems": ["adored"]}}},
             ["compression.base", "starts from another"],

@@ -25,9 +25,9 @@ from hardneg.estimate.laws.sizes import EncoderSize, Sizes
 from hardneg.estimate.laws.table import memory_mb
 from hardneg.estimate.machine import Machine
 from hardneg.estimate.needs import Need
-from hardneg.estimate.probes import bm25
-from hardneg.estimate.probes.encoder import encoder_of
-from hardneg.estimate.probes.measured import Bm25, Compressed, Measured, Neural, TextCost
+from hardneg.estimate.speeds import bm25
+from hardneg.estimate.speeds.encoder import encoder_of
+from hardneg.estimate.speeds.measured import Bm25, Compressed, Measured, Neural, TextCost
 from hardneg.planning.plan import Plan
 from hardneg.stages.artifacts import write_json
 

@@ -121,7 +121,9 @@ def test_the_command_finds_the_file_beside_the_configuration(
     with pytest.raises(SystemExit, match=r"The file of expected scores does not exist"):
         main(["expect", "--configfile", str(config)])
     assert expected_file(config) == write(tmp_path, GOOD)
-    with pytest.raises(SystemExit, match=r"There are no measured scores yet\.\n  where:    results/study/measures\.csv"):
+    with pytest.raises(
+        SystemExit, match=r"There are no measured scores yet\.\n  where:    results/study/measures\.csv"
+    ):
         main(["expect", "--configfile", str(config)])
     measures = tmp_path / "results" / "study" / "measures.csv"
     measures.parent.mkdir(parents=True)

@@ -101,7 +101,7 @@ def configuration(**systems: Any) -> dict[str, Any]:
         **config,
         "systems": {**others, **systems},
         "export": [],
-        "analyses": dict.fromkeys(("errors", "negatives", "agreement")),
+        "analyses": dict.fromkeys(("pairwise_errors", "negatives", "agreement")),
     }
 
 

@@ -149,7 +149,7 @@ def test_the_seed_changes_training_and_what_follows(settings: dict[str, Any]) ->
         (["arithmetic", "training_threads"], 1, {"dual_encoder", "query_encoder"}),
         (["arithmetic", "vectors"], "float16", {"passages"}),
         (["index", "factory"], "PQ8", {"index"}),
-        (["analyses", "errors"], {"k": 50}, {"pairwise_errors"}),
+        (["analyses", "pairwise_errors"], {"k": 50}, {"pairwise_errors"}),
         (["analyses", "agreement"], {"k": 5}, {"agreement"}),
         (["analyses", "split"], "test", {"pairwise_errors", "agreement"}),
     ],
@@ -208,7 +208,7 @@ def test_rounds_of_a_query_encoder_are_mined_with_it_over_the_same_passages(sett
 
 
 def test_probes_change_what_is_probed_alone(settings: dict[str, Any]) -> None:
-    probed = with_change(settings, ["analyses", "probes"], {"systems": ["adore_star"]})
+    probed = with_change(settings, ["analyses", "trajectory"], {"systems": ["adore_star"]})
     plan, before, after = Plan(load(probed)), versions(settings), versions(probed)
     (follows,) = plan.analyses.trajectory["adore_star"]
     assert follows.parents["model"] is plan.systems["adore_star"].model
@@ -251,7 +251,7 @@ def test_the_report_waits_for_what_it_looks_into(settings: dict[str, Any]) -> No
     looked = {stage.manifest for stage in plan.stages if stage.kind in LOOKED_INTO - {"export"}}
     assert set(plan.analyses.manifests) == looked
     assert plan.analyses.parts == {"errors", "negatives", "agreement"}
-    nothing = dict.fromkeys(("errors", "negatives", "agreement"))
+    nothing = dict.fromkeys(("pairwise_errors", "negatives", "agreement"))
     assert Plan(load(with_change(settings, ["analyses"], nothing))).analyses.manifests == []
 
 

@@ -48,7 +48,7 @@ def config(index: dict[str, Any], **systems: Any) -> dict[str, Any]:
         },
         "splits": {"train": "train", "evaluate": ["dev"]},
         "encoder": {"tiny": {"hidden": DIM}},
-        "analyses": {"errors": None, "negatives": None, "agreement": None, "examples": None},
+        "analyses": {"pairwise_errors": None, "negatives": None, "agreement": None, "examples": None},
         "index": index,
         "systems": {"inbatch": {"preset": "inbatch", "train": {"steps": 1}}, **systems},
     }

@@ -77,11 +77,11 @@ def _named(config: Config) -> Iterator[_Named]:
     if asked.compression:
         yield _Named("analyses.compression.base", [asked.compression.base], vectors, "with vectors")
         yield _Named("analyses.compression.systems", asked.compression.systems, queries, "that trains query_encoder")
-    if asked.probes:
-        yield _Named("analyses.probes.systems", asked.probes.systems, queries, "that trains query_encoder")
+    if asked.trajectory:
+        yield _Named("analyses.trajectory.systems", asked.trajectory.systems, queries, "that trains query_encoder")
     if asked.movement:
-        probed = list(asked.probes.systems) if asked.probes else []
-        yield _Named("analyses.movement.system", [asked.movement.system], probed, "of analyses.probes.systems")
+        probed = list(asked.trajectory.systems) if asked.trajectory else []
+        yield _Named("analyses.movement.system", [asked.movement.system], probed, "of analyses.trajectory.systems")
     if asked.seeds:
         yield _Named("analyses.seeds.systems", asked.seeds.systems, dense, "with encoders")
     for base, variants in asked.ablation.items():

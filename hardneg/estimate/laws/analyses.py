@@ -8,7 +8,7 @@ from hardneg.estimate.laws.base import Law, neural_of, over
 from hardneg.estimate.laws.mining import mined_rows
 from hardneg.estimate.laws.search import search_bytes, search_seconds
 from hardneg.estimate.laws.sizes import ID_BYTES, RUN_ROW_BYTES, Sizes
-from hardneg.estimate.probes.measured import Measured
+from hardneg.estimate.speeds.measured import Measured
 from hardneg.stages.stage import Stage
 
 TREC_LINE_BYTES = 50

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from hardneg.estimate.laws.sizes import Sizes
-from hardneg.estimate.probes.measured import Measured, Neural
+from hardneg.estimate.speeds.measured import Measured, Neural
 from hardneg.stages.stage import Stage
 
 

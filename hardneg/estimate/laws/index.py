@@ -7,7 +7,7 @@ import re
 
 from hardneg.estimate.laws.base import Law
 from hardneg.estimate.laws.sizes import Sizes
-from hardneg.estimate.probes.measured import Measured
+from hardneg.estimate.speeds.measured import Measured
 from hardneg.stages.stage import Stage
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hardneg.estimate.laws.base import Law, over
 from hardneg.estimate.laws.sizes import POSITION_BYTES, RUN_ROW_BYTES, Sizes
-from hardneg.estimate.probes.measured import Measured
+from hardneg.estimate.speeds.measured import Measured
 from hardneg.stages.stage import Stage
 
 

@@ -7,7 +7,7 @@ import math
 from hardneg.estimate.laws.base import Law, neural_of, over
 from hardneg.estimate.laws.index import is_compressed
 from hardneg.estimate.laws.sizes import RUN_ROW_BYTES, Sizes
-from hardneg.estimate.probes.measured import Measured
+from hardneg.estimate.speeds.measured import Measured
 from hardneg.stages.stage import Stage
 
 HIT_BYTES = 28

@@ -9,7 +9,7 @@ from typing import Any
 from hardneg.config import Config
 from hardneg.estimate.counts import Counts
 from hardneg.estimate.machine import Machine
-from hardneg.estimate.probes.measured import Measured
+from hardneg.estimate.speeds.measured import Measured
 from hardneg.planning.plan import Plan
 from hardneg.stages.stage import Stage
 
@@ -98,7 +98,7 @@ class Sizes:
 
 
 def sizes_of(plan: Plan, counts: Counts, measured: Measured, machine: Machine) -> Sizes:
-    """The sizes, with the encoder's taken from the probes."""
+    """The sizes, with the encoder's taken from `speeds`."""
     neural, bm25 = measured.neural, measured.bm25
     encoder = None
     if neural is not None:

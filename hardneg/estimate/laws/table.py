@@ -8,7 +8,7 @@ from hardneg.estimate.laws import analyses, collection, encoding, index, lexical
 from hardneg.estimate.laws.base import Law
 from hardneg.estimate.laws.sizes import Sizes
 from hardneg.estimate.needs import Need
-from hardneg.estimate.probes.measured import Measured
+from hardneg.estimate.speeds.measured import Measured
 from hardneg.stages.stage import Stage
 
 LAWS: dict[str, Law] = {

@@ -10,7 +10,7 @@ from hardneg.estimate.laws.base import Law, neural_of
 from hardneg.estimate.laws.mining import mined_rows
 from hardneg.estimate.laws.search import search_bytes, search_seconds
 from hardneg.estimate.laws.sizes import POSITION_BYTES, Sizes
-from hardneg.estimate.probes.measured import Measured
+from hardneg.estimate.speeds.measured import Measured
 from hardneg.estimate.widths import training_widths
 from hardneg.methods.axes import function_of
 from hardneg.stages.stage import Stage

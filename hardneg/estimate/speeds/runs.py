@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hardneg.estimate.probes.clock import timed
+from hardneg.estimate.speeds.clock import timed
 from hardneg.planning.plan import Plan
 
 

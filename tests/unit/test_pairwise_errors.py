@@ -11,8 +11,8 @@ import torch
 from made import stage_of
 from made_analysis import collection_of, judgements_of, normal, passages_of, queries_of
 
-from hardneg.analysis import errors
-from hardneg.analysis.errors import count_above, pairwise_errors
+from hardneg.analysis import pairwise_errors as errors
+from hardneg.analysis.pairwise_errors import count_above, pairwise_errors
 from hardneg.errors import HardnegError
 from hardneg.retrieval.search.exact import ExactSearcher
 from hardneg.retrieval.search.retrieve import vectors_of

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from hardneg.estimate.counts import Lengths
-from hardneg.estimate.probes.activations import kept_bytes, loss_of
-from hardneg.estimate.probes.clock import repeated, timed
-from hardneg.estimate.probes.encoder import encoder_of, encoder_settings
-from hardneg.estimate.probes.measured import Neural, TextCost
+from hardneg.estimate.speeds.activations import kept_bytes, loss_of
+from hardneg.estimate.speeds.clock import repeated, timed
+from hardneg.estimate.speeds.encoder import encoder_of, encoder_settings
+from hardneg.estimate.speeds.measured import Neural, TextCost
 from hardneg.estimate.widths import padded_width, training_widths
 from hardneg.planning.plan import Plan
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from hardneg.errors import HardnegError
-from hardneg.estimate.probes.clock import repeated, timed
+from hardneg.estimate.speeds.clock import repeated, timed
 
 
 def base_memory(device: str) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from hardneg.estimate.counts import Lengths
-from hardneg.estimate.probes.clock import affine, timed
-from hardneg.estimate.probes.made import made_texts
-from hardneg.estimate.probes.measured import Bm25
+from hardneg.estimate.speeds.clock import affine, timed
+from hardneg.estimate.speeds.made import made_texts
+from hardneg.estimate.speeds.measured import Bm25
 from hardneg.planning.plan import Plan
 
 STOP_WORDS = 33  # as many as Lucene removes from English text

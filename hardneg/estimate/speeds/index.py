@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hardneg.estimate.probes.clock import timed
-from hardneg.estimate.probes.measured import Compressed
+from hardneg.estimate.speeds.clock import timed
+from hardneg.estimate.speeds.measured import Compressed
 
 
 def compressed(factory: str, dim: int, searches: Sequence[tuple[int, int]], rows: int) -> Compressed | None:

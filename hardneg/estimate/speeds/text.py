@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hardneg.estimate.counts import Lengths
-from hardneg.estimate.probes.clock import affine, timed
-from hardneg.estimate.probes.made import MadeCollection
+from hardneg.estimate.speeds.clock import affine, timed
+from hardneg.estimate.speeds.made import MadeCollection
 from hardneg.planning.backbone import local_backbone
 from hardneg.planning.plan import Plan
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from hardneg.errors import HardnegError
 from hardneg.estimate.counts import Lengths
-from hardneg.estimate.probes import bm25, host, index, neural, runs, text
-from hardneg.estimate.probes.measured import Bm25, Compressed, Measured
+from hardneg.estimate.speeds import bm25, host, index, neural, runs, text
+from hardneg.estimate.speeds.measured import Bm25, Compressed, Measured
 from hardneg.planning.plan import Plan
 
 
