@@ -14,13 +14,14 @@ from made_analysis import collection_of, run_of
 from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import Artifact
 from workflow_scripts import compare_rankings
+from workflow_scripts.command import open_parents
 
 QUERIES, PASSAGES = 6, 12
 # Query 4 is judged, but not relevant; query 1 has two best positives.
 GRADES = {(0, 0): 1, (0, 1): 3, (0, 2): 0, (1, 3): 2, (1, 4): 2, (1, 5): 1, (2, 6): 1, (3, 1): 2, (4, 2): 0, (5, 7): 3}
 SYSTEMS = ("bm25", "star", "adore", "ance")
 RUNS = {
-    # The last query of the last system found nothing.
+    # The last system found nothing for the last query.
     system: {q: np.random.default_rng([n, q]).permutation(PASSAGES)[:8].tolist() for q in range(QUERIES - (n == 3))}
     for n, system in enumerate(SYSTEMS)
 }
@@ -39,10 +40,10 @@ def given(folder: Path) -> tuple[dict[str, str], list[Artifact]]:
 
 def compared(folder: Path, **settings: Any) -> list[dict[str, Any]]:
     versions, artifacts = given(folder)
-    stage = stage_of(folder / "agreement", {"split": "dev", **settings})
-    stage.record["parents"] = versions
-    stages = [artifact.folder / "manifest.json" for artifact in artifacts]
-    assert compare_rankings.run(stage, {"stages": stages}, ["cpu"]) == ["agreement.parquet"]
+    inputs = [artifact.folder / "manifest.json" for artifact in artifacts]
+    parents = open_parents(inputs, {"parents": versions})
+    stage = stage_of(folder / "agreement", {"split": "dev", **settings}, parents)
+    assert compare_rankings.run(stage, {}, ["cpu"]) == ["agreement.parquet"]
     return pq.read_table(stage.folder / "agreement.parquet").to_pylist()
 
 
@@ -56,7 +57,7 @@ def test_counts(tmp_path: Path, k: int, agree: int, relevant_grade: int, exhaust
     relevant = {pair for pair, grade in GRADES.items() if grade >= relevant_grade}
     # The best grade of each query that has a relevant passage; of equal ones the first.
     kept = {(0, 1), (1, 3), (3, 1), (5, 7)} | ({(2, 6)} if relevant_grade == 1 else set())
-    assert [row["system"] for row in rows] == list(SYSTEMS)
+    assert [row["system"] for row in rows] == sorted(SYSTEMS)
     for row in rows:
         name, top = row["system"], tops[row["system"]]
         unjudged = top - set(GRADES)
@@ -85,8 +86,6 @@ def test_the_cases_differ(tmp_path: Path) -> None:
 
 def test_a_run_that_is_not_given(tmp_path: Path) -> None:
     versions, artifacts = given(tmp_path)
-    stage = stage_of(tmp_path / "agreement", {"split": "dev"})
-    stage.record["parents"] = versions
-    stages = [artifact.folder / "manifest.json" for artifact in artifacts[1:]]
+    inputs = [artifact.folder / "manifest.json" for artifact in artifacts[1:]]
     with pytest.raises(HardnegError, match=f"{versions['run.ance']}, for run.ance"):
-        compare_rankings.run(stage, {"stages": stages}, ["cpu"])
+        open_parents(inputs, {"parents": versions})

@@ -202,6 +202,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     queries = stage_of(folder / "queries", {})
     vectors = np.random.default_rng(2).normal(size=(QUERIES, encoder.dim))
     np.save(queries.folder / "queries.train.npy", vectors.astype(np.float32))
+    asked = seal(queries, ["queries.train.npy"])
     return {
         "collection": made.collection,
         "tokenizer": made.tokenizer,
@@ -211,7 +212,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
         "index": seal(stage_of(folder / "index", {"factory": "Flat"}), []),
         "negatives": mined(folder / "negatives"),
         "passages_negatives": passages,
-        "queries_negatives": seal(queries, ["queries.train.npy"]),
+        "queries_negatives": asked,
+        "passages_teacher": passages,
+        "queries_teacher": asked,
         "clusters": table(folder / "clusters", CLUSTERS, topic=np.arange(QUERIES, dtype=np.int32) % 2),
         "teacher": scored(folder / "teacher", SCORES),
     }
