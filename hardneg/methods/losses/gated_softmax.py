@@ -28,13 +28,9 @@ def loss(batch: TrainingBatch) -> torch.Tensor:
     Returns:
         float32 [].
     """
-    import torch
+    from hardneg.methods.losses.softmax import negative_log_shares
 
     assert batch.clean is not None
-    columns, better = batch.better()
-    scores = batch.scores.float()
-    own = scores.gather(1, columns)
-    negatives = scores.unsqueeze(1).masked_fill(~better, -torch.inf)
-    shares = torch.logsumexp(torch.cat((own.unsqueeze(2), negatives), 2), 2) - own
-    there = batch.relevant()[1] > 0
-    return (shares * (there & batch.clean.gather(1, columns))).sum() / there.sum().clamp_min(1)
+    shares, there = negative_log_shares(batch)
+    clean = batch.clean.gather(1, batch.relevant()[0])
+    return (shares * (there & clean)).sum() / there.sum().clamp_min(1)

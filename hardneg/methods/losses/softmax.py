@@ -21,6 +21,16 @@ class Softmax(Weighted):
 
 def loss(batch: TrainingBatch) -> torch.Tensor:
     """Softmax NCE: -log( e^s+ / (e^s+ + sum over the negatives of e^s-) ), averaged over the positives of the batch."""
+    shares, there = negative_log_shares(batch)
+    return (shares * there).sum() / there.sum().clamp_min(1)
+
+
+def negative_log_shares(batch: TrainingBatch) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of each positive.
+
+    Returns:
+        float32 [B, P], in the order of `batch.relevant()`, and bool [B, P], False where a query has fewer positives.
+    """
     import torch
 
     columns, better = batch.better()
@@ -28,5 +38,4 @@ def loss(batch: TrainingBatch) -> torch.Tensor:
     own = scores.gather(1, columns)
     negatives = scores.unsqueeze(1).masked_fill(~better, -torch.inf)
     shares = torch.logsumexp(torch.cat((own.unsqueeze(2), negatives), 2), 2) - own
-    there = batch.relevant()[1] > 0
-    return (shares * there).sum() / there.sum().clamp_min(1)
+    return shares, batch.relevant()[1] > 0
