@@ -90,6 +90,8 @@ class Sizes:
 
     def run_rows(self, run: Stage) -> int:
         """Rows of a run: at most `depth` passages for each query."""
+        while run.kind == "rerank":  # as many as the ranking that is reordered
+            run = run.parents["run"]
         return self.queries_of(run.settings) * min(run.settings["depth"], self.counts.passages)
 
     def on_gpu(self, size: int) -> int:
