@@ -35,7 +35,8 @@ class Judgements:
 
     The lists hold what was judged. `contains` and `grades_of` also know what follows from equal texts: a copy of a
     relevant passage is relevant, and so is what is relevant to a query with the same text. A passage that is the query
-    itself is contained, with the grade `OWN`, unless it is judged relevant.
+    itself is contained, with the grade `OWN`, unless it is judged relevant. Positions from `passages` on are of texts
+    outside the collection, which are relevant to nothing.
 
     Args:
         query: int64 [m], query positions.
@@ -89,12 +90,13 @@ class Judgements:
         return known, grades[order][first]
 
     def _key(self, query: np.ndarray, passage: np.ndarray) -> Positions:
-        """The key of each pair, by the first query and the first passage with the same texts."""
+        """The key of each pair, by the first query and the first passage with the same texts; -1 outside of these."""
+        within = (passage >= 0) & (passage < self.passages)
         if self._equal.query is not None:
             query = self._equal.query[query]
         if self._equal.passage is not None:
-            passage = np.where(passage < 0, passage, self._equal.passage[passage])
-        return query.astype(np.int64) * self.passages + passage
+            passage = self._equal.passage[np.where(within, passage, 0)]
+        return np.where(within, query.astype(np.int64) * self.passages + passage, -1)
 
     def contains(self, query: np.ndarray, passage: np.ndarray) -> np.ndarray:
         """Whether each (query, passage) pair must not serve as a negative: bool, in the broadcast shape."""

@@ -26,10 +26,12 @@ NEEDS = {
     "mass": "the softmax over all candidates (source cache)",
     "vectors": "a query vector and a passage vector (trains both_encoders or query_encoder)",
     "in_batch": "other rows' positives in the batch (batch in_batch)",
+    "read_passages": "passages that training reads as texts (trains both_encoders or cross_encoder)",
     "passage_scores": "scores among the passages of a step (trains both_encoders)",
     "teacher": "a teacher's scores (labels teacher), or those of labels groups or self_corrected",
     "scored_pairs": "a teacher's scores from before the training (labels teacher or groups)",
     "clean": "flags of judged pairs (labels self_corrected)",
+    "given": "negatives or scores in the collection's own rows (collection.format pairs)",
 }
 """Everything that an answer may need, and where it comes from. A need that no other answer provides is refused."""
 

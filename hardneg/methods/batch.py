@@ -21,6 +21,8 @@ class Origin(IntEnum):
     """another query's positive"""
     SHARED = 3
     """another query's negative"""
+    GENERATED = 4
+    """drawn as this query's negative, from texts outside the collection"""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class TrainingBatch:
         grades: int64 [B, C], judged grades; 0 where a passage is not judged relevant.
         listed: bool [B, C], what the loss may compare. Judged passages of another row, and missing entries, are not.
         origin: int8 [B, C], values of `Origin`.
-        passages: int64 [C] or [B, C], positions in the collection; -1 where there is none.
+        passages: int64 [C] or [B, C], positions in the collection, or behind it of texts outside; -1 where there is
+            none.
         judged: int64 [B, J], the grades of all passages that are judged relevant to a query, best first, 0 beyond.
         rank: int64 [B, C], ranks from 1 in the ranking of the encoder that is trained; None where there is no such
             ranking, as with static lists: a loss that wants ranks then takes those of `scores`.
@@ -69,6 +72,10 @@ class TrainingBatch:
         most = max(int((grades > 0).sum(1).max()), 1)
         found = grades.topk(most, dim=1)
         return found.indices, found.values
+
+    def own_negatives(self) -> torch.Tensor:
+        """What was drawn as a row's own negative: bool [B, C]."""
+        return (self.origin == Origin.MINED) | (self.origin == Origin.GENERATED)
 
     def better(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The pairs in which the first passage has the higher grade.

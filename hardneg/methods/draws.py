@@ -110,6 +110,7 @@ class Material(NamedTuple):
         temperature: that scores are divided by.
         search: the live index: query vectors [B, dim] and a depth to passage positions int64 [B, depth] (-1 beyond
             what was found) and scores float32 [B, depth].
+        outside: `negatives.parquet` of texts outside the collection, whose positions follow those of its passages.
     """
 
     negatives: Path | None
@@ -118,6 +119,7 @@ class Material(NamedTuple):
     seed: int = 0
     temperature: float = 1.0
     search: Callable[..., tuple[Positions, Scores]] | None = None
+    outside: Path | None = None
 
 
 class MinedVectors(NamedTuple):
@@ -304,7 +306,8 @@ class PairScores:
 
     def __call__(self, query: Positions, passage: Positions) -> Scores:
         """Scores of pairs, of the shape that both arguments broadcast to; NaN where a pair was not scored."""
-        wanted = query.astype(np.int64) * self._passages + passage
+        within = (passage >= 0) & (passage < self._passages)
+        wanted = np.where(within, query.astype(np.int64) * self._passages + passage, -1)
         if not len(self._keys):
             return np.full(wanted.shape, np.nan, np.float32)
         found = np.minimum(np.searchsorted(self._keys, wanted), len(self._keys) - 1)

@@ -260,6 +260,34 @@ def tokenize(
     return names, facts
 
 
+def tokenize_more(
+    texts: Iterable[str], count: int, tokens: Artifact, tokenizer: Artifact, folder: Path, progress: Path | None = None
+) -> tuple[list[str], dict[str, Any]]:
+    """Write texts from outside the collection as `tokenize` writes its passages, so that `TokenStore` reads them.
+
+    Args:
+        texts: each a passage without title or url.
+        count: how many there are.
+        tokens: the tokens stage, which says how passages are read and truncated.
+        tokenizer: the tokenizer stage.
+        folder: where `passages.ids.bin` and `passages.offsets.npy` are written.
+        progress: where progress is written.
+
+    Returns:
+        The names of the files, and facts, as `tokenize` returns them.
+    """
+    from transformers import AutoTokenizer
+
+    model, known = AutoTokenizer.from_pretrained(tokenizer.folder / "tokenizer"), tokens.facts
+    reading = Reading(**known["reading"])
+    passages = (reading.passage({"title": "", "url": "", "text": text}) for text in texts)
+    length = known["passage_length"] - len(known["prefix"]) - len(known["suffix"])
+    with Progress("tokenize texts", count, "texts", progress) as bar:
+        total = _write_ids(folder, "passages", passages, model, length, np.dtype(known["dtype"]), bar)
+    read = {"passages": {"count": count, "mean_length": round(total / max(count, 1), 2)}}
+    return ["passages.ids.bin", "passages.offsets.npy"], {**known, "texts": read}
+
+
 def _write_ids(
     folder: Path, name: str, texts: Iterable[str], model: Any, length: int, dtype: np.dtype[Any], bar: Progress
 ) -> int:

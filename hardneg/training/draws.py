@@ -35,6 +35,7 @@ from hardneg.methods.draws import (
 from hardneg.retrieval.mine import NEGATIVES, POSITIVES
 from hardneg.retrieval.pair_scores import FILE as SCORES
 from hardneg.stages.artifacts import Artifact
+from hardneg.text.outside import ROLE as OUTSIDE
 from hardneg.training.schedule import generator
 
 if TYPE_CHECKING:
@@ -139,11 +140,13 @@ class Draws:
         Args:
             settings: of the stage.
             parents: the stages that answers need: `negatives` (and `negatives_2`, ... of further sources), `clusters`,
-                `teacher`, and `passages_negatives` and `queries_negatives` (and so on), the vectors of mined rankings.
+                `teacher`, `outside`, and `passages_negatives` and `queries_negatives` (and so on), the vectors of mined
+                rankings.
             judged: the training judgements.
             live: the live index, where there is one.
         """
         queries, passages = len(judged.offsets) - 1, judged.passages
+        outside = parents[OUTSIDE].path(NEGATIVES) if OUTSIDE in parents else None
         sources: list[Source | None] = []
         positive_scores: list[Teacher | None] = []
         read: list[MinedVectors | None] = []
@@ -151,7 +154,8 @@ class Draws:
             mined = parents.get(negatives_role(number))
             negatives = mined.path(NEGATIVES) if mined is not None else None
             search = live.search if live else None
-            material = Material(negatives, queries, passages, settings["seed"], settings["temperature"], search)
+            chance = (settings["seed"], settings["temperature"])
+            material = Material(negatives, queries, passages, *chance, search, outside)
             sources.append(function_of("source", chosen)(material))
             read.append(_vectors(parents, negatives_role(number), settings["split"]))
             positive_scores.append(None)
@@ -160,7 +164,7 @@ class Draws:
         taught = parents["teacher"].path(SCORES) if "teacher" in parents else None
         teacher: Teacher | None = PairScores.read(taught, passages) if taught is not None else None
         if (vectors := _vectors(parents, "teacher", settings["split"])) is not None:
-            teacher = by_vectors(vectors)
+            teacher = by_vectors(vectors, passages)
         return cls(
             settings,
             judged,
@@ -269,7 +273,8 @@ class Draws:
         grades = np.maximum(grades, 0)
         if self._settings["positives"] == "one":  # other passages that are judged relevant are no negatives
             listed &= (grades == 0) | (np.arange(passages.shape[1]) >= drawn.negatives.shape[1])
-        origin = np.where((grades > 0) & listed, Origin.OWN, Origin.MINED).astype(np.int8)
+        drawn_as = np.where(passages < self._judged.passages, Origin.MINED, Origin.GENERATED)
+        origin = np.where((grades > 0) & listed, Origin.OWN, drawn_as).astype(np.int8)
         return Meeting(rows, passages, listed, grades, origin, judged, self.ranked, passages >= 0, drawn)
 
     def _columns(self, rows: Positions, drawn: Drawn, judged: Positions, spare: Positions) -> Meeting:
@@ -292,8 +297,9 @@ class Draws:
         kept = mine & positive if self._settings["positives"] == "one" else mine & (grades > 0)
         met = there & self._compared(count, own, hard)
         listed = (met & (grades == 0)) | (there & kept)
+        drawn_as = np.where(passages < self._judged.passages, Origin.MINED, Origin.GENERATED)
         origin = np.where(
-            positive, np.where(mine, Origin.OWN, Origin.IN_BATCH), np.where(mine, Origin.MINED, Origin.SHARED)
+            positive, np.where(mine, Origin.OWN, Origin.IN_BATCH), np.where(mine, drawn_as, Origin.SHARED)
         )
         origin[kept] = Origin.OWN
         grades = np.maximum(grades, 0)  # a passage that is the query itself has none
@@ -339,16 +345,23 @@ def mixed(negatives: Sequence[Positions], weights: npt.NDArray[np.float64], rng:
     return chosen
 
 
-def by_vectors(vectors: MinedVectors) -> Teacher:
-    """A teacher that scores by inner products of its vectors: queries [B, 1] and passages [1, C] or [B, C]."""
+def by_vectors(vectors: MinedVectors, passages: int) -> Teacher:
+    """A teacher that scores by inner products of its vectors: queries [B, 1] and passages [1, C] or [B, C].
+
+    Args:
+        vectors: of the teacher.
+        passages: in the collection. Other texts have no vectors, and their scores are NaN.
+    """
 
     def score(query: Positions, passage: Positions) -> Scores:
-        passage = np.maximum(passage, 0)  # nothing is read of what is scored for a missing passage
+        there = (passage >= 0) & (passage < passages)
+        wanted = np.where(there, passage, 0)
         asked = vectors.queries(query[:, 0])
-        if len(passage) == 1:  # all queries meet the same passages
-            return asked @ vectors.passages(passage[0]).T
-        found = vectors.passages(passage.ravel()).reshape(*passage.shape, -1)
-        return np.einsum("qd,qcd->qc", asked, found)
+        if len(wanted) == 1:  # all queries meet the same passages
+            scores = asked @ vectors.passages(wanted[0]).T
+        else:
+            scores = np.einsum("qd,qcd->qc", asked, vectors.passages(wanted.ravel()).reshape(*wanted.shape, -1))
+        return np.where(there, scores, np.float32(np.nan))
 
     return score
 

@@ -20,7 +20,7 @@ from hardneg.model.cross_encoder import CrossEncoder
 from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
 from hardneg.retrieval.search.retrieve import open_searcher, served_vectors
 from hardneg.stages.artifacts import StageFolder
-from hardneg.text.pairs import PairStore
+from hardneg.text.outside import TrainingPairs, passage_store
 from hardneg.text.tokens import TokenStore
 from hardneg.training.draws import Live, Meeting
 from hardneg.training.gradients import encode_of
@@ -78,7 +78,7 @@ class BothEncoders:
     ) -> None:
         options, parents = stage.settings["train"], stage.parents
         self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
-        self._passages = TokenStore(parents["tokens"], "passages", options["passage_length"])
+        self._passages = passage_store(parents, options["passage_length"])
         self._rows, self._device, self._encode = options["rows_per_forward"], device, encode
         self.module = starting_encoder(stage, runtime).to(device)
         lengths = parents["tokens"].facts
@@ -210,7 +210,7 @@ class Reranker:
 
     def __init__(self, stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> None:
         settings, parents = stage.settings, stage.parents
-        self._pairs = PairStore(parents["tokens"], settings["split"], settings["train"])
+        self._pairs = TrainingPairs(parents, settings["split"], settings["train"])
         self._rows, self._device = settings["train"]["rows_per_forward"], device
         self.module = CrossEncoder.starting(stage, runtime).to(device)
         self.module.require_length(self._pairs.longest)

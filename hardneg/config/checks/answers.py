@@ -15,9 +15,9 @@ from hardneg.methods.base import NEEDS
 WITHOUT_TRAINING = {"bm25": "BM25", "run": "A given run", "vectors": "A system of given vectors"}
 
 BY_TRAINED = {
-    "both_encoders": frozenset({"vectors", "encoded_passages", "passage_scores"}),
+    "both_encoders": frozenset({"vectors", "encoded_passages", "read_passages", "passage_scores"}),
     "query_encoder": frozenset({"vectors", "fixed_passages"}),
-    "cross_encoder": frozenset[str](),
+    "cross_encoder": frozenset({"read_passages"}),
 }
 """What there is because of what trains."""
 
@@ -56,7 +56,7 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
             expected="the name of a dense system",
             remedy="set `from`.",
         )
-    yield from _needs(at, system)
+    yield from _needs(at, system, config)
     yield from candidates.problems(at, system, config)
 
 
@@ -71,8 +71,8 @@ def provided(system: System) -> frozenset[str]:
     return BY_TRAINED[system.trains].union((every - OF_CANDIDATES) | of_candidates, single, *others)
 
 
-def _needs(at: str, system: System) -> Iterator[HardnegError]:
-    there = provided(system)
+def _needs(at: str, system: System, config: Config) -> Iterator[HardnegError]:
+    there = provided(system) | config.collection.provides
     for key, answer in answers_of(system):
         lacking = answer.needed() - there
         # A system without any negatives is told once, by `candidates`.

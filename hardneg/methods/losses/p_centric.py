@@ -43,7 +43,7 @@ def loss(batch: TrainingBatch) -> torch.Tensor:
     queries = batch.scores.float()[:, own].T  # s(p_i, q_j) at [i, j]
     met = batch.listed[:, own].T & there
     met[rows, rows] = True
-    mined = ((batch.origin == Origin.MINED) | (batch.origin == Origin.SHARED)) & batch.listed
+    mined = (batch.own_negatives() | (batch.origin == Origin.SHARED)) & batch.listed
     known = torch.cat((met, mined), 1)
     shares = torch.cat((queries, batch.among.float()), 1).masked_fill(~known, -torch.inf).logsumexp(1)
     return ((shares - queries[rows, rows]) * there).sum() / there.sum().clamp_min(1)

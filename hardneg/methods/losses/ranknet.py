@@ -42,14 +42,12 @@ def loss(batch: TrainingBatch, *, alpha: float | None) -> torch.Tensor:
     """
     from torch.nn.functional import softplus
 
-    from hardneg.methods.batch import Origin
-
     columns, better = batch.better()
     scores = batch.scores.float()
     pairs = softplus(scores.unsqueeze(1) - scores.gather(1, columns).unsqueeze(2))
     if alpha is None:
         return _mean(pairs, better)
-    own = (batch.origin == Origin.MINED).unsqueeze(1)
+    own = batch.own_negatives().unsqueeze(1)
     return _mean(pairs, better & own) + alpha * _mean(pairs, better & ~own)
 
 
