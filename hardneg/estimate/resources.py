@@ -1,7 +1,8 @@
 """What a stage's jobs ask of a scheduler, by the laws of the estimate, before anything was measured.
 
 Counts come from the prepared collection, or are those of a million passages as long as there is none. Activations are
-computed from the shape of a Transformer. A job that ran out of memory or time asks for more at its next attempt.
+computed from the shape of a Transformer, and times with the speeds of a slow machine. A job that ran out of memory or
+time asks for more at its next attempt.
 """
 
 from __future__ import annotations
@@ -13,21 +14,26 @@ from typing import Any
 
 from hardneg.estimate.counts import Counts, Lengths
 from hardneg.estimate.laws.sizes import EncoderSize, Sizes
-from hardneg.estimate.laws.table import memory_mb
+from hardneg.estimate.laws.table import law_of, memory_mb
 from hardneg.estimate.machine import Machine
+from hardneg.estimate.speeds.assumed import assumed
+from hardneg.estimate.speeds.measured import Measured
 from hardneg.planning.backbone import local_backbone
 from hardneg.planning.plan import Plan
 from hardneg.stages.kinds import Kind
 from hardneg.stages.stage import Stage
 
 ASSUMED = 1_000_000
-"""Passages of a collection that is not prepared yet, and those that `Kind.minutes` is meant for."""
+"""Passages of a collection that is not prepared yet, and those that `Kind.minutes` is meant for where no law is."""
 
 BASE_BYTES = 600 << 20
 """Of a process that has loaded torch and Transformers."""
 
 MARGIN = 1.5
-"""How much more is asked for than the laws say: allocators keep what is freed."""
+"""How much more memory is asked for than the laws say: allocators keep what is freed."""
+
+TIMES = 2
+"""How many times the time that the laws say is asked for: checkpoints, digests and a slow disk come on top."""
 
 LEAST_MB = 2000
 UNKNOWN_MB = 8000
@@ -62,8 +68,19 @@ class Resources:
         return UNKNOWN_MB if known is None else max(LEAST_MB, math.ceil(MARGIN * known / 100) * 100)
 
     def minutes(self, stage: Stage, least: int) -> int:
-        """The time limit of the first attempt, in proportion to the passages; `least` for a million and fewer."""
-        return math.ceil(least * max(1.0, self._sizes.counts.passages / ASSUMED))
+        """The time limit of the first attempt: what the law says of a slow machine, twice, but no less than `least`.
+
+        Where there is no law, `least` is for a million passages, and more of them take as much longer.
+        """
+        law = law_of(stage, self._sizes)
+        if law is None:
+            return math.ceil(least * max(1.0, self._sizes.counts.passages / ASSUMED))
+        seconds = law.seconds(stage, self._sizes, self._speeds) or 0
+        return max(least, math.ceil(TIMES * seconds / law.jobs(self._sizes) / 60))
+
+    @property
+    def _speeds(self) -> Measured:
+        return assumed(self._sizes, _shape(self._plan))
 
     @property
     def _sizes(self) -> Sizes:

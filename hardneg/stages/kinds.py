@@ -46,7 +46,7 @@ class Kind:
         roots: the code that determines its result, as `module:name`, in addition to a system's answers.
         threads: CPU threads of a job: a number, or the name of a setting under `arithmetic`.
         gpu: devices of a job: a number, or the name of a setting under `runtime`.
-        minutes: time limit of a job's first attempt, for a collection of a million passages.
+        minutes: the least time limit of a job's first attempt. Laws of the estimate ask for more.
     """
 
     script: str
@@ -94,6 +94,7 @@ KINDS: dict[str, Kind] = {
     "given_vectors": Kind(
         "import_vectors", {"collection": COLLECTION}, ("hardneg.retrieval.given:import_vectors",), minutes=120
     ),
+    "given_lists": Kind("import_given", {"collection": COLLECTION}, ("hardneg.retrieval.given_lists:given_lists",)),
     "mine": Kind(
         "mine_negatives",
         {"collection": COLLECTION, "run": "the ranking to mine", "scores": "scores of the judged pairs"},
@@ -130,14 +131,14 @@ KINDS: dict[str, Kind] = {
         ("hardneg.retrieval.clusters:cluster", ARITHMETIC),
         threads="encoding_threads",
     ),
-    "dual_encoder": Kind("train_dual_encoder", TRAINED, TRAINING, threads="training_threads", gpu=1, minutes=2880),
+    "dual_encoder": Kind("train_dual_encoder", TRAINED, TRAINING, threads="training_threads", gpu=1, minutes=240),
     "query_encoder": Kind(
         "train_query_encoder",
         {**TRAINED, "passages": "the passage vectors, which do not change", "index": INDEX},
         TRAINING,
         threads="training_threads",
         gpu="gpus_per_search",
-        minutes=1440,
+        minutes=240,
     ),
     "cross_encoder": Kind("train_cross_encoder", TRAINED, TRAINING, threads="training_threads", gpu=1, minutes=2880),
     "passages": Kind(
@@ -146,7 +147,7 @@ KINDS: dict[str, Kind] = {
         ("hardneg.model.embedding:encode_passages", "hardneg.model.embedding:shard_rows", *TEXT_TO_VECTOR, ARITHMETIC),
         threads="encoding_threads",
         gpu=1,
-        minutes=1440,
+        minutes=240,
     ),
     "queries": Kind(
         "encode_queries",

@@ -36,6 +36,10 @@ class Law(ABC):
         """Bytes of disk used while running and freed at the end."""
         return 0
 
+    def jobs(self, sizes: Sizes) -> int:
+        """How many jobs share the work."""
+        return 1
+
     def processes(self, stage: Stage, sizes: Sizes) -> int:
         """How many processes run side by side."""
         return 1

@@ -23,6 +23,10 @@ class Passages(Law):
         """Passages x dim x 4 bytes, or 2 for float16."""
         return sizes.vectors(stage.settings["dtype"])
 
+    def jobs(self, sizes: Sizes) -> int:
+        """One a shard."""
+        return sizes.config.runtime.shards
+
     def processes(self, stage: Stage, sizes: Sizes) -> int:
         """One shard on each GPU; on a CPU, as many as the cores allow with encoding_threads each."""
         config, machine = sizes.config, sizes.machine

@@ -25,6 +25,7 @@ LAWS: dict[str, Law] = {
     "index": index.Index(),
     "run": search.Run(),
     "given_run": search.GivenRun(),
+    "given_lists": search.GivenRun(),
     "measure": analyses.Measure(),
     "pairwise_errors": analyses.Errors(),
     "diagnosis": analyses.Diagnosis(),
