@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from hardneg.data.template import Reading
-from hardneg.retrieval.lexical import build_index
+from hardneg.retrieval.languages import build_index, detected
 from hardneg.stages.artifacts import PROGRESS, StageFolder
 from hardneg.text.tokens import passage_texts
 from workflow_scripts.command import stage_command
+from workflow_scripts.told import language_of
 
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
@@ -17,9 +19,15 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     collection, index = stage.parents["collection"], stage.folder / "lucene"
     # Lucene has no separator token: a space ends a word as well.
     reading = Reading(stage.settings["passage_template"], separator=" ")
+    given, found = stage.settings.get("language"), detected(collection)
+    language = given or found.language
+    for line in language_of(given, found):
+        print(line, file=sys.stderr)
+    stage.facts |= {"language": language, "detected": found._asdict()}
     stage.facts |= build_index(
         passage_texts(collection, reading),
         index,
+        language,
         heap_mib=runtime["java_heap_mib"],
         total=collection.facts["passages"],
         progress_file=stage.folder / PROGRESS,

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from hardneg.data.languages import DEFAULT
 from hardneg.data.prepare import in_groups
-from hardneg.retrieval.lexical import search
+from hardneg.retrieval.languages import search
 from hardneg.retrieval.runs import RunWriter
 from hardneg.stages.artifacts import PROGRESS, StageFolder
 from hardneg.text.tokens import query_texts
@@ -22,11 +23,13 @@ QUERIES_AT_ONCE = 1024
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Rank."""
     settings, collection, names = stage.settings, stage.parents["collection"], []
+    language = stage.parents["index"].facts.get("language", DEFAULT)  # indexes made before languages were told lack it
     for split in settings["splits"]:
         hits = search(
             stage.parents["index"].folder / "lucene",
             query_texts(collection, split),
             settings["depth"],
+            language,
             k1=settings["k1"],
             b=settings["b"],
             threads=runtime["threads"],
@@ -50,7 +53,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
                 counts["hits"] += int(found.sum())
                 counts["queries_without_hits"] += int((found == 0).sum())
         stage.facts[split] = counts
-        for line in without_hits(split, counts["queries"], counts["queries_without_hits"]):
+        for line in without_hits(split, counts["queries"], counts["queries_without_hits"], language):
             print(f"warning: {line}", file=sys.stderr)
     return names
 

@@ -8,22 +8,41 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hardneg.data.languages import Detected
+
 MANY_UNKNOWN = 0.01
 
 
-def without_hits(split: str, queries: int, without: int) -> Iterator[str]:
+def language_of(given: str | None, found: Detected) -> Iterator[str]:
+    """What to tell of the language that BM25 analyses texts in.
+
+    Args:
+        given: what `bm25.language` sets, or None.
+        found: what the texts seem to be in.
+    """
+    if given is None:
+        yield f"BM25 analyses language {found.language}: {found.why}. Set bm25.language if that is wrong."
+    elif given != found.language:
+        yield (
+            f"warning: bm25.language is {given}, but the passages seem to be in {found.language}: {found.why}. BM25 "
+            f"analyses them as {given}; remove the key to have the language detected"
+        )
+
+
+def without_hits(split: str, queries: int, without: int, language: str) -> Iterator[str]:
     """What to tell of queries for which BM25 found nothing, if there are any.
 
     Args:
         split: of the queries.
         queries: how many there are.
         without: how many of them have no hit.
+        language: that BM25 analysed them in.
     """
     if without:
         line = f"{split}: BM25 found nothing for {without:,} of {queries:,} queries"
         if 2 * without >= queries:
             line += (
-                ". It analyses English, and words are what stands between spaces: other languages need a dense system"
+                f". It analyses language {language}; for texts in another one set bm25.language, or use a dense system"
             )
         yield line
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from hardneg.data.documents import read_documents
+from hardneg.data.languages import DEFAULT
 from hardneg.errors import HardnegError, nearest
 from hardneg.planning.plan import Plan
 from hardneg.stages.artifacts import Artifact
@@ -129,11 +130,13 @@ def _opened(plan: Plan, needed: dict[str, Stage]) -> dict[str, Artifact]:
 
 def _by_words(index: Artifact, settings: dict[str, Any], heap_mib: int) -> Callable[[str, int], Hits]:
     """A BM25 search."""
-    from hardneg.retrieval import lexical
+    from hardneg.retrieval import languages
+
+    language = index.facts.get("language", DEFAULT)  # indexes made before languages were told lack it
 
     def search(question: str, depth: int) -> Hits:
         folder, formula = index.folder / "lucene", {"k1": settings["k1"], "b": settings["b"]}
-        (found,) = lexical.search(folder, [question], depth, **formula, threads=1, heap_mib=heap_mib)
+        (found,) = languages.search(folder, [question], depth, language, **formula, threads=1, heap_mib=heap_mib)
         return found
 
     return search

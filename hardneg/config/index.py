@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from hardneg.config.base import Model
+from hardneg.data.languages import Language
 from hardneg.data.template import DEFAULT_TEMPLATE
 
 
@@ -15,6 +16,11 @@ class Bm25(Model):
 
     k1: float = Field(0.9, ge=0)
     b: float = Field(0.4, ge=0, le=1)
+
+    language: Language | None = Field(
+        None,
+        description="how texts are analysed: a language by its two letters; null: detected when the index is built",
+    )
 
 
 class Index(Model):

@@ -94,6 +94,19 @@ class Shared:
         parents = {"tokenizer": tokenizer, "tokens": self.tokens(tokenizer)}
         return self.graph.add("dual_encoder", "pretrained", settings, parents)
 
+    def outside(self, training: Mapping[str, Stage | None], split: str) -> Stage:
+        """Texts that a language model writes for the queries of a split, tokenised as a training's passages are.
+
+        Args:
+            training: its parents `tokenizer` and `tokens`.
+            split: of the queries.
+        """
+        written = {**self.inputs.generation(), "split": split}
+        generated = self.graph.add("generated", "texts", written, {"collection": self.collection})
+        parents = {"collection": self.collection, "generated": generated}
+        parents |= {role: training[role] for role in ("tokenizer", "tokens")}
+        return self.graph.add("outside", "texts", {"split": split, "review": self.inputs.review()}, parents)
+
     # --- vectors ---
 
     def encoded(self, label: str, tokenizer: Stage, model: Stage) -> dict[str, Stage]:
@@ -125,11 +138,16 @@ class Shared:
     def bm25_index(self) -> Stage:
         """The Lucene index."""
         settings = {"passage_template": self.config.bm25.passage_template}
-        return self.graph.add("bm25_index", "lucene", settings, {"collection": self.collection})
+        roots: list[str] = []
+        if (language := self.config.bm25.language) is not None:
+            settings["language"] = language
+            roots.append("hardneg.retrieval.languages:build_index")
+        return self.graph.add("bm25_index", "lucene", settings, {"collection": self.collection}, roots)
 
     def bm25_run(self, name: str, splits: Sequence[str], depth: int) -> Stage:
         """BM25's ranking."""
-        settings = {**plain(self.config.bm25, drop=["passage_template"]), "splits": splits, "depth": depth}
+        indexed = ["passage_template", "language"]  # what the index decides
+        settings = {**plain(self.config.bm25, drop=indexed), "splits": splits, "depth": depth}
         parents = {"collection": self.collection, "index": self.bm25_index}
         return self.graph.add("bm25_run", name, settings, parents)
 

@@ -7,15 +7,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workflow_scripts.told import nothing_learnt, unknown_tokens, without_hits
+from hardneg.data.languages import Detected
+from workflow_scripts.told import language_of, nothing_learnt, unknown_tokens, without_hits
 
 
-@pytest.mark.parametrize(("without", "lines", "english"), [(0, 0, False), (3, 1, False), (10, 1, True)])
-def test_queries_without_hits(without: int, lines: int, english: bool) -> None:
-    told = list(without_hits("dev", 10, without))
+@pytest.mark.parametrize(("without", "lines", "named"), [(0, 0, False), (3, 1, False), (10, 1, True)])
+def test_queries_without_hits(without: int, lines: int, named: bool) -> None:
+    told = list(without_hits("dev", 10, without, "de"))
     assert len(told) == lines
-    assert any("English" in line for line in told) == english
+    assert any("language de" in line and "bm25.language" in line for line in told) == named
     assert all(f"dev: BM25 found nothing for {without} of 10 queries" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("given", "begins"),
+    [(None, "BM25 analyses language ja: why."), ("ja", ""), ("zh", "warning: bm25.language is zh, but ")],
+)
+def test_the_language_is_told_and_a_contradiction_too(given: str | None, begins: str) -> None:
+    told = list(language_of(given, Detected("ja", "why")))
+    assert len(told) == (1 if begins else 0)
+    assert all(line.startswith(begins) for line in told)
 
 
 @pytest.mark.parametrize(
