@@ -1,5 +1,6 @@
 GIVEN_RUN = stage_rule("given_run")
 GIVEN_VECTORS = stage_rule("given_vectors")
+GIVEN_LISTS = stage_rule("given_lists")
 
 
 rule import_run:
@@ -44,3 +45,25 @@ rule import_vectors:
         record=GIVEN_VECTORS.record,
     shell:
         GIVEN_VECTORS.shell()
+
+
+rule import_given:
+    input:
+        unpack(GIVEN_LISTS.inputs),
+    output:
+        manifest=GIVEN_LISTS.manifest,
+    log:
+        GIVEN_LISTS.log,
+    benchmark:
+        GIVEN_LISTS.benchmark
+    conda:
+        ENVIRONMENT
+    threads: GIVEN_LISTS.threads
+    resources:
+        mem_mb=GIVEN_LISTS.mem_mb,
+        runtime=GIVEN_LISTS.runtime,
+        gpu=GIVEN_LISTS.gpu,
+    params:
+        record=GIVEN_LISTS.record,
+    shell:
+        GIVEN_LISTS.shell()

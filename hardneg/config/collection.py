@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,6 +29,9 @@ class Download(Model):
 
 class BaseCollection(Model):
     """What every format has in common."""
+
+    provides: ClassVar[frozenset[str]] = frozenset()
+    """What its rows give to answers that need it; see `hardneg.methods.base.NEEDS`."""
 
     name: FolderName
     holdout: dict[str, float] = Field(
@@ -105,6 +108,7 @@ class PairsCollection(BaseCollection):
     If `path` is given instead of `splits`, its rows form the split `train`; `holdout` makes the others.
     """
 
+    provides: ClassVar[frozenset[str]] = frozenset({"given"})
     format: Literal["pairs"]
     path: Path | None = Field(None, description="a JSONL, CSV, TSV or Parquet file, a folder of parts, or a pattern")
     splits: dict[str, PairRows] = Field({}, description="the rows of each split")

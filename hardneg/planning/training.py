@@ -73,9 +73,10 @@ class Trainings:
             settings["encoder"] = self._weights(kind, parents.get("init") or continues)
         roots = [root_of(key, answer) for key, answer in chosen if key != "filter"]
         parents = {"collection": self._shared.collection, **parents, "continues": continues}
-        return self._graph.add(
-            kind, label_of(name, number, system), settings, {**parents, **self._needed(system, latest)}, roots
-        )
+        parents |= self._needed(system, latest)
+        if any("generated" in source.stages for source in system.source):
+            parents["outside"] = self._shared.outside(parents, self._split)
+        return self._graph.add(kind, label_of(name, number, system), settings, parents, roots)
 
     def dense_run(self, label: str, made: Roles, depth: int) -> Stage:
         """The ranking of the training queries by an encoder whose passages are encoded, searched exactly."""
@@ -116,7 +117,9 @@ class Trainings:
             for role, negatives in mined.items():
                 ranked = negatives.parents["run"]
                 needed |= {f"{of}_{role}": ranked.parents[of] for of in ("passages", "queries")}
-        for _, answer in answered(system):
+        for key, answer in answered(system):
+            if key == "labels" and "given_lists" in answer.stages:
+                needed["teacher"] = self._given(system)
             if "clusters" in answer.stages:
                 needed["clusters"] = self._clusters(answer, latest)
             if "pair_scores" in answer.stages:
@@ -130,10 +133,7 @@ class Trainings:
 
     def _negatives(self, system: System, source: Sourcing, latest: Roles) -> Stage:
         """Candidates for training: a ranking of the training queries without judged positives, filtered."""
-        depth: int = source.model_dump()["depth"]
-        named = source.mined_system(system.from_)
-        start = named is None or named == system.from_  # the last round, or what the system starts from
-        run = self.dense_run(latest["model"].label, latest, depth) if start else self._run_of(str(named), depth)
+        run = self._mined(system, source, latest)
         scored = needs(system, "positive_score")
         settings = {
             "filter": [answer.model_dump(mode="json") for answer in system.filter],
@@ -141,10 +141,35 @@ class Trainings:
             "positives": scored,
         }
         scores = self._judged_scores(run) if scored and run.kind == "run" else None
+        if scored and run.kind == "given_lists":
+            scores = run
         parents = {"collection": self._shared.collection, "run": run, "scores": scores}
         return self._graph.add(
             "mine", run.label, settings, parents, [root_of("filter", answer) for answer in system.filter]
         )
+
+    def _mined(self, system: System, source: Sourcing, latest: Roles) -> Stage:
+        """The ranking of the training queries that a source mines."""
+        if "given_lists" in source.stages:
+            return self._given(system)
+        depth: int = source.model_dump()["depth"]
+        named = source.mined_system(system.from_)
+        start = named is None or named == system.from_  # the last round, or what the system starts from
+        return self.dense_run(latest["model"].label, latest, depth) if start else self._run_of(str(named), depth)
+
+    def _given(self, system: System) -> Stage:
+        """What the collection gives for the training queries, with what the answers of a system read of it."""
+        sources = [source for source in system.source if "given_lists" in source.stages]
+        needed = {"negatives"} if sources else set[str]()
+        if sources and needs(system, "scores"):
+            needed.add("every_score")
+        if sources and needs(system, "positive_score"):
+            needed.add("positive_scores")
+        if "given_lists" in system.labels.stages:
+            needed |= {"scores", "positive_scores"}
+        depth = max((source.model_dump()["depth"] for source in sources), default=0)
+        settings = {"splits": [self._split], "depth": depth, "needed": sorted(needed)}
+        return self._graph.add("given_lists", "given", settings, {"collection": self._shared.collection})
 
     def _judged_scores(self, run: Stage) -> Stage:
         """Scores of the judged pairs by the vectors that a dense run was made from."""

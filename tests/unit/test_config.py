@@ -40,7 +40,9 @@ def test_every_preset_is_valid_once_completed(name: str) -> None:
     }
     own = {"preset": name, **completed.get(name, {"train": BUDGET, "from": "warm"})}
     others = {"cross_encoder": {"preset": "cross_encoder", "train": BUDGET}}  # which the teachers' presets name
-    system = load({**config(**others, tried=own), "studies": {"other": "other.yaml"}}).systems["tried"]
+    pairs = {"format": "pairs", "name": "pairs", "path": "pairs.jsonl"}  # whose rows may give what a preset needs
+    whole = {**config(**others, tried=own), "collection": pairs, "studies": {"other": "other.yaml"}}
+    system = load(whole).systems["tried"]
     assert system.trains == preset(name)["system"]["trains"]
 
 

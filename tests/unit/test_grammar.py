@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import small_config, write_collection
+from conftest import small_config
 from made import POSITIVE, QUERIES, RUNTIME, mined_lists, seal, small, stage_of
 
 from hardneg.config import load
@@ -56,6 +56,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
 }
 """Settings that a small collection, or the configuration of this test, asks for."""
 
+SPLITS = ("train", "dev", "test")
 Chosen = dict[str, str]
 
 
@@ -72,7 +73,7 @@ def completed(chosen: Mapping[str, str], trains: str) -> Chosen:
     full, added = {MINED[0]: MINED[1], **chosen}, set(chosen)
     for _ in AXES:
         given = [answers(key)[name] for key, name in full.items()]
-        there = BY_TRAINED[trains].union(*(answer.provides for answer in given))
+        there = BY_TRAINED[trains].union({"given"}, *(answer.provides for answer in given))
         lacking = frozenset[str]().union(*(answer.needs for answer in given)) - there
         for key in AXES.keys() - added:
             providing = [name for name, answer in answers(key).items() if answer.provides & lacking]
@@ -99,6 +100,7 @@ def configuration(**systems: Any) -> dict[str, Any]:
     config["cross_encoder"] = {"backbone": "builtin:tiny", "tiny": TINY}
     return {
         **config,
+        "collection": {"format": "pairs", "name": "small", "splits": dict.fromkeys(SPLITS, "rows.jsonl")},
         "systems": {**others, **systems},
         "export": [],
         "analyses": dict.fromkeys(("pairwise_errors", "negatives", "agreement")),
@@ -155,7 +157,7 @@ class Planned:
 def planned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Planned]]:
     """One plan of all systems that are accepted, by what trains."""
     folder = tmp_path_factory.mktemp("planned")
-    write_collection(folder / "data")
+    (folder / "rows.jsonl").write_text('{"query": "q", "pos": "p", "neg": "n"}\n', encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         yield {trains: plan_of(trains) for trains in BASES}
@@ -175,9 +177,11 @@ def test_what_is_accepted_has_a_training_with_what_its_answers_need(planned: dic
         assert stage.kind == TRAINS[trains]
         roles = {role.rstrip("_0123456789") for role in stage.parents}
         assert roles <= KINDS[stage.kind].roles.keys(), chosen
-        stages = {stage for key, answer in chosen.items() for stage in answers(key)[answer].stages}
-        for role, kind in {"negatives": "mine", "clusters": "clusters", "teacher": "pair_scores"}.items():
-            assert (role in roles) == (kind in stages), chosen
+        stages = {key: answers(key)[answer].stages for key, answer in chosen.items()}
+        assert ("negatives" in roles) == ("mine" in stages["source"]), chosen
+        assert ("clusters" in roles) == ("clusters" in stages.get("order", ())), chosen
+        teaches = {"pair_scores", "given_lists"} & {*stages.get("labels", ())}
+        assert {stage.parents[role].kind for role in roles & {"teacher"}} == teaches, chosen
         for key, answer in chosen.items():
             settings = stage if key != "filter" else stage.parents["negatives"]
             told = settings.settings[key]

@@ -85,7 +85,7 @@ def test_parents_come_first_and_folders_are_their_own(settings: dict[str, Any]) 
         assert plan.stage(stage.dataset, stage.kind, stage.label, stage.version) is stage
         assert canonical_json(stage.record)  # JSON types only
     assert len({stage.folder for stage in plan.stages}) == len(plan.stages)
-    elsewhere = {"download", "given_run", "given_vectors", "trajectory", "movement"}
+    elsewhere = {"download", "given_run", "given_vectors", "given_lists", "trajectory", "movement"}
     with_a_cross_encoder = {"cross_encoder", "rerank", "pair_scores", "clusters"}
     assert {stage.kind for stage in plan.stages} == KINDS.keys() - elsewhere - with_a_cross_encoder
     for stage in plan.stages:

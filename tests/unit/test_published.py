@@ -34,7 +34,9 @@ def loaded(**systems: Any) -> Config:
         "warm": {"preset": "bm25neg", "train": BUDGET},
         "cross_encoder": {"preset": "cross_encoder", "train": BUDGET},
     }
-    raw = {"collection": {"format": "pydocs"}, "studies": {"other": "other.yaml"}, "systems": {**others, **systems}}
+    # Pairs, whose rows may give what a preset needs.
+    collection = {"format": "pairs", "name": "pairs", "path": "pairs.jsonl"}
+    raw = {"collection": collection, "studies": {"other": "other.yaml"}, "systems": {**others, **systems}}
     return load(raw)
 
 

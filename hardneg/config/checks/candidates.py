@@ -14,7 +14,7 @@ from hardneg.methods.base import Sourcing
 def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
     """Problems of the sources, the sampler and the batch of one system, which stands at the key `at`."""
     for source in system.source:
-        if "mine" in source.stages:
+        if "mine" in source.stages and "given_lists" not in source.stages:
             yield from _mined(at, source, system, config)
     if any("mined_vectors" in answer.needed() for _, answer in answers_of(system)):
         yield from _vectors(at, system, config)
