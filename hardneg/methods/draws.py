@@ -30,6 +30,22 @@ class Grading(Protocol):
         """Grades int64 [B, C] from scores [B, C] (NaN where unknown), and what may still be compared, bool [B, C]."""
 
 
+class Guiding(Protocol):
+    """A teacher whose scores say which negatives may be relevant."""
+
+    def __call__(self, query: Positions, passage: Positions) -> Scores:
+        """See `Teacher`."""
+
+    def left(self, scores: Scores, listed: npt.NDArray[np.bool_], grades: Positions) -> npt.NDArray[np.bool_]:
+        """What may still be compared, bool [B, C].
+
+        Args:
+            scores: float32 [B, C], NaN where unknown.
+            listed: bool [B, C], what might be compared.
+            grades: int64 [B, C].
+        """
+
+
 class EncodePlain(Protocol):
     """Encodes without dropout or gradients."""
 

@@ -99,25 +99,31 @@ def perplexities(followed: Followed, negatives: Positions, encode: EncodePlain) 
     return found
 
 
-def lower_component(values: npt.NDArray[np.floating], steps: int = 200) -> npt.NDArray[np.float64]:
-    """The probability that a value belongs to the lower-mean one of two Gaussians: float64 [n].
+def lower_component(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """The probability that each value is of the component with the lower mean, of a mixture of two Gaussians.
 
-    The mixture is fitted by expectation and maximisation from the halves of the sorted values. Equal values are all of
-    the lower component.
+    The fit begins with the halves of the sorted values. Equal values are all of the lower component.
+
+    Args:
+        values: float [n].
+
+    Returns:
+        float64 [n].
     """
+    from sklearn.mixture import GaussianMixture
+
     values = np.asarray(values, np.float64)
     if len(values) == 0 or np.ptp(values) < 1e-9:
         return np.ones(len(values))
-    upper = (values > np.median(values)).astype(np.float64)
-    share = np.stack((1 - upper, upper))
-    if not upper.any():
-        share = np.stack((values < values.max(), values == values.max())).astype(np.float64)
-    floor = 1e-6 * values.var()
-    for _ in range(steps):
-        size = np.maximum(share.sum(1), 1e-9)
-        mean = share @ values / size
-        variance = np.maximum((share * (values - mean[:, None]) ** 2).sum(1) / size, floor)
-        logs = np.log(size / len(values))[:, None] - 0.5 * np.log(variance)[:, None]
-        logs = logs - (values - mean[:, None]) ** 2 / (2 * variance[:, None])
-        share = np.exp(logs - np.logaddexp.reduce(logs, axis=0))
-    return np.asarray(share[int(mean[1] < mean[0])], np.float64)
+    halves, least = np.array_split(np.sort(values), 2), 1e-6 * values.var()
+    mixture = GaussianMixture(
+        2,
+        weights_init=[len(half) / len(values) for half in halves],
+        means_init=[[half.mean()] for half in halves],
+        precisions_init=[[[1 / (half.var() + least)]] for half in halves],
+        reg_covar=least,
+        max_iter=200,
+        random_state=0,
+    )
+    shares = mixture.fit(values[:, None]).predict_proba(values[:, None])
+    return np.asarray(shares[:, mixture.means_[:, 0].argmin()], np.float64)

@@ -20,6 +20,7 @@ from hardneg.methods.draws import (
     Followed,
     Follower,
     Grading,
+    Guiding,
     Material,
     MinedVectors,
     Offer,
@@ -228,11 +229,13 @@ class Draws:
         return np.where(passages >= 0, self._teacher(meeting.rows[:, None], passages), np.float32(np.nan))
 
     def _graded(self, meeting: Meeting) -> Meeting:
-        """With grades of the teacher's, where it grades."""
-        if not _grades(self._teacher):
+        """With grades of the teacher's, where it grades, and without the negatives that a guide holds for relevant."""
+        if not _grades(self._teacher) and not _guides(self._teacher):
             return meeting
         scores = self.teacher_scores(meeting)
         assert scores is not None
+        if _guides(self._teacher):
+            return meeting._replace(listed=self._teacher.left(scores, meeting.listed, meeting.grades))
         grades, listed = self._teacher.grades(scores, meeting.listed)
         return meeting._replace(grades=grades, listed=listed, judged=-np.sort(-grades, axis=1))
 
@@ -372,6 +375,10 @@ def _has_state(source: Source) -> TypeGuard[Stateful]:
 
 def _follows(teacher: Teacher | Follower | None) -> TypeGuard[Follower]:
     return hasattr(teacher, "teach")
+
+
+def _guides(teacher: Teacher | None) -> TypeGuard[Guiding]:
+    return hasattr(teacher, "left")
 
 
 def _grades(teacher: Teacher | None) -> TypeGuard[Grading]:
