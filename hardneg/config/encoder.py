@@ -19,7 +19,7 @@ BACKBONES = (
 class Tiny(Model):
     """`builtin:tiny`: a randomly initialised BERT with a byte-pair vocabulary learned from the collection."""
 
-    vocabulary: int = Field(8192, ge=300, le=65535)
+    vocabulary: int = Field(8192, ge=300, le=65535, description="tokens learned; 256 of single bytes come on top")
     hidden: int = Field(128, ge=8, multiple_of=8)
     layers: int = Field(2, ge=1)
     heads: int = Field(2, ge=1)

@@ -49,7 +49,8 @@ class Shared:
         if encoder.backbone == "builtin:tiny":
             size = {"vocabulary": encoder.tiny.vocabulary, "lower_case": encoder.tiny.lower_case}
             settings = {"backbone": encoder.backbone, **size, **reading}
-            return self.graph.add("tokenizer", "tiny", settings, {"collection": self.collection})
+            roots = ["hardneg.text.built_in:built_in"]
+            return self.graph.add("tokenizer", "tiny", settings, {"collection": self.collection}, roots)
         reading |= {"lower_case": encoder.lower_case, "prefix_space": encoder.prefix_space}
         return self.graph.add("tokenizer", "backbone", {**self.backbone(encoder), **reading}, {})
 

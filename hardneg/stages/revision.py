@@ -38,6 +38,7 @@ RUNTIME_MODULES = (
     "hardneg.methods.base",  # what answers say of themselves; it was checked before
     "hardneg.config",  # checks settings; the checked values are in the version already
     "hardneg.planning",  # picks settings and parents, which are in the version already
+    "hardneg.text.built_in",  # trains one backbone's tokenizer; where that is the backbone, it is itself a root
     "hardneg.data.readers",  # maps a format's name to its reader; the reader chosen is itself a root
     "hardneg.data.told",  # messages
     "hardneg.data.download",  # fetches bytes; their digests are in the settings

@@ -21,7 +21,6 @@ from hardneg.stages.progress import Progress
 from hardneg.text.special import pair_form
 from hardneg.text.tokenizer_contract import check_contract
 
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TEXTS_AT_ONCE = 4096
 READ = ("passage_template", "query_template", "lower_case", "characters")
 """Settings that say how texts are read; see `Reading`."""
@@ -69,11 +68,13 @@ def make_tokenizer(
     """
     from transformers import AutoTokenizer
 
+    from hardneg.text.built_in import built_in
+
     reading = Reading(**{name: settings[name] for name in READ if name in settings})
     if settings["backbone"] == "builtin:tiny":
         assert collection is not None
         reading = replace(reading, lower_case=False)  # the built-in tokenizer's normalizer lower-cases
-        tokenizer = _built_in(settings, collection, reading)
+        tokenizer = built_in(settings, collection, reading)
     else:
         tokenizer = _pretrained(settings, backbone)
     if tokenizer.pad_token is None and tokenizer.eos_token is not None:
@@ -97,22 +98,6 @@ def make_tokenizer(
     }
     write_json(folder / "template.json", facts)
     return ["template.json", *sorted(f"tokenizer/{path.name}" for path in (folder / "tokenizer").iterdir())], facts
-
-
-def _built_in(settings: dict[str, Any], collection: Artifact, reading: Reading) -> Any:
-    """The tokenizer of `builtin:tiny`, trained on the collection."""
-    from transformers import PreTrainedTokenizerFast
-
-    pad, unknown, first, last, mask = SPECIAL
-    return PreTrainedTokenizerFast(
-        tokenizer_object=_train_bpe(collection, settings["vocabulary"], settings["lower_case"], reading),
-        pad_token=pad,
-        unk_token=unknown,
-        cls_token=first,
-        sep_token=last,
-        mask_token=mask,
-        clean_up_tokenization_spaces=False,
-    )
 
 
 def _pretrained(settings: dict[str, Any], backbone: str | None) -> Any:
@@ -184,32 +169,6 @@ def _check_prefix_space(tokenizer: Any, wanted: bool | None) -> None:
             found=f"{str(wanted).lower()}, but 'a' is {bare} and ' a' is {spaced}",
             remedy="remove the key, or set add_prefix_space in the backbone's tokenizer files.",
         )
-
-
-def _train_bpe(collection: Artifact, vocabulary: int, lower_case: bool, reading: Reading) -> Any:
-    """Byte-pair encoding without a subword prefix. WordPiece's trainer is not deterministic."""
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-
-    tokenizer = Tokenizer(models.BPE(unk_token=SPECIAL[1]))
-    steps = [normalizers.NFKC(), *([normalizers.Lowercase()] if lower_case else [])]
-    tokenizer.normalizer = normalizers.Sequence(steps)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary, special_tokens=list(SPECIAL), limit_alphabet=256, show_progress=False
-    )
-
-    def texts() -> Iterator[str]:
-        yield from passage_texts(collection, replace(reading, separator=" "))  # there is no separator token yet
-        yield from query_texts(collection, collection.settings["train"])
-
-    tokenizer.train_from_iterator(texts(), trainer)
-    ends = [(name, tokenizer.token_to_id(name)) for name in SPECIAL[2:4]]
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{ends[0][0]} $A {ends[1][0]}",
-        pair=f"{ends[0][0]} $A {ends[1][0]} $B:1 {ends[1][0]}:1",
-        special_tokens=ends,
-    )
-    return tokenizer
 
 
 def tokenize(

@@ -8,6 +8,7 @@ from hardneg.estimate.speeds.measured import Measured
 from hardneg.stages.stage import Stage
 
 TOKENIZER_BYTES = 4 << 20
+BYTES = 256  # tokens of single bytes, which the built-in tokenizer has besides those that it learnt
 
 
 class Tokenizer(Law):
@@ -39,7 +40,7 @@ class Tokens(Law):
     def disk(self, stage: Stage, sizes: Sizes) -> int:
         """2 bytes per token (4 if the vocabulary exceeds 65,536), and an offset of 8 bytes for each text."""
         counts, encoder = sizes.counts, sizes.config.encoder
-        width = 2 if encoder.backbone != "builtin:tiny" or encoder.tiny.vocabulary <= 65536 else 4
+        width = 2 if encoder.backbone != "builtin:tiny" or encoder.tiny.vocabulary + BYTES <= 65536 else 4
         tokens = counts.passages * counts.lengths.passage_tokens + sizes.queries * counts.lengths.query_tokens
         return round(width * tokens) + POSITION_BYTES * (counts.passages + sizes.queries)
 
