@@ -1,4 +1,5 @@
 EXPORT = stage_rule("export")
+NEGATIVES_EXPORT = stage_rule("negatives_export")
 
 
 rule export_system:
@@ -21,3 +22,25 @@ rule export_system:
         record=EXPORT.record,
     shell:
         EXPORT.shell()
+
+
+rule export_negatives:
+    input:
+        unpack(NEGATIVES_EXPORT.inputs),
+    output:
+        manifest=NEGATIVES_EXPORT.manifest,
+    log:
+        NEGATIVES_EXPORT.log,
+    benchmark:
+        NEGATIVES_EXPORT.benchmark
+    conda:
+        ENVIRONMENT
+    threads: NEGATIVES_EXPORT.threads
+    resources:
+        mem_mb=NEGATIVES_EXPORT.mem_mb,
+        runtime=NEGATIVES_EXPORT.runtime,
+        gpu=NEGATIVES_EXPORT.gpu,
+    params:
+        record=NEGATIVES_EXPORT.record,
+    shell:
+        NEGATIVES_EXPORT.shell()

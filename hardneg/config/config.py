@@ -9,6 +9,7 @@ from hardneg.config.base import Model, Path
 from hardneg.config.collection import Collection, Splits
 from hardneg.config.encoder import CrossEncoder, Encoder
 from hardneg.config.evaluation import Evaluation
+from hardneg.config.export import Exported, NegativesExport
 from hardneg.config.index import Bm25, Index
 from hardneg.config.runtime import Arithmetic, Runtime
 from hardneg.config.system import System
@@ -28,7 +29,11 @@ class Config(Model):
     systems: dict[str, System] = Field(min_length=1)
     evaluation: Evaluation = Field(default_factory=Evaluation)
     analyses: Analyses = Field(default_factory=Analyses)
-    export: tuple[str, ...] = Field((), description="systems to export in the formats of other tools")
+    export: tuple[Exported, ...] = Field(
+        (),
+        description="what to write in the formats of other tools: systems by name, and `{negatives: NAME, count: 8}` "
+        "for the mined negatives of one",
+    )
     arithmetic: Arithmetic = Field(default_factory=Arithmetic)
     runtime: Runtime = Field(default_factory=Runtime)
 
@@ -36,6 +41,16 @@ class Config(Model):
         """Every index that the configuration sets, by its key: `index`, `systems.<name>.index`."""
         own = {f"systems.{name}.index": system.index for name, system in self.systems.items() if system.index}
         return {"index": self.index, **own}
+
+    @property
+    def exported(self) -> tuple[str, ...]:
+        """The systems to export."""
+        return tuple(entry for entry in self.export if isinstance(entry, str))
+
+    @property
+    def exported_negatives(self) -> tuple[NegativesExport, ...]:
+        """The mined negatives to export."""
+        return tuple(entry for entry in self.export if isinstance(entry, NegativesExport))
 
     def index_of(self, system: str) -> Index:
         """The index that serves a system: its own, or else the top-level one."""

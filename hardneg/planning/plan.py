@@ -39,7 +39,7 @@ class Plan:
         systems: the stages of each system.
         rounds: the training stages of each system that trains, one a round.
         analyses: the stages behind the report's analyses.
-        exports: the export stage of each exported system.
+        exports: the export stage of each exported system, and of mined negatives as `<system>-negatives`.
         said: what the encoder's backbone says of itself.
         notes: what people should know before it runs, such as settings that the backbone contradicts.
     """
@@ -56,7 +56,9 @@ class Plan:
         systems = Systems(config, self._shared, self._start_of)
         self.systems, self.rounds = systems.stages, systems.rounds
         self.analyses = Analyses(config, self._shared, systems).plan(self._with_seed)
-        self.exports = {name: self._export(name) for name in config.export}
+        self.exports = {name: self._export(name) for name in config.exported}
+        for asked in config.exported_negatives:
+            self.exports[f"{asked.negatives}-negatives"] = systems.exported_negatives(asked)
         self._graph.save()
 
     @property

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hardneg.config import Config, System
 from hardneg.config.checks.references import references
+from hardneg.config.export import NegativesExport
 from hardneg.errors import HardnegError
 from hardneg.planning.shared import Shared
 from hardneg.planning.training import Roles, Trainings
@@ -195,6 +197,18 @@ class Systems:
                 settings = shared.searched(splits, depth, self._config.index_of(name))
                 parents = {"passages": made["passages"], "index": made["index"], "queries": queries}
                 return shared.graph.add("run", name, settings, parents)
+
+    def exported_negatives(self, asked: NegativesExport) -> Stage:
+        """The mined negatives that a system's last round trained on, as rows for other tools."""
+        training = self.rounds[asked.negatives][-1]
+        mined = {role: parent for role, parent in training.parents.items() if role.startswith("negatives")}
+        settings: dict[str, Any] = {"system": asked.negatives, "count": asked.count, "draw": asked.draw}
+        settings["split"] = self._config.splits.train
+        if asked.draw == "uniform":
+            settings["seed"] = self._config.seed
+        parents = {"collection": self._shared.collection, **mined}
+        parents |= self._trainings.known_scores(training, mined)
+        return self._shared.graph.add("negatives_export", asked.negatives, settings, parents)
 
     def _training_run(self, name: str, depth: int) -> Stage:
         """The ranking of the training queries by a system that others mine."""

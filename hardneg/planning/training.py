@@ -177,6 +177,20 @@ class Trainings:
         parents = {role: run.parents[role] for role in ("passages", "queries")}
         return self._graph.add("pair_scores", run.label, settings, {"collection": self._shared.collection, **parents})
 
+    def known_scores(self, training: Stage, mined: Roles) -> Roles:
+        """What scores the pairs of a training and of its mined negatives on one scale, by the roles of an export.
+
+        A teacher scores both. Without one, the mined ranking does, if there is one only.
+        """
+        if (teacher := training.parents.get("teacher")) is not None:
+            return {"teacher": teacher}
+        if len(mined) > 1:
+            return {}
+        run = mined["negatives"].parents["run"]
+        if run.kind == "given_lists":
+            return {"teacher": run}
+        return {"scores": self._judged_scores(run)} if run.kind == "run" else {"run": run}
+
     def _taught(self, teacher: str, mined: Roles) -> Stage:
         """A teacher's scores of the judged pairs and of all candidates."""
         made, arithmetic = self._roles_of(teacher), self._config.arithmetic

@@ -280,3 +280,14 @@ KINDS: dict[str, Kind] = {
 
 TRAINS = {"both_encoders": "dual_encoder", "query_encoder": "query_encoder", "cross_encoder": "cross_encoder"}
 """The kind of stage that each value of a system's `trains` makes."""
+    "negatives_export": Kind(
+        "export_negatives",
+        {
+            "collection": COLLECTION,
+            "negatives": "mined negatives; those of further sources are negatives_2, ...",
+            "teacher": "scores of the judged pairs and of the negatives",
+            "scores": "scores of the judged pairs in the mined ranking",
+            "run": "the mined ranking, which has the scores of the judged pairs in it",
+        },
+        ("hardneg.export.negatives:export_negatives",),
+    ),

@@ -66,7 +66,7 @@ def every_kind() -> dict[str, Any]:
         "trajectory": {"systems": ["adore"], "every": 2, "k": 20},
         "movement": {"system": "adore", "passages": 10},
     }
-    config["export"] = ["adore"]
+    config["export"] = ["adore", {"negatives": "margin_mse", "count": 3}]
     config["arithmetic"] = {"training_threads": 1, "encoding_threads": 1}
     config["runtime"]["shards"] = SHARDS
     return config

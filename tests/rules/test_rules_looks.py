@@ -174,3 +174,22 @@ def test_the_report_has_every_item(stages: Stages, summary: Path) -> None:
     assert page.startswith("<!") and all(name in page for name in stages.config["systems"])
     made = {path.stem for folder in ("tables", "figures") for path in (summary / folder).iterdir()}
     assert made == {item[0] for item in names(stages.plan.analyses.parts)}
+
+
+def test_exported_negatives_are_the_first_of_the_mined_lists_with_the_teachers_scores(stages: Stages) -> None:
+    stage = stages.stage("negatives_export")
+    made = stages.make(stage)
+    mined = columns(stages.make(stage.parents["negatives"]), "negatives.parquet")
+    taught = columns(stages.make(stage.parents["teacher"]), "scores.parquet")
+    collection = stages.made("collection")
+    texts = columns(collection, "passages.parquet")
+    whole = [f"{title} {text}".strip() for title, text in zip(texts["title"], texts["text"], strict=True)]
+    scores = dict(zip(zip(taught["query"], taught["passage"], strict=True), taught["score"], strict=True))
+    rows = [json.loads(line) for line in made.path("flagembedding.jsonl").read_text(encoding="utf-8").splitlines()]
+    asked = columns(collection, "queries.train.parquet")["text"].tolist()
+    assert made.facts["scores"] and 0 < len(rows) <= len(asked)
+    for row in rows:
+        query = asked.index(row["query"])
+        first = mined["passage"][mined["query"] == query][:3]
+        assert row["neg"] == [whole[p] for p in first]
+        assert row["neg_scores"] == [scores[query, p] for p in first]

@@ -26,7 +26,7 @@ from hardneg.stages.stage import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = {**{entry.script: kind for kind, entry in KINDS.items()}, "seal_passages": "passages"}
-LOOKED_INTO = {"pairwise_errors", "trajectory", "diagnosis", "agreement", "movement", "export"}
+LOOKED_INTO = {"pairwise_errors", "trajectory", "diagnosis", "agreement", "movement", "export", "negatives_export"}
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_parents_come_first_and_folders_are_their_own(settings: dict[str, Any]) 
         assert plan.stage(stage.dataset, stage.kind, stage.label, stage.version) is stage
         assert canonical_json(stage.record)  # JSON types only
     assert len({stage.folder for stage in plan.stages}) == len(plan.stages)
-    elsewhere = {"download", "given_run", "given_vectors", "given_lists", "trajectory", "movement"}
+    elsewhere = {"download", "given_run", "given_vectors", "given_lists", "negatives_export", "trajectory", "movement"}
     with_a_cross_encoder = {"cross_encoder", "rerank", "pair_scores", "clusters"}
     assert {stage.kind for stage in plan.stages} == KINDS.keys() - elsewhere - with_a_cross_encoder
     for stage in plan.stages:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from hardneg.config.config import Config
 from hardneg.config.hints import did_you_mean
+from hardneg.config.system import System
 from hardneg.errors import HardnegError
 
 
@@ -47,6 +48,7 @@ def problems(config: Config) -> Iterator[HardnegError]:
             expected=", ".join(evaluated),
             remedy="add it to splits.evaluate, or choose one of these.",
         )
+    yield from _repeated(config)
     yield from _compression(config)
     if asked.seeds and config.seed in asked.seeds.more:
         yield HardnegError(
@@ -66,7 +68,10 @@ def _named(config: Config) -> Iterator[_Named]:
     vectors = [name for name, system in systems.items() if system.retriever in ("dense", "vectors")]
     ranking = [name for name, system in systems.items() if system.retriever in ("dense", "bm25")]
     queries = [name for name in dense if systems[name].trains == "query_encoder"]
-    yield _Named("export", config.export, ranking, "that ranks here (dense or bm25)")
+    mining = [name for name, system in systems.items() if _mines(system)]
+    yield _Named("export", config.exported, ranking, "that ranks here (dense or bm25)")
+    mined = [entry.negatives for entry in config.exported_negatives]
+    yield _Named("export.negatives", mined, mining, "that mines negatives to train on (source run, self or given)")
     yield _Named("analyses.baselines", asked.baselines, every, existing)
     yield _Named("analyses.speed_baseline", [asked.speed_baseline], dense, "with encoders")
     if asked.negatives:
@@ -86,6 +91,23 @@ def _named(config: Config) -> Iterator[_Named]:
         yield _Named("analyses.seeds.systems", asked.seeds.systems, dense, "with encoders")
     for base, variants in asked.ablation.items():
         yield _Named(f"analyses.ablation.{base}", [base, *variants.values()], every, existing)
+
+
+def _mines(system: System) -> bool:
+    return system.trains != "nothing" and any("mine" in source.stages for source in system.source)
+
+
+def _repeated(config: Config) -> Iterator[HardnegError]:
+    """The negatives of a system are exported once, since they go into one folder."""
+    names = [entry.negatives for entry in config.exported_negatives]
+    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+        yield HardnegError(
+            "The negatives of a system are exported twice.",
+            where="export.negatives",
+            found=name,
+            expected="each system once",
+            remedy="remove one of the entries.",
+        )
 
 
 def _compression(config: Config) -> Iterator[HardnegError]:
