@@ -276,10 +276,6 @@ KINDS: dict[str, Kind] = {
         ("hardneg.export.export:export",),
         minutes=120,
     ),
-}
-
-TRAINS = {"both_encoders": "dual_encoder", "query_encoder": "query_encoder", "cross_encoder": "cross_encoder"}
-"""The kind of stage that each value of a system's `trains` makes."""
     "negatives_export": Kind(
         "export_negatives",
         {
@@ -291,3 +287,7 @@ TRAINS = {"both_encoders": "dual_encoder", "query_encoder": "query_encoder", "cr
         },
         ("hardneg.export.negatives:export_negatives",),
     ),
+}
+
+TRAINS = {"both_encoders": "dual_encoder", "query_encoder": "query_encoder", "cross_encoder": "cross_encoder"}
+"""The kind of stage that each value of a system's `trains` makes."""
