@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardneg.data.collection import CollectionReader
+from hardneg.errors import HardnegError
 
 if TYPE_CHECKING:
     from hardneg.data.columns import Table
@@ -26,6 +27,14 @@ ROOTS = {
     "ir_datasets": "hardneg.data.formats.irds:IrDatasets",
     "hf_datasets": "hardneg.data.formats.hub:HubDatasets",
 }
+
+DOWNLOADED_BY = {
+    "beir": "configs/beir.yaml and configs/nfcorpus.yaml",
+    "msmarco-passage": "configs/msmarco-passage.yaml",
+    "msmarco-document": "configs/msmarco-document.yaml",
+    "squad": "configs/squad.yaml",
+}
+"""Configurations that say, under `collection.download`, where the files of a format come from."""
 
 
 def roots(chosen: Mapping[str, Any]) -> list[str]:
@@ -58,6 +67,15 @@ def open_collection(
 def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> CollectionReader:
     # Formats are imported on demand, because planning opens a collection at every start.
     folder = (fetched or Path()) / (chosen.get("path") or "")
+    if fetched is None and chosen["format"] in DOWNLOADED_BY and not folder.is_dir():
+        raise HardnegError(
+            "The folder of the collection is missing.",
+            where=str(folder),
+            found="a file" if folder.exists() else "nothing",
+            expected=f"a folder with the files of format {chosen['format']}",
+            remedy="correct `collection.path`, or have the files downloaded: `collection.download`, as in "
+            f"{DOWNLOADED_BY[chosen['format']]}, says where they are.",
+        )
     match chosen["format"]:
         case "pydocs":
             from hardneg.data.formats.pydocs import PyDocs
