@@ -44,11 +44,11 @@ class LocalWriter:
         Raises:
             HardnegError: see `local_model`.
         """
-        given = {"model": self.settings.model, "revision": self.settings.revision, "gguf_file": self.settings.gguf_file}
-        known = {name: value for name, value in given.items() if value is not None}
         files = model_files(self.settings)
         if files is None:
-            return known
+            given = {"model": self.settings.model, "revision": self.settings.revision}
+            given["gguf_file"] = self.settings.gguf_file
+            return {name: value for name, value in given.items() if value is not None}
         digest = hashlib.sha256("".join(f"{path.name} {file_digest(path)}\n" for path in files).encode())
         # A folder can be moved; its files tell what it is.
         return {"files": digest.hexdigest()}

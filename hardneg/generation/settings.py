@@ -13,6 +13,7 @@ RUNTIME = frozenset(
     {
         "endpoint",
         "api_key_env",
+        "length_field",
         "price_per_million_input",
         "price_per_million_output",
         "max_cost",

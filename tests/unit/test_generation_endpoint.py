@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chat_server import KEY, Reply, Server, completion, is_check, serving
@@ -263,7 +264,7 @@ def test_odd_answers_are_recorded_once_and_rejected(tmp_path: Path, server: Serv
 @pytest.mark.parametrize("usage", ["null", "{}", '{"prompt_tokens": "many", "completion_tokens": 1}'])
 def test_tokens_that_are_not_counted_are_bounded(usage: str) -> None:
     question = Question(({"role": "user", "content": "a" * 100},), 1, 10, 0.7, 1.0, 13)
-    body = '{"choices": [{"message": {"content": "seven b"}, "finish_reason": "stop"}], "usage": %s}' % usage
+    body = '{"choices": [{"message": {"content": "seven b"}, "finish_reason": "stop"}], "usage": ' + usage + "}"
     assert endpoint.read_reply(body, question) == Answer("seven b", "stop", 116, 7, counted=False)
 
 
@@ -274,7 +275,11 @@ def test_missing_counts_are_told(tmp_path: Path, server: Server) -> None:
 
 # --- cost ---
 
-PRICED = {"price_per_million_output": 1e6, "max_new_tokens": 50, "parallel": 1}  # an answer costs 10, at most 50
+PRICED: dict[str, Any] = {
+    "price_per_million_output": 1e6,
+    "max_new_tokens": 50,
+    "parallel": 1,
+}  # an answer costs 10, at most 50
 
 
 def test_a_ceiling_stops_before_it_is_passed_and_a_higher_one_asks_the_rest(tmp_path: Path, server: Server) -> None:
@@ -333,7 +338,8 @@ def test_a_kill_in_the_middle_loses_nothing_that_was_kept(
 ) -> None:
     run(tmp_path / "whole", server, self_check=True)
     server.asked.clear()
-    add, added = Answers.add, []
+    add = Answers.add
+    added: list[str] = []
 
     def dying(self: Answers, key: str, question: Question, answer: Answer) -> None:
         if len(added) == 3:
