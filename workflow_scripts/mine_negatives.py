@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from hardneg.data.judgements import Judgements
@@ -27,7 +28,12 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
         stage.facts |= positives_in(ranking, judged, stage.folder / POSITIVES, scored)
         scores = PairScores.read(stage.folder / POSITIVES, passages)
         names.append(POSITIVES)
-    filters = [(chosen["name"], function_of("filter", chosen)) for chosen in settings["filter"]]
+    filters = []
+    for number, chosen in enumerate(settings["filter"], 1):
+        keep = function_of("filter", chosen)
+        if (teacher := stage.parents.get(f"teacher.{number}")) is not None:
+            keep = partial(keep, scored=PairScores.read(teacher.path(FILE), passages), judged=judged)
+        filters.append((chosen["name"], keep))
     mined = mine(ranking, judged, queries, filters, stage.folder, scores)
     refuse_nothing(mined, queries, stage.parents["run"].manifest.get("label", "the mined system"))
     if count := mined["queries_without_candidates"]:

@@ -209,8 +209,9 @@ def _scores_of(parents: Mapping[str, Artifact], mined: Sequence[Artifact], passa
         others = [run.path(name) for name in names] if run is not None else [parents["scores"].path(SCORES)]
         columns = ["query", "passage", "score"]
         tables = [pq.read_table(path, columns=columns) for path in (mined[0].path(NEGATIVES), *others)]
-        columns_of = pa.concat_tables(tables)
-        pairs = PairScores(*(columns_of[name].to_numpy() for name in columns), passages)
+        scored = pa.concat_tables(tables)
+        query, passage, score = (scored[name].to_numpy() for name in columns)
+        pairs = PairScores(query, passage, score, passages)
     else:
         return None
     return lambda query, found: pairs(np.array(query), found).astype(np.float64)
@@ -221,7 +222,8 @@ def _known(score: Score, group: Group) -> bool:
 
 
 def _facts(kept: Sequence[Group], judged: Judgements, known: bool) -> dict[str, Any]:
-    positives, negatives = (np.array([len(group[side]) for group in kept]) for side in (1, 2))
+    positives = np.array([len(group.positives) for group in kept])
+    negatives = np.array([len(group.negatives) for group in kept])
     width = int(negatives.max())
     return {
         "queries": len(kept),

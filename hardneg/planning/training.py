@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hardneg.config import Config, System
@@ -122,7 +122,7 @@ class Trainings:
                 needed["teacher"] = self._given(system)
             if "clusters" in answer.stages:
                 needed["clusters"] = self._clusters(answer, latest)
-            if "pair_scores" in answer.stages:
+            if "pair_scores" in answer.stages and key != "filter":  # filters read scores when they mine
                 needed["teacher"] = self._taught(_system_of(answer) or "", mined)
             if "teacher_vectors" in answer.stages:
                 named = _system_of(answer)
@@ -133,20 +133,24 @@ class Trainings:
 
     def _negatives(self, system: System, source: Sourcing, latest: Roles) -> Stage:
         """Candidates for training: a ranking of the training queries without judged positives, filtered."""
-        run = self._mined(system, source, latest)
+        return self._filtered(system, self._mined(system, source, latest), system.filter)
+
+    def _filtered(self, system: System, run: Stage, filters: Sequence[Answer]) -> Stage:
+        """What some filters leave of a ranking. A teacher among them scores what those before it leave."""
         scored = needs(system, "positive_score")
         settings = {
-            "filter": [answer.model_dump(mode="json") for answer in system.filter],
+            "filter": [answer.model_dump(mode="json", exclude={"system"}) for answer in filters],
             "split": self._split,
             "positives": scored,
         }
-        scores = self._judged_scores(run) if scored and run.kind == "run" else None
-        if scored and run.kind == "given_lists":
-            scores = run
-        parents = {"collection": self._shared.collection, "run": run, "scores": scores}
-        return self._graph.add(
-            "mine", run.label, settings, parents, [root_of("filter", answer) for answer in system.filter]
-        )
+        parents: dict[str, Stage | None] = {"collection": self._shared.collection, "run": run}
+        if scored and run.kind in ("run", "given_lists"):
+            parents["scores"] = run if run.kind == "given_lists" else self._judged_scores(run)
+        for number, answer in enumerate(filters, 1):
+            if "pair_scores" in answer.stages:
+                left = self._filtered(system, run, filters[: number - 1])
+                parents[f"teacher.{number}"] = self._taught(_system_of(answer) or "", {"negatives": left})
+        return self._graph.add("mine", run.label, settings, parents, [root_of("filter", answer) for answer in filters])
 
     def _mined(self, system: System, source: Sourcing, latest: Roles) -> Stage:
         """The ranking of the training queries that a source mines."""

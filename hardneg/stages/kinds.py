@@ -97,7 +97,12 @@ KINDS: dict[str, Kind] = {
     "given_lists": Kind("import_given", {"collection": COLLECTION}, ("hardneg.retrieval.given_lists:given_lists",)),
     "mine": Kind(
         "mine_negatives",
-        {"collection": COLLECTION, "run": "the ranking to mine", "scores": "scores of the judged pairs"},
+        {
+            "collection": COLLECTION,
+            "run": "the ranking to mine",
+            "scores": "scores of the judged pairs",
+            "teacher.": "a teacher's scores of pairs, by the place of the filter that reads them",
+        },
         ("hardneg.retrieval.mine:mine", "hardneg.retrieval.mine:positives_in", "hardneg.data.judgements:Judgements"),
     ),
     "pair_scores": Kind(

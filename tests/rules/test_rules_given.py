@@ -22,6 +22,7 @@ SYSTEMS: dict[str, Any] = {
     "given": GIVEN,
     "filtered": {**GIVEN, "filter": {"name": "margin", "absolute": 0.5}},
     "simans": {"preset": "simans", "from": "given", "source": {"name": "given", "depth": 200}, "train": TRAIN},
+    "judged": {**GIVEN, "from": "given", "filter": {"name": "teacher", "system": "given", "absolute": 0.1}},
     "margins": {"preset": "margin_mse", "source": {"name": "given", "depth": 200}, "labels": "given", "train": TRAIN},
     "lists": {"preset": "kl_list", "source": {"name": "given", "depth": 200}, "labels": "given", "train": TRAIN},
 }
@@ -83,6 +84,22 @@ def test_mined_lists_are_the_given_ones_and_the_filter_reads_given_scores(given:
     }
     assert pairs(columns(made, "negatives.parquet")) == stays and 0 < len(stays) < len(all_given["query"])
     assert made.facts["filters"]["margin"] == {"removed": len(all_given["query"]) - len(stays), "positives": 0}
+
+
+def test_a_teachers_filter_keeps_what_its_vectors_score_below_the_positive(given: Stages) -> None:
+    mined = given.stage("dual_encoder", "judged").parents["negatives"]
+    made, scored = given.make(mined), given.make(mined.parents["teacher.1"])
+    table = columns(scored, "scores.parquet")
+    scores = dict(zip(zip(table["query"], table["passage"], strict=True), table["score"].tolist(), strict=True))
+    relevant = pairs(columns(given.made("collection"), "qrels.train.parquet"))
+    every = pairs(columns(given.make(mined.parents["run"]), "run.train.parquet"))
+    assert relevant | every == set(scores)
+    lowest: dict[int, float] = {}
+    for query, passage in relevant:
+        lowest[query] = min(scores[query, passage], lowest.get(query, np.inf))
+    stays = {(query, passage) for query, passage in every if scores[query, passage] <= lowest[query] - 0.1}
+    assert pairs(columns(made, "negatives.parquet")) == stays and 0 < len(stays) < len(every)
+    assert made.facts["filters"]["teacher"]["removed"] == len(every) - len(stays)
 
 
 @pytest.mark.parametrize("label", ["margins", "lists"])

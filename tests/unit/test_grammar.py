@@ -52,6 +52,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("source", "cache"): {"size": 20},
     ("order", "topics"): {"clusters": 2, "system": "warm"},
     ("labels", "teacher"): {"system": "judge"},
+    ("filter", "teacher"): {"system": "judge", "most": 0.0},
     ("refresh", "rounds"): {"rounds": 2},
 }
 """Settings that a small collection, or the configuration of this test, asks for."""

@@ -7,13 +7,18 @@ from hardneg.estimate.laws.sizes import POSITION_BYTES, RUN_ROW_BYTES, Sizes
 from hardneg.estimate.speeds.measured import Measured
 from hardneg.stages.stage import Stage
 
+TAUGHT_BYTES = 3 * 8 + 4
+"""Of a scored pair: its columns, its key, the order of the keys and the score."""
+
 
 class Mine(Law):
     """Taking candidates from a run of the training queries."""
 
     def memory(self, stage: Stage, sizes: Sizes) -> int:
-        """The judgements of the training split."""
-        return sizes.base_bytes + 2 * POSITION_BYTES * sizes.training_queries
+        """The judgements of the training split, and the scores that teachers gave, as they are sorted."""
+        taught = sum(role.startswith("teacher.") for role in stage.parents)
+        pairs = taught * (mined_rows(stage, sizes) + sizes.training_queries)
+        return sizes.base_bytes + 2 * POSITION_BYTES * sizes.training_queries + TAUGHT_BYTES * pairs
 
     def disk(self, stage: Stage, sizes: Sizes) -> int:
         """At most as much as the run."""
