@@ -6,6 +6,7 @@ min_version("9.0")
 include: "rules/common.smk"
 include: "rules/collection.smk"
 include: "rules/bm25.smk"
+include: "rules/generate.smk"
 include: "rules/given.smk"
 include: "rules/mine.smk"
 include: "rules/train.smk"
@@ -36,6 +37,11 @@ rule warmup:
 rule encode:
     input:
         targets(PLAN, "encode"),
+
+
+rule generate:
+    input:
+        targets(PLAN, "generate"),
 
 
 rule mine:

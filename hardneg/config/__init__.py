@@ -25,6 +25,7 @@ from hardneg.config.collection import (
 from hardneg.config.config import Config
 from hardneg.config.encoder import CrossEncoder, Encoder
 from hardneg.config.evaluation import Evaluation
+from hardneg.config.generation import Generation
 from hardneg.config.index import Bm25, Index
 from hardneg.config.load import load, merge, read_yaml
 from hardneg.config.runtime import Arithmetic, Runtime
@@ -43,6 +44,7 @@ __all__ = [
     "Evaluation",
     "FilesCollection",
     "FolderCollection",
+    "Generation",
     "HubCollection",
     "Index",
     "IrDatasetsCollection",

@@ -10,6 +10,7 @@ from hardneg.config.collection import Collection, Splits
 from hardneg.config.encoder import CrossEncoder, Encoder
 from hardneg.config.evaluation import Evaluation
 from hardneg.config.export import Exported, NegativesExport
+from hardneg.config.generation import Generation
 from hardneg.config.index import Bm25, Index
 from hardneg.config.runtime import Arithmetic, Runtime
 from hardneg.config.system import System
@@ -24,6 +25,7 @@ class Config(Model):
     seed: int = Field(13, ge=0, description="random seed of the training stages; no other stage uses it")
     encoder: Encoder = Field(default_factory=Encoder)
     cross_encoder: CrossEncoder = Field(default_factory=CrossEncoder)
+    generation: Generation | None = Field(None, description="for source generated: what a language model writes")
     bm25: Bm25 = Field(default_factory=Bm25)
     index: Index = Field(default_factory=Index)
     systems: dict[str, System] = Field(min_length=1)
@@ -36,6 +38,12 @@ class Config(Model):
     )
     arithmetic: Arithmetic = Field(default_factory=Arithmetic)
     runtime: Runtime = Field(default_factory=Runtime)
+
+    @property
+    def provides(self) -> frozenset[str]:
+        """What it gives to the answers of its systems; see `hardneg.methods.base.NEEDS`."""
+        written = frozenset({"written"}) if self.generation is not None else frozenset[str]()
+        return self.collection.provides | written
 
     def indexes(self) -> dict[str, Index]:
         """Every index that the configuration sets, by its key: `index`, `systems.<name>.index`."""

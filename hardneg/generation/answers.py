@@ -78,7 +78,9 @@ class Answers:
             HardnegError: it could not be written. Nothing of it stays in the file.
         """
         record = {"key": key, "number": question.number, "prompt_digest": question.prompt_digest, **asdict(answer)}
-        line = canonical_json(record).encode()
+        self._append(key, canonical_json(record).encode())
+
+    def _append(self, key: str, line: bytes) -> None:
         try:
             with self.path.open("ab", buffering=0) as stream:
                 start = os.fstat(stream.fileno()).st_size
@@ -99,6 +101,16 @@ class Answers:
                 remedy="free space or correct the permissions, then run the same command: it will resume.",
             ) from None
         self.lines[key] = line
+
+    def take_over(self, key: str, others: Iterable[Self]) -> None:
+        """Append the answer of a key as another file has it, where this one lacks it and one has it.
+
+        Raises:
+            HardnegError: it could not be written.
+        """
+        line = next((other.lines[key] for other in others if key in other.lines), None)
+        if line is not None and key not in self.lines:
+            self._append(key, line)
 
     def arrange(self, keys: Iterable[str]) -> None:
         """Rewrite the file, atomically: the lines of `keys` in their order, then the others as they stood.

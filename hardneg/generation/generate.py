@@ -36,6 +36,7 @@ def generate(
     folder: Path,
     writer: TextWriter,
     progress: Path | None = None,
+    earlier: Sequence[Path] = (),
 ) -> Outcome:
     """Write `per_query` texts for each request, and let the model check them.
 
@@ -48,6 +49,7 @@ def generate(
         folder: an existing folder with one writer at a time.
         writer: what answers; see `open_writer`.
         progress: the file for progress lines, if any.
+        earlier: answer files of other work, from which answers to the same questions are taken over.
 
     Returns:
         The texts in the order of requests and numbers, rejected ones too, and what they took.
@@ -58,7 +60,8 @@ def generate(
     """
     prompt = load_prompt(settings)
     _refuse_unusable(requests, settings.kind)
-    work = _Work(settings, Answers.open(folder / ANSWERS), writer, Budget(settings), progress)
+    known = [Answers.open(path) for path in earlier]
+    work = _Work(settings, Answers.open(folder / ANSWERS), writer, Budget(settings), progress, known)
     pairs = [(request, number) for request in requests for number in range(1, settings.per_query + 1)]
     asking = [
         work.question(prompt.asking(request, number, settings.passage_characters), number) for request, number in pairs
@@ -93,9 +96,10 @@ class _Work:
         writer: TextWriter,
         budget: Budget,
         progress: Path | None,
+        earlier: Sequence[Answers],
     ) -> None:
         self.settings, self.answers, self.writer = settings, answers, writer
-        self.budget, self.progress = budget, progress
+        self.budget, self.progress, self.earlier = budget, progress, earlier
         self.keys: dict[str, None] = {}  # of all questions, in their order
 
     def question(self, messages: tuple[Message, ...], number: int) -> Question:
@@ -121,6 +125,8 @@ class _Work:
         keys = [question.key(self.writer.identity) for question in questions]
         self.keys |= dict.fromkeys(keys)
         first = {key: at for at, key in reversed(list(enumerate(keys)))}
+        for key in first:
+            self.answers.take_over(key, self.earlier)
         missing = sorted(at for key, at in first.items() if self.answers.get(key) is None)
         for key in first:
             if (known := self.answers.get(key)) is not None:

@@ -47,13 +47,18 @@ def write_review(generated: Iterable[Generated], path: Path, requests: Iterable[
         temporary.write_text("".join(f"{line}\n" for line in (HEADER, *lines)), encoding="utf-8", newline="\n")
 
 
-def read_review(path: Path) -> list[Place]:
+def read_review(path: Path, generated: Iterable[Generated]) -> list[Place]:
     """The texts that a person kept, in the order of the file.
 
+    Args:
+        path: the file.
+        generated: the texts that were reviewed.
+
     Raises:
-        HardnegError: the file is missing, its header is not there, or a line was altered or stands twice.
+        HardnegError: the file is missing, its header is not there, or a line was altered, stands twice or is of another
+            text.
     """
-    lines = _lines(path)
+    lines, texts = _lines(path), {(one.query, one.passage, one.number): one for one in generated if one.accepted}
     kept: dict[Place, int] = {}
     headed = False
     for number, line in lines:
@@ -68,7 +73,15 @@ def read_review(path: Path) -> list[Place]:
                 expected=HEADER.replace("\t", " <tab> "),
                 remedy="put the header back as the first line.",
             )
-        place = _place(line, f"{path}, line {number}")
+        place, text = _place(line, f"{path}, line {number}")
+        if place not in texts or ESCAPED.sub(_escape, texts[place].text) != text:
+            raise HardnegError(
+                "A line of the review file is of another text.",
+                where=f"{path}, line {number}",
+                found=line[:120],
+                expected="a text that was written and accepted",
+                remedy="review the present texts: copy the stage's review.tsv again.",
+            )
         if place in kept:
             raise HardnegError(
                 "A text stands twice in the review file.",
@@ -116,7 +129,8 @@ def _lines(path: Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in numbered if line.strip() and not line.lstrip().startswith(STRUCK)]
 
 
-def _place(line: str, where: str) -> Place:
+def _place(line: str, where: str) -> tuple[Place, str]:
+    """The place of a line, and its text as it stands there."""
     fields = line.split("\t")
     if len(fields) != len(COLUMNS):
         raise HardnegError(
@@ -134,7 +148,7 @@ def _place(line: str, where: str) -> Place:
             expected="a line as it was written; lines can be deleted, or struck with # before them",
             remedy="restore the line or delete it. A spreadsheet may alter quotation marks: use a text editor.",
         )
-    return int(fields[0]), int(fields[1]), int(fields[2])
+    return (int(fields[0]), int(fields[1]), int(fields[2])), fields[COLUMNS.index("text")]
 
 
 def _refuse_other(path: Path, own: set[str]) -> None:

@@ -27,6 +27,7 @@ NEEDS = {
     "vectors": "a query vector and a passage vector (trains both_encoders or query_encoder)",
     "in_batch": "other rows' positives in the batch (batch in_batch)",
     "read_passages": "passages that training reads as texts (trains both_encoders or cross_encoder)",
+    "written": "texts that a language model writes (the section generation)",
     "passage_scores": "scores among the passages of a step (trains both_encoders)",
     "teacher": "a teacher's scores (labels teacher), or those of labels groups or self_corrected",
     "scored_pairs": "a teacher's scores from before the training (labels teacher or groups)",

@@ -136,7 +136,7 @@ class Analyses:
         train, model = self._config.splits.train, self._systems.stages[name].model
         assert train is not None and model is not None
         parents: dict[str, Stage | None] = {"collection": self._shared.collection, "model": model}
-        needed = ("negatives", "passages_", "queries_", "clusters", "teacher")
+        needed = ("negatives", "passages_", "queries_", "clusters", "teacher", "outside")
         parents |= {role: parent for role, parent in model.parents.items() if role.startswith(needed)}
         if (negatives := model.parents.get("negatives")) is not None:
             parents["run"] = negatives.parents["run"]

@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hardneg.config import Config, CrossEncoder, Encoder, FolderCollection, Model, System
+from pydantic import BaseModel
+
+from hardneg.config import Config, CrossEncoder, Encoder, FolderCollection, Generation, System
 from hardneg.data import readers
 from hardneg.data.template import QUERY_TEMPLATE
 from hardneg.errors import HardnegError
+from hardneg.generation.settings import RUNTIME as WHERE_AND_COST
 from hardneg.model.described import Described
 from hardneg.planning.backbone import local_backbone
 from hardneg.stages.artifacts import cached_digest, canonical_json
@@ -30,7 +33,7 @@ READING = (
 )
 
 
-def plain(model: Model, drop: Sequence[str] = ()) -> dict[str, Any]:
+def plain(model: BaseModel, drop: Sequence[str] = ()) -> dict[str, Any]:
     """The settings of a model as JSON types."""
     return model.model_dump(mode="json", exclude=set(drop))
 
@@ -154,6 +157,26 @@ class Inputs:
             }
         return found
 
+    def generation(self) -> dict[str, Any]:
+        """What decides generated texts: the model, what it is asked, how it samples; not where it runs, nor costs."""
+        from hardneg.generation.local import model_files
+        from hardneg.generation.prompts import load_prompt
+
+        chosen = self._written_by()
+        settings = plain(chosen, drop=[*WHERE_AND_COST, "review", "prompt"])
+        if (files := model_files(chosen)) is not None:
+            settings["model"] = {path.name: cached_digest(path, self._digests) for path in files}
+        return {**settings, "prompt": load_prompt(chosen).digest}
+
+    def review(self) -> str | None:
+        """The digest of the reviewed texts, where a person looked."""
+        review = self._written_by().review
+        return None if review is None else self.digest(review, "generation.review")
+
+    def _written_by(self) -> Generation:
+        assert self._config.generation is not None, "source generated is refused without it"
+        return self._config.generation
+
     def place(self, kind: str, label: str, backbone: str | None) -> dict[str, Any]:
         """Where the files lie, on this machine, that a stage reads from outside; empty where it reads none.
 
@@ -166,6 +189,10 @@ class Inputs:
             return {"collection": self._config.collection.model_dump(mode="json")}
         if kind == "given_run":
             return {"runs": plain(self._config.systems[label])["runs"]}
+        if kind == "generated":
+            return {"generation": self._written_by().model_dump(mode="json", exclude={"queries", "review"})}
+        if kind == "outside" and (review := self._written_by().review) is not None:
+            return {"review": str(review)}
         if kind == "given_vectors":
             return {"vectors": plain(self._config.systems[label])["vectors"]}
         return {"backbone": backbone} if backbone is not None else {}

@@ -8,7 +8,7 @@ from hardneg.planning.plan import Plan
 from hardneg.planning.systems import TRAINED
 from hardneg.stages.stage import Stage
 
-TARGETS = ("bm25", "warmup", "encode", "mine", "star", "index", "adore")
+TARGETS = ("bm25", "generate", "warmup", "encode", "mine", "star", "index", "adore")
 
 
 def targets(plan: Plan, name: str) -> list[Path]:
@@ -24,6 +24,8 @@ def targets(plan: Plan, name: str) -> list[Path]:
     match name:
         case "bm25":
             chosen = plan.of("bm25_index", "bm25_run")
+        case "generate":
+            chosen = plan.of("generated")
         case "encode":
             chosen = plan.of("passages", "queries")
         case "warmup":

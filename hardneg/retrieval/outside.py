@@ -1,9 +1,10 @@
-"""Generated texts as negatives of a training: which of them are taken, and for which query."""
+"""Generated texts as negatives of a training: what is asked for, and which of the texts are taken."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hardneg.data.copies import digest
+from hardneg.generation.types import Generated, Request
 from hardneg.retrieval.runs import SCHEMA
 from hardneg.stages.artifacts import Artifact, atomic_path
 
-GENERATED = "generated.parquet"
-COLUMNS = ("query", "passage", "number", "text", "accepted")
+GENERATED, REVIEW = "generated.parquet", "review.tsv"
+TYPES = {"query": pa.int32(), "passage": pa.int32(), "number": pa.int32(), "accepted": pa.bool_()}
+SCHEMA_OF_TEXTS = pa.schema([(field.name, TYPES.get(field.name, pa.string())) for field in fields(Generated)])
 
 
 class Kept(NamedTuple):
@@ -33,6 +36,42 @@ class Kept(NamedTuple):
     facts: dict[str, int]
 
 
+def requests_of(collection: Artifact, split: str, count: int | None, seed: int) -> list[Request]:
+    """Each training query with its best relevant passage: the first of the highest grade that has a text.
+
+    Args:
+        collection: the prepared collection.
+        split: of the queries.
+        count: how many queries, drawn uniformly; None for all.
+        seed: of the draw.
+    """
+    judged = pq.read_table(collection.path(f"qrels.{split}.parquet"), columns=["query", "passage", "grade"])
+    query, passage, grade = (column.to_numpy() for column in judged.columns)
+    texts = pq.read_table(collection.path(f"queries.{split}.parquet"), columns=["text"]).column(0)
+    passages = _texts_of(collection, set(passage[grade > 0].tolist()))
+    best: dict[int, int] = {}
+    for at in np.lexsort((passage, -grade)):
+        asked, answer = int(query[at]), int(passage[at])
+        if grade[at] > 0 and passages[answer][1].strip() and texts[asked].as_py().strip():
+            best.setdefault(asked, answer)
+    chosen = np.array(sorted(best), np.int64)
+    if count is not None and count < len(chosen):
+        chosen = np.sort(np.random.default_rng(seed).choice(chosen, count, replace=False))
+    wanted = [(int(asked), best[int(asked)]) for asked in chosen]
+    return [Request(asked, at, texts[asked].as_py(), " ".join(passages[at]).strip()) for asked, at in wanted]
+
+
+def write_texts(generated: Sequence[Generated], path: Path) -> None:
+    """Write generated texts as Parquet, accepted or not, in their order, with the columns of `Generated`."""
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.Table.from_pylist([asdict(one) for one in generated], SCHEMA_OF_TEXTS), temporary)
+
+
+def read_texts(path: Path) -> list[Generated]:
+    """Read what `write_texts` wrote."""
+    return [Generated(**row) for row in pq.read_table(path).to_pylist()]
+
+
 def kept_texts(
     generated: Path, collection: Artifact, split: str, reviewed: Collection[tuple[int, int, int]] | None = None
 ) -> Kept:
@@ -42,28 +81,28 @@ def kept_texts(
     they differ at most in white space and case. A text that a query has twice is taken once.
 
     Args:
-        generated: a Parquet file with the columns query, passage, number, text and accepted.
+        generated: see `write_texts`.
         collection: the prepared collection.
         split: of the queries.
         reviewed: what a person left: query, passage and number; None where nobody looked.
     """
-    rows = pq.read_table(generated, columns=list(COLUMNS)).to_pylist()
+    texts = read_texts(generated)
     facts = dict.fromkeys(("written", "rejected", "struck", "relevant_or_query", "repeated"), 0)
-    forbidden = _forbidden(collection, split, {row["query"] for row in rows})
+    forbidden = _forbidden(collection, split, {one.query for one in texts})
     chosen: dict[int, dict[int, str]] = defaultdict(dict)
-    for row in rows:
-        query, same = row["query"], digest(row["text"])
+    for one in texts:
+        same = digest(one.text)
         facts["written"] += 1
-        if not row["accepted"]:
+        if not one.accepted:
             facts["rejected"] += 1
-        elif reviewed is not None and (query, row["passage"], row["number"]) not in reviewed:
+        elif reviewed is not None and (one.query, one.passage, one.number) not in reviewed:
             facts["struck"] += 1
-        elif same in forbidden[query]:
+        elif same in forbidden[one.query]:
             facts["relevant_or_query"] += 1
-        elif same in chosen[query]:
+        elif same in chosen[one.query]:
             facts["repeated"] += 1
         else:
-            chosen[query][same] = row["text"]
+            chosen[one.query][same] = one.text
     taken = [(query, text) for query in sorted(chosen) for text in chosen[query].values()]
     return Kept(np.array([query for query, _ in taken], np.int32), [text for _, text in taken], facts)
 
@@ -93,12 +132,18 @@ def _forbidden(collection: Artifact, split: str, queries: set[int]) -> dict[int,
     for query, passage, grade in zip(judged["query"], judged["passage"], judged["grade"], strict=True):
         if grade > 0 and query in queries:
             relevant[passage].append(query)
-    file, start = pq.ParquetFile(collection.path("passages.parquet")), 0
-    for batch in file.iter_batches(columns=["title", "text"]):
-        titles, bodies = batch.column("title"), batch.column("text")
-        for passage in (passage for passage in relevant if start <= passage < start + len(batch)):
-            title, body = titles[passage - start].as_py(), bodies[passage - start].as_py()
-            for query in relevant[passage]:
-                forbidden[query] |= {digest(f"{title} {body}"), digest(body)}
-        start += len(batch)
+    for passage, (title, body) in _texts_of(collection, relevant).items():
+        for query in relevant[passage]:
+            forbidden[query] |= {digest(f"{title} {body}"), digest(body)}
     return forbidden
+
+
+def _texts_of(collection: Artifact, passages: Iterable[int]) -> dict[int, tuple[str, str]]:
+    """The title and text of some passages, by position."""
+    wanted, found, start = np.array(sorted(passages), np.int64), {}, 0
+    for batch in pq.ParquetFile(collection.path("passages.parquet")).iter_batches(columns=["title", "text"]):
+        titles, bodies = batch.column("title"), batch.column("text")
+        for passage in wanted[(wanted >= start) & (wanted < start + len(batch))].tolist():
+            found[passage] = (titles[passage - start].as_py(), bodies[passage - start].as_py())
+        start += len(batch)
+    return found

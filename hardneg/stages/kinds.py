@@ -33,6 +33,7 @@ TRAINED = {
     "teacher": "a teacher's scores of pairs",
     "passages_teacher": "the passage vectors of a dense teacher",
     "queries_teacher": "its query vectors",
+    "outside": "texts from outside the collection",
 }
 
 
@@ -129,6 +130,31 @@ KINDS: dict[str, Kind] = {
         threads="encoding_threads",
         gpu=1,
         minutes=1440,
+    ),
+    "generated": Kind(
+        "generate_texts",
+        {"collection": COLLECTION},
+        (
+            "hardneg.generation.generate:generate",
+            "hardneg.generation.generate:open_writer",
+            "hardneg.generation.review:write_review",
+            "hardneg.retrieval.outside:requests_of",
+            "hardneg.retrieval.outside:write_texts",
+        ),
+        threads="encoding_threads",
+        gpu=1,
+        minutes=1440,
+    ),
+    "outside": Kind(
+        "tokenize_outside",
+        {"collection": COLLECTION, "tokenizer": "the tokenizer", "tokens": TOKENS, "generated": "generated texts"},
+        (
+            "hardneg.generation.review:read_review",
+            "hardneg.retrieval.outside:kept_texts",
+            "hardneg.retrieval.outside:read_texts",
+            "hardneg.retrieval.outside:write_lists",
+            "hardneg.text.tokens:tokenize_more",
+        ),
     ),
     "clusters": Kind(
         "cluster_queries",
@@ -248,6 +274,7 @@ KINDS: dict[str, Kind] = {
             "teacher": "a teacher's scores of pairs",
             "passages_teacher": "the passage vectors of a dense teacher",
             "queries_teacher": "its query vectors",
+            "outside": "texts from outside the collection",
             "teacher_passages": "passage vectors of the teacher",
             "teacher_queries": "its vectors of the training queries",
         },

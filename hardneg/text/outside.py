@@ -63,9 +63,7 @@ class JoinedTokens(TokenStore):
         rows_of = [(np.flatnonzero(which == number), store) for number, store in enumerate(self._stores)]
         starts = self._starts
         return [
-            (rows, store, positions[rows] - starts[number])
-            for number, (rows, store) in enumerate(rows_of)
-            if len(rows)
+            (rows, store, positions[rows] - starts[number]) for number, (rows, store) in enumerate(rows_of) if len(rows)
         ]
 
 

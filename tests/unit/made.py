@@ -20,9 +20,10 @@ from hardneg.methods.axes import AXES
 from hardneg.model.encoder import Encoder, initial_encoder
 from hardneg.planning.training import NOT_OF_TRAINING, answered, needs, positives_of
 from hardneg.retrieval.mine import NEGATIVES
+from hardneg.retrieval.outside import write_lists
 from hardneg.retrieval.runs import RunWriter
 from hardneg.stages.artifacts import MANIFEST, Artifact, StageFolder
-from hardneg.text.tokens import make_tokenizer, tokenize
+from hardneg.text.tokens import make_tokenizer, tokenize, tokenize_more
 
 QUERY_LENGTH, PASSAGE_LENGTH = 12, 24
 ENCODER: dict[str, Any] = {
@@ -165,6 +166,13 @@ class Small:
         """An encoder as a training stage seals it."""
         stage = stage_of(folder, {})
         return seal(stage, encoder.save(stage.folder))
+
+    def outside(self, folder: Path, texts: Sequence[str], query: np.ndarray) -> Artifact:
+        """Texts from outside the collection, and the query that each is a negative of, ascending."""
+        stage = stage_of(folder, {})
+        names, stage.facts = tokenize_more(texts, len(texts), self.tokens, self.tokenizer, stage.folder)
+        write_lists(query, PASSAGES, stage.folder / NEGATIVES)
+        return seal(stage, [*names, NEGATIVES])
 
     def training(self, folder: Path, parents: dict[str, Artifact] | None = None, **changes: Any) -> StageFolder:
         """A stage that trains both encoders on what is given, in-batch if nothing else is said."""

@@ -41,7 +41,12 @@ def test_every_preset_is_valid_once_completed(name: str) -> None:
     own = {"preset": name, **completed.get(name, {"train": BUDGET, "from": "warm"})}
     others = {"cross_encoder": {"preset": "cross_encoder", "train": BUDGET}}  # which the teachers' presets name
     pairs = {"format": "pairs", "name": "pairs", "path": "pairs.jsonl"}  # whose rows may give what a preset needs
-    whole = {**config(**others, tried=own), "collection": pairs, "studies": {"other": "other.yaml"}}
+    whole = {
+        **config(**others, tried=own),
+        "collection": pairs,
+        "generation": {"model": "written"},
+        "studies": {"other": "other.yaml"},
+    }
     system = load(whole).systems["tried"]
     assert system.trains == preset(name)["system"]["trains"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def review(tmp_path: Path) -> Path:
 
 
 def test_what_is_written_is_read(review: Path) -> None:
-    assert read_review(review) == [(7, 3, 1), (2, 5, 1), (2, 5, 2)]
+    assert read_review(review, TEXTS) == [(7, 3, 1), (2, 5, 1), (2, 5, 2)]
     lines = review.read_text(encoding="utf-8").splitlines()
     assert lines[0].split("\t") == list(COLUMNS)
     assert lines[1].split("\t")[-2:] == ["a query", "a passage"]
@@ -37,13 +38,13 @@ def test_what_is_written_is_read(review: Path) -> None:
 def test_lines_are_struck_by_deletion_or_a_mark(review: Path) -> None:
     lines = review.read_text(encoding="utf-8").splitlines()
     review.write_text("\n".join([lines[0], f"# {lines[1]}", "", lines[3]]), encoding="utf-8")
-    assert read_review(review) == [(2, 5, 2)]
+    assert read_review(review, TEXTS) == [(2, 5, 2)]
 
 
 def test_editors_may_end_lines_and_begin_files_their_own_way(review: Path) -> None:
     content = review.read_bytes()
     review.write_bytes(b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"))
-    assert read_review(review) == [(7, 3, 1), (2, 5, 1), (2, 5, 2)]
+    assert read_review(review, TEXTS) == [(7, 3, 1), (2, 5, 1), (2, 5, 2)]
 
 
 @pytest.mark.parametrize(
@@ -62,27 +63,27 @@ def test_altered_lines_are_refused_with_their_number(review: Path, old: str, new
     assert content.count(old) == 1
     review.write_text(content.replace(old, new), encoding="utf-8")
     with pytest.raises(HardnegError, match=said):
-        read_review(review)
+        read_review(review, TEXTS)
 
 
 def test_a_line_that_stands_twice_is_refused(review: Path) -> None:
     lines = review.read_text(encoding="utf-8").splitlines()
     review.write_text("\n".join([*lines, lines[1]]), encoding="utf-8")
     with pytest.raises(HardnegError, match=r"line 5[\s\S]*the text of line 2"):
-        read_review(review)
+        read_review(review, TEXTS)
 
 
 def test_all_struck_is_not_the_same_as_empty(review: Path) -> None:
     review.write_text(review.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")
-    assert read_review(review) == []
+    assert read_review(review, TEXTS) == []
     review.write_text("", encoding="utf-8")
     with pytest.raises(HardnegError, match="empty"):
-        read_review(review)
+        read_review(review, TEXTS)
     with pytest.raises(HardnegError, match="cannot be read"):
-        read_review(review.with_name("none.tsv"))
+        read_review(review.with_name("none.tsv"), TEXTS)
     review.write_bytes(b"\xff\xfe")
     with pytest.raises(HardnegError, match="UTF-8"):
-        read_review(review)
+        read_review(review, TEXTS)
 
 
 def test_a_review_that_a_person_made_is_not_overwritten(review: Path) -> None:
@@ -94,3 +95,10 @@ def test_a_review_that_a_person_made_is_not_overwritten(review: Path) -> None:
     with pytest.raises(HardnegError, match="other texts"):
         write_review(TEXTS[:1], review, REQUESTS)
     assert review.read_bytes() == before
+
+
+def test_a_line_of_another_text_is_refused(review: Path) -> None:
+    other = [dataclasses.replace(one, text=one.text.replace("Plain", "Other")) for one in TEXTS]
+    for texts in (other, TEXTS[1:]):
+        with pytest.raises(HardnegError, match=r"of another text[\s\S]*line 2"):
+            read_review(review, texts)

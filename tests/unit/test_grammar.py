@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import small_config
-from made import POSITIVE, QUERIES, RUNTIME, mined_lists, seal, small, stage_of
+from made import PASSAGES, POSITIVE, QUERIES, RUNTIME, mined_lists, seal, small, stage_of, texts
 
 from hardneg.config import load
 from hardneg.config.checks.answers import BY_TRAINED
@@ -36,7 +36,6 @@ from hardneg.text.tokens import TokenStore
 from hardneg.training.train import train
 
 CPU = torch.device("cpu")
-PASSAGES = 40
 TINY = {"vocabulary": 300, "hidden": 8, "layers": 1, "heads": 2, "feed_forward": 8}
 TRAIN = {"steps": 2, "batch_size": 4, "lr": 1e-3, "rows_per_forward": 16, "log_every": 1}
 BASES: dict[str, dict[str, Any]] = {
@@ -103,6 +102,7 @@ def configuration(**systems: Any) -> dict[str, Any]:
         **config,
         "collection": {"format": "pairs", "name": "small", "splits": dict.fromkeys(SPLITS, "rows.jsonl")},
         "systems": {**others, **systems},
+        "generation": {"model": "written"},
         "export": [],
         "analyses": dict.fromkeys(("pairwise_errors", "negatives", "agreement")),
     }
@@ -180,6 +180,7 @@ def test_what_is_accepted_has_a_training_with_what_its_answers_need(planned: dic
         assert roles <= KINDS[stage.kind].roles.keys(), chosen
         stages = {key: answers(key)[answer].stages for key, answer in chosen.items()}
         assert ("negatives" in roles) == ("mine" in stages["source"]), chosen
+        assert ("outside" in roles) == ("generated" in stages["source"]), chosen
         assert ("clusters" in roles) == ("clusters" in stages.get("order", ())), chosen
         teaches = {"pair_scores", "given_lists"} & {*stages.get("labels", ())}
         assert {stage.parents[role].kind for role in roles & {"teacher"}} == teaches, chosen
@@ -216,6 +217,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
         "passages": passages,
         "index": seal(stage_of(folder / "index", {"factory": "Flat"}), []),
         "negatives": mined(folder / "negatives"),
+        "outside": made.outside(folder / "outside", texts(2 * QUERIES, [8], seed=4), np.repeat(np.arange(QUERIES), 2)),
         "passages_negatives": passages,
         "queries_negatives": asked,
         "passages_teacher": passages,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -14,27 +13,20 @@ from made import PASSAGES, POSITIVE, QRELS, QUERIES, RUNTIME, Small, mined_lists
 from made import write_collection as write_made
 
 from hardneg.data.judgements import Equal, Judgements
+from hardneg.generation.types import Generated
 from hardneg.methods.batch import Origin
 from hardneg.methods.draws import MinedVectors, PairScores
 from hardneg.retrieval.mine import NEGATIVES
-from hardneg.retrieval.outside import COLUMNS, GENERATED, kept_texts, write_lists
+from hardneg.retrieval.outside import GENERATED, kept_texts, read_texts, requests_of, write_lists, write_texts
 from hardneg.stages.artifacts import Artifact
 from hardneg.text.outside import JoinedTokens, passage_store
-from hardneg.text.tokens import TokenStore, tokenize, tokenize_more
+from hardneg.text.tokens import TokenStore, tokenize
 from hardneg.training.draws import Draws, by_vectors
 from hardneg.training.train import train
 
 WRITTEN = texts(24, [5, 60, 9], seed=9)
 QUERY = np.repeat(np.arange(QUERIES), 2).astype(np.int32)  # two texts a query
 MIXED = [{"name": "run", "depth": 10, "weight": 1.0}, {"name": "generated", "weight": 1.0}]
-
-
-def written(made: Small, folder: Path, query: np.ndarray = QUERY) -> Artifact:
-    """The outside texts, tokenised and listed."""
-    stage = stage_of(folder, {})
-    names, stage.facts = tokenize_more(WRITTEN, len(WRITTEN), made.tokens, made.tokenizer, stage.folder)
-    write_lists(query, PASSAGES, stage.folder / NEGATIVES)
-    return seal(stage, [*names, NEGATIVES])
 
 
 def together(made: Small, folder: Path) -> Artifact:
@@ -53,7 +45,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Small:
 
 
 def test_joined_tokens_are_those_of_one_collection_with_all_texts(made: Small, tmp_path: Path) -> None:
-    parents = {"tokens": made.tokens, "outside": written(made, tmp_path / "outside")}
+    parents = {"tokens": made.tokens, "outside": made.outside(tmp_path / "outside", WRITTEN, QUERY)}
     one = TokenStore(together(made, tmp_path), "passages", 12)
     joined = passage_store(parents, 12)
     assert isinstance(joined, JoinedTokens) and len(joined) == len(one) == PASSAGES + len(WRITTEN)
@@ -105,7 +97,10 @@ def test_a_step_tells_generated_negatives_from_mined_ones(made: Small, tmp_path:
 def mixed_training(made: Small, folder: Path, trains: str, count: int) -> tuple[Any, Any, Any]:
     """Settings, parents and judgements of a training that mixes mined and generated negatives."""
     found = {q: [p for p in range(20, 30) if (q, p) not in POSITIVE] for q in range(QUERIES)}
-    parents = {"negatives": mined_lists(folder / "mined", found), "outside": written(made, folder / "outside")}
+    parents = {
+        "negatives": mined_lists(folder / "mined", found),
+        "outside": made.outside(folder / "outside", WRITTEN, QUERY),
+    }
     stage = made.training(
         folder / "training", parents, trains=trains, source=MIXED, sampler={"name": "uniform", "k": 10, "count": count}
     )
@@ -115,7 +110,7 @@ def mixed_training(made: Small, folder: Path, trains: str, count: int) -> tuple[
 
 def test_a_training_is_the_one_on_a_collection_that_holds_the_texts(made: Small, tmp_path: Path) -> None:
     """Weights to the bit: a passage is its tokens, wherever they are kept."""
-    outside = written(made, tmp_path / "outside")
+    outside = made.outside(tmp_path / "outside", WRITTEN, QUERY)
     source = {"source": [{"name": "generated"}], "sampler": {"name": "uniform", "k": 2}}
     first = made.training(tmp_path / "first", {"outside": outside}, **source)
     names = train(first, RUNTIME, [torch.device("cpu")])
@@ -132,19 +127,20 @@ def test_a_training_is_the_one_on_a_collection_that_holds_the_texts(made: Small,
 def test_what_is_no_negative_is_left_out(made: Small, tmp_path: Path) -> None:
     passages = pq.read_table(made.collection.path("passages.parquet"))["text"].to_pylist()
     asked = pq.read_table(made.collection.path("queries.train.parquet"))["text"].to_pylist()
-    rows = [
-        (3, 11, 0, "a near miss", True),
-        (3, 11, 1, passages[11].upper(), True),  # the relevant passage itself
-        (3, 11, 2, f" {asked[3]}\n", True),  # the query itself
-        (3, 11, 3, "A near  miss", True),  # again
-        (3, 11, 4, "an answer", False),  # which the self-check found
-        (1, 3, 0, "another", True),
-        (1, 3, 1, "struck by a person", True),
-        (4, 12, 0, passages[11], True),  # relevant to another query
+    texts = [
+        (3, 11, 1, "a near miss", True),
+        (3, 11, 2, passages[11].upper(), True),  # the relevant passage itself
+        (3, 11, 3, f" {asked[3]}\n", True),  # the query itself
+        (3, 11, 4, "A near  miss", True),  # again
+        (3, 11, 5, "an answer", False),  # which the self-check found
+        (1, 3, 1, "another", True),
+        (1, 3, 2, "struck by a person", True),
+        (4, 12, 1, passages[11], True),  # relevant to another query
     ]
-    table = dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
-    pq.write_table(pa.table(table), tmp_path / GENERATED)
-    left = {(query, passage, number) for query, passage, number, *_ in rows} - {(1, 3, 1)}
+    written = [Generated(*at, text, "digest", accepted, "") for *at, text, accepted in texts]
+    write_texts(written, tmp_path / GENERATED)
+    assert read_texts(tmp_path / GENERATED) == written
+    left = {(one.query, one.passage, one.number) for one in written} - {(1, 3, 2)}
     kept = kept_texts(tmp_path / GENERATED, made.collection, "train", left)
     assert kept.query.tolist() == [1, 3, 4]
     assert kept.texts == ["another", "a near miss", passages[11]]
@@ -154,3 +150,13 @@ def test_what_is_no_negative_is_left_out(made: Small, tmp_path: Path) -> None:
     assert lists["passage"] == list(range(PASSAGES, PASSAGES + 5))
     assert lists["rank"] == [1, 1, 2, 3, 1]
     assert np.isnan(lists["score"]).all()
+
+
+def test_texts_are_asked_for_by_each_querys_best_passage(made: Small) -> None:
+    passages = pq.read_table(made.collection.path("passages.parquet"))["text"].to_pylist()
+    asked = requests_of(made.collection, "train", None, 0)
+    best = {0: 3, 1: 3, 2: 6, **{query: query + 8 for query in range(3, 11)}}  # 2 has a passage of grade 3; 11 has none
+    assert {one.query: one.passage for one in asked} == best and [one.query for one in asked] == sorted(best)
+    assert all(one.passage_text == passages[one.passage].strip() for one in asked)
+    some = requests_of(made.collection, "train", 4, 0)
+    assert len(some) == 4 and set(some) < set(asked) and some == requests_of(made.collection, "train", 4, 0)

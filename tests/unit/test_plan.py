@@ -87,7 +87,8 @@ def test_parents_come_first_and_folders_are_their_own(settings: dict[str, Any]) 
     assert len({stage.folder for stage in plan.stages}) == len(plan.stages)
     elsewhere = {"download", "given_run", "given_vectors", "given_lists", "negatives_export", "trajectory", "movement"}
     with_a_cross_encoder = {"cross_encoder", "rerank", "pair_scores", "clusters"}
-    assert {stage.kind for stage in plan.stages} == KINDS.keys() - elsewhere - with_a_cross_encoder
+    by_a_language_model = {"generated", "outside"}
+    assert {s.kind for s in plan.stages} == KINDS.keys() - elsewhere - with_a_cross_encoder - by_a_language_model
     for stage in plan.stages:
         families = tuple(role for role in KINDS[stage.kind].roles if role.endswith("."))
         assert all(role in KINDS[stage.kind].roles or role.startswith(families) for role in stage.parents)
@@ -290,7 +291,7 @@ def test_targets_of_kinds_are_all_stages_of_those_kinds(settings: dict[str, Any]
     for name, of in {**kinds, "index": ("index",)}.items():
         assert targets(plan, name) == [stage.manifest for stage in plan.of(*of)]
         assert targets(plan, name)
-    assert {"star", "adore", "warmup", "index", *kinds} == set(TARGETS)
+    assert {"star", "adore", "warmup", "index", "generate", *kinds} == set(TARGETS)
 
 
 def test_a_recipes_steps_have_their_targets(settings: dict[str, Any]) -> None:

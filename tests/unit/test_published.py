@@ -36,7 +36,9 @@ def loaded(**systems: Any) -> Config:
     }
     # Pairs, whose rows may give what a preset needs.
     collection = {"format": "pairs", "name": "pairs", "path": "pairs.jsonl"}
-    raw = {"collection": collection, "studies": {"other": "other.yaml"}, "systems": {**others, **systems}}
+    systems = {**others, **systems}
+    written = {"generation": {"model": "written"}, "studies": {"other": "other.yaml"}}
+    raw = {"collection": collection, **written, "systems": systems}
     return load(raw)
 
 

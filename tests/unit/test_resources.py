@@ -30,7 +30,7 @@ def everything() -> Plan:
         if name not in ELSEWHERE | systems.keys():
             untrained = published.preset(name).get("system", {}).get("trains") == "nothing"
             systems[f"by_{name}"] = {"preset": name, **({} if untrained else {"from": "warm", "train": TRAIN})}
-    return Plan(load({"collection": {"format": "pydocs"}, "systems": systems}))
+    return Plan(load({"collection": {"format": "pydocs"}, "generation": {"model": "written"}, "systems": systems}))
 
 
 @pytest.fixture(scope="module")

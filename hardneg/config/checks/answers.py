@@ -72,7 +72,7 @@ def provided(system: System) -> frozenset[str]:
 
 
 def _needs(at: str, system: System, config: Config) -> Iterator[HardnegError]:
-    there = provided(system) | config.collection.provides
+    there = provided(system) | config.provides
     for key, answer in answers_of(system):
         lacking = answer.needed() - there
         # A system without any negatives is told once, by `candidates`.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Guide(Answer):
-    """A frozen dense system, the guide, scores all that meets; what it scores above the positive is no negative (GISTEmbed).
+    """What a frozen dense system, the guide, scores above the positive is no negative (GISTEmbed).
 
     A passage is left out if its score is above the positive's, less `absolute`, less `relative` times the positive's
     absolute value. Of several positives the lowest counts. In-batch and mined passages alike are left out. Texts from

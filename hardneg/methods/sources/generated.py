@@ -16,7 +16,7 @@ class GeneratedSource(Sourcing):
     They are texts outside the collection: never indexed, retrieved, evaluated or counted.
     """
 
-    needs: ClassVar[frozenset[str]] = frozenset({"read_passages"})
+    needs: ClassVar[frozenset[str]] = frozenset({"read_passages", "written"})
     provides: ClassVar[frozenset[str]] = frozenset({"negatives", "candidates"})
     stages: ClassVar[frozenset[str]] = frozenset({"generated"})
     name: Literal["generated"] = "generated"
