@@ -20,29 +20,32 @@ Scores = npt.NDArray[np.float32]
 Teacher = Callable[[Positions, Positions], Scores]
 
 
-class Grading(Protocol):
-    """A teacher whose scores become grades, in place of the judgements'."""
+class Relevance(NamedTuple):
+    """What a batch holds for relevant; see `hardneg.methods.batch.TrainingBatch`.
+
+    Attributes:
+        grades: int64 [B, C].
+        listed: bool [B, C], what may be compared.
+        judged: int64 [B, J], the grades of all relevant passages of a query, best first.
+    """
+
+    grades: Positions
+    listed: npt.NDArray[np.bool_]
+    judged: Positions
+
+
+class Relabelling(Protocol):
+    """A teacher whose scores change what the judgements say of a batch."""
 
     def __call__(self, query: Positions, passage: Positions) -> Scores:
         """See `Teacher`."""
 
-    def grades(self, scores: Scores, listed: npt.NDArray[np.bool_]) -> tuple[Positions, npt.NDArray[np.bool_]]:
-        """Grades int64 [B, C] from scores [B, C] (NaN where unknown), and what may still be compared, bool [B, C]."""
-
-
-class Guiding(Protocol):
-    """A teacher whose scores say which negatives may be relevant."""
-
-    def __call__(self, query: Positions, passage: Positions) -> Scores:
-        """See `Teacher`."""
-
-    def left(self, scores: Scores, listed: npt.NDArray[np.bool_], grades: Positions) -> npt.NDArray[np.bool_]:
-        """What may still be compared, bool [B, C].
+    def relabel(self, scores: Scores, judged: Relevance) -> Relevance:
+        """What is relevant after all.
 
         Args:
-            scores: float32 [B, C], NaN where unknown.
-            listed: bool [B, C], what might be compared.
-            grades: int64 [B, C].
+            scores: the teacher's, float32 [B, C], NaN where unknown.
+            judged: what the judgements say.
         """
 
 

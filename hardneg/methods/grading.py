@@ -1,18 +1,19 @@
-"""Teachers that change what is compared: a ranking as grades (CL-DRD), and a guide (GISTEmbed)."""
+"""Teachers that change what a batch holds for relevant; see `hardneg.methods.draws.Relabelling`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
+
+from hardneg.methods.draws import Relevance
 
 if TYPE_CHECKING:
     from hardneg.methods.draws import Positions, Scores, Teacher
 
 
 class Graded:
-    """A teacher that grades; see `hardneg.methods.draws.Grading`.
+    """A teacher's ranking as grades (CL-DRD).
 
     Args:
         scored: scores pairs.
@@ -27,17 +28,18 @@ class Graded:
         """The teacher's scores."""
         return self._scored(query, passage)
 
-    def grades(self, scores: Scores, listed: npt.NDArray[np.bool_]) -> tuple[Positions, npt.NDArray[np.bool_]]:
+    def relabel(self, scores: Scores, judged: Relevance) -> Relevance:
         """The grade of place r = 0, 1, ... is best + 1 - r, then 1 for `middle` places, then 0; ties by column."""
-        listed = listed & ~np.isnan(scores)
+        listed = judged.listed & ~np.isnan(scores)
         order = np.argsort(-np.where(listed, scores, -np.inf), axis=1, kind="stable")
         places = np.argsort(order, axis=1, kind="stable")
         own = np.maximum(self._best + 1 - places, np.where(places < self._best + self._middle, 1, 0))
-        return np.where(listed & (places < self._best + self._middle), own, 0).astype(np.int64), listed
+        grades = np.where(listed & (places < self._best + self._middle), own, 0).astype(np.int64)
+        return Relevance(grades, listed, -np.sort(-grades, axis=1))
 
 
 class Guided:
-    """A guide; see `hardneg.methods.draws.Guiding`.
+    """A guide (GISTEmbed).
 
     Args:
         scored: scores pairs.
@@ -52,10 +54,35 @@ class Guided:
         """The guide's scores."""
         return self._scored(query, passage)
 
-    def left(self, scores: Scores, listed: npt.NDArray[np.bool_], grades: Positions) -> npt.NDArray[np.bool_]:
+    def relabel(self, scores: Scores, judged: Relevance) -> Relevance:
         """Negatives above the lowest positive are left out. Where no positive has a score, all stay."""
-        positive = listed & (grades > 0)
+        positive = judged.listed & (judged.grades > 0)
         lowest = np.where(positive & ~np.isnan(scores), scores, np.inf).min(1, keepdims=True)
         lowest = np.where(np.isinf(lowest), np.nan, lowest)
         doubtful = (scores > lowest - self._absolute - self._relative * np.abs(lowest)) & ~positive
-        return listed & ~doubtful
+        return judged._replace(listed=judged.listed & ~doubtful)
+
+
+class Pseudo:
+    """A teacher that is sure of some passages (RocketQA, PAIR).
+
+    Args:
+        scored: scores pairs.
+        positive: scores above it are of relevant passages.
+        negative: scores below it are of passages that are not relevant.
+    """
+
+    def __init__(self, scored: Teacher, positive: float, negative: float) -> None:
+        self._scored, self._positive, self._negative = scored, positive, negative
+
+    def __call__(self, query: Positions, passage: Positions) -> Scores:
+        """The teacher's scores."""
+        return self._scored(query, passage)
+
+    def relabel(self, scores: Scores, judged: Relevance) -> Relevance:
+        """Passages above `positive` get grade 1, those from `negative` on are left out; unknown ones stay."""
+        relevant = judged.listed & (judged.grades == 0) & (scores > self._positive)
+        unsure = (judged.grades == 0) & ~relevant & (scores >= self._negative)
+        grades = np.where(relevant, 1, judged.grades)
+        known = np.concatenate((judged.judged, relevant.astype(np.int64)), axis=1)
+        return Relevance(grades, judged.listed & ~unsure, -np.sort(-known, axis=1))

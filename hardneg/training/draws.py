@@ -19,13 +19,13 @@ from hardneg.methods.draws import (
     Drawn,
     Followed,
     Follower,
-    Grading,
-    Guiding,
     Material,
     MinedVectors,
     Offer,
     PairScores,
     Positions,
+    Relabelling,
+    Relevance,
     Scores,
     Source,
     Stateful,
@@ -193,8 +193,8 @@ class Draws:
         drawn = self._drawn(rows, positives, vectors, generator(self._settings["seed"], step))
         judged = -np.sort(-grades, axis=1)
         if self._settings["lists"]:
-            return self._graded(self._lists(rows, drawn, judged))
-        return self._graded(self._columns(rows, drawn, judged, positives[:, :1]))
+            return self._relabelled(self._lists(rows, drawn, judged))
+        return self._relabelled(self._columns(rows, drawn, judged, positives[:, :1]))
 
     def start(self, scorer: EncodesPassages) -> None:
         """Give sources with a state their first vectors."""
@@ -228,16 +228,14 @@ class Draws:
         passages = meeting.passages if meeting.passages.ndim == 2 else meeting.passages[None]
         return np.where(passages >= 0, self._teacher(meeting.rows[:, None], passages), np.float32(np.nan))
 
-    def _graded(self, meeting: Meeting) -> Meeting:
-        """With grades of the teacher's, where it grades, and without the negatives that a guide holds for relevant."""
-        if not _grades(self._teacher) and not _guides(self._teacher):
+    def _relabelled(self, meeting: Meeting) -> Meeting:
+        """What the teacher holds for relevant, where it says."""
+        if not _relabels(self._teacher):
             return meeting
         scores = self.teacher_scores(meeting)
         assert scores is not None
-        if _guides(self._teacher):
-            return meeting._replace(listed=self._teacher.left(scores, meeting.listed, meeting.grades))
-        grades, listed = self._teacher.grades(scores, meeting.listed)
-        return meeting._replace(grades=grades, listed=listed, judged=-np.sort(-grades, axis=1))
+        relevance = self._teacher.relabel(scores, Relevance(meeting.grades, meeting.listed, meeting.judged))
+        return meeting._replace(**relevance._asdict())
 
     def _drawn(self, rows: Positions, positives: Positions, vectors: object, rng: np.random.Generator) -> Drawn:
         how = self._settings["positives"]
@@ -377,12 +375,8 @@ def _follows(teacher: Teacher | Follower | None) -> TypeGuard[Follower]:
     return hasattr(teacher, "teach")
 
 
-def _guides(teacher: Teacher | None) -> TypeGuard[Guiding]:
-    return hasattr(teacher, "left")
-
-
-def _grades(teacher: Teacher | None) -> TypeGuard[Grading]:
-    return hasattr(teacher, "grades")
+def _relabels(teacher: Teacher | None) -> TypeGuard[Relabelling]:
+    return hasattr(teacher, "relabel")
 
 
 def _vectors(parents: Mapping[str, Artifact], role: str, split: str) -> MinedVectors | None:

@@ -14,7 +14,7 @@ from made import JUDGED, PASSAGES, QUERIES, TRAIN, training_settings
 from hardneg.config import load
 from hardneg.methods.axes import function_of
 from hardneg.methods.batch import TrainingBatch
-from hardneg.methods.draws import PairScores
+from hardneg.methods.draws import PairScores, Relevance
 from hardneg.methods.lists import MinedLists
 from hardneg.methods.published import preset
 from hardneg.training.draws import Draws
@@ -28,8 +28,10 @@ def graded(step: str, teacher: np.ndarray, scores: torch.Tensor) -> TrainingBatc
     settings = {key: value for key, value in STEPS[step]["labels"].items() if key != "system"}
     labels = chosen("labels", **settings, system="cross_encoder")
     made = function_of("labels", {key: value for key, value in labels.items() if key != "system"})(lambda *_: teacher)
-    grades, listed = made.grades(teacher, np.ones_like(teacher, bool))
-    grades, listed = torch.from_numpy(grades), torch.from_numpy(listed)
+    unjudged = Relevance(
+        np.zeros_like(teacher, np.int64), np.ones_like(teacher, bool), np.zeros((len(teacher), 1), int)
+    )
+    grades, listed = map(torch.from_numpy, made.relabel(teacher, unjudged)[:2])
     return dataclasses.replace(lists(scores), grades=grades, listed=listed)
 
 

@@ -11,6 +11,7 @@ import torch
 from made import JUDGED, RUNTIME, TRAIN, Small, mined_lists, seal, small, stage_of, training_settings
 
 from hardneg.config import load
+from hardneg.methods.draws import Relevance
 from hardneg.methods.grading import Guided
 from hardneg.methods.published import preset
 from hardneg.planning.plan import Plan
@@ -72,7 +73,7 @@ def test_unknown_scores_and_missing_positives_leave_all() -> None:
     guide = Guided(lambda query, passage: np.zeros((1, 1), np.float32), 0.0, 0.0)
     scores = np.array([[np.nan, 3.0, 1.0], [0.5, np.nan, 0.6], [2.0, 2.0, 2.1]], np.float32)
     grades = np.array([[1, 0, 0], [1, 0, 0], [1, 0, 0]])
-    left = guide.left(scores, np.ones((3, 3), bool), grades)
+    left = guide.relabel(scores, Relevance(grades, np.ones((3, 3), bool), grades[:, :1])).listed
     assert left.tolist() == [[True, True, True], [True, True, False], [True, True, False]]
 
 

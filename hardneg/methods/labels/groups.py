@@ -9,7 +9,7 @@ from pydantic import Field
 from hardneg.methods.base import Answer
 
 if TYPE_CHECKING:
-    from hardneg.methods.draws import Grading, Teacher
+    from hardneg.methods.draws import Relabelling, Teacher
 
 
 class Groups(Answer):
@@ -29,7 +29,7 @@ class Groups(Answer):
     middle: int = Field(12, ge=0, description="passages of the group below them; what is left is the lowest group")
 
 
-def label(scored: Teacher | None, *, best: int, middle: int) -> Grading:
+def label(scored: Teacher | None, *, best: int, middle: int) -> Relabelling:
     """The scores, and grades from their order."""
     from hardneg.methods.grading import Graded
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from hardneg.methods.base import Answer
 
 if TYPE_CHECKING:
-    from hardneg.methods.draws import Guiding, Teacher
+    from hardneg.methods.draws import Relabelling, Teacher
 
 
 class Guide(Answer):
@@ -30,7 +30,7 @@ class Guide(Answer):
     relative: float = Field(0.0, description="a share of the positive's score")
 
 
-def label(scored: Teacher | None, *, absolute: float, relative: float) -> Guiding:
+def label(scored: Teacher | None, *, absolute: float, relative: float) -> Relabelling:
     """The guide's scores, and what they leave of a batch."""
     from hardneg.methods.grading import Guided
 
