@@ -89,6 +89,12 @@ class SquadCollection(FolderCollection):
     splits: dict[str, str] = Field(min_length=1, description="the JSON file of each split, inside the folder")
 
 
+class VaswaniCollection(FolderCollection):
+    """The Vaswani collection (NPL): doc-text, query-text, rlv-ass. Its split is `train`; `holdout` makes the others."""
+
+    format: Literal["vaswani"]
+
+
 class FilesCollection(BaseCollection):
     """Your own files: passages, and queries and judgements for each split.
 
@@ -139,6 +145,7 @@ Collection = Annotated[
     | MsMarcoPassageCollection
     | MsMarcoDocumentCollection
     | SquadCollection
+    | VaswaniCollection
     | FilesCollection
     | PairsCollection
     | IrDatasetsCollection

@@ -22,6 +22,7 @@ ROOTS = {
     "msmarco-passage": "hardneg.data.formats.msmarco:MsMarcoPassage",
     "msmarco-document": "hardneg.data.formats.msmarco:MsMarcoDocument",
     "squad": "hardneg.data.formats.squad:Squad",
+    "vaswani": "hardneg.data.formats.vaswani:Vaswani",
     "files": "hardneg.data.formats.tables:Files",
     "pairs": "hardneg.data.formats.pairs:Pairs",
     "ir_datasets": "hardneg.data.formats.irds:IrDatasets",
@@ -97,6 +98,10 @@ def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> Coll
             from hardneg.data.formats.squad import Squad
 
             return Squad({split: folder / name for split, name in chosen["splits"].items()})
+        case "vaswani":
+            from hardneg.data.formats.vaswani import Vaswani
+
+            return Vaswani(folder)
         case "files":
             from hardneg.data.formats.tables import Files
 
