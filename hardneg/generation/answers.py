@@ -46,8 +46,13 @@ class Answers:
         self.path, self.lines = path, lines
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Read the file, if there is one. A last line that a killed run left unfinished is cut off, and that is said.
+    def open(cls, path: Path, mend: bool = True) -> Self:
+        """Read the file, if there is one, without a last line that is not finished.
+
+        Args:
+            path: the file.
+            mend: cut such a line off, as a killed run leaves it, and say so. False is for files of other work, which
+                may be under way: its line is being written.
 
         Raises:
             HardnegError: a line is not what was written, or the file cannot be read.
@@ -55,7 +60,7 @@ class Answers:
         try:
             content = path.read_bytes() if path.exists() else b""
             whole, end, torn = content.rpartition(b"\n")
-            if torn:
+            if torn and mend:
                 _cut(path, len(whole) + len(end), len(torn))
         except OSError as fault:
             raise HardnegError(f"The file of answers cannot be read: {fault.strerror}.", where=str(path)) from None

@@ -60,7 +60,7 @@ def generate(
     """
     prompt = load_prompt(settings)
     _refuse_unusable(requests, settings.kind)
-    known = [Answers.open(path) for path in earlier]
+    known = [Answers.open(path, mend=False) for path in earlier]
     work = _Work(settings, Answers.open(folder / ANSWERS), writer, Budget(settings), progress, known)
     pairs = [(request, number) for request in requests for number in range(1, settings.per_query + 1)]
     asking = [

@@ -227,6 +227,21 @@ def test_answers_of_other_settings_stay(tmp_path: Path) -> None:
     assert back.asked == [] and len((tmp_path / ANSWERS).read_bytes().splitlines()) == 12
 
 
+def test_answers_of_other_work_are_taken_over_and_its_file_is_left_alone(tmp_path: Path) -> None:
+    run(tmp_path / "whole", Scripted(plain))
+    run(tmp_path / "other", Scripted(plain), REQUESTS[:1])
+    other = tmp_path / "other" / ANSWERS
+    with other.open("ab") as stream:
+        stream.write(b'{"key": "being writ')  # another process is at work there
+    before = other.read_bytes()
+    writer, folder = Scripted(plain), tmp_path / "new"
+    folder.mkdir()
+    outcome = generate(REQUESTS, settings(), folder, writer, earlier=[other])
+    assert len(writer.asked) == 4 and (outcome.usage.known, outcome.usage.asked) == (4, 4)
+    assert other.read_bytes() == before
+    assert (folder / ANSWERS).read_bytes() == (tmp_path / "whole" / ANSWERS).read_bytes()
+
+
 def test_the_key_of_an_answer_holds_all_that_decides_it() -> None:
     base = Question(({"role": "user", "content": "a"},), 1, 10, 0.7, 1.0, 13)
     others = [
