@@ -96,10 +96,10 @@ def _estimate(given: argparse.Namespace) -> None:
         counts = count(plan, said)
         with lease(1, "cpu" if config.runtime.device == "cpu" else "auto") as granted:
             print("measuring this machine", file=sys.stderr, flush=True)
-            made = on_this_machine(
+            estimate = on_this_machine(
                 plan, counts, granted.devices[0], given.gpus or 1, quick=given.quick, all_to_do=said.any
             )
-        print(json.dumps(text.as_json(made), indent=2) if given.json else text.table(made, given.gpus))
+        print(json.dumps(text.as_json(estimate), indent=2) if given.json else text.table(estimate, given.gpus))
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ def run(given: argparse.Namespace) -> None:
 
 def _reason(stage: Stage) -> str:
     """Why a stage would run: it was never made, or what changed since its newest version."""
-    made = sorted(stage.folder.parent.glob(f"{stage.label}-*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
-    others = [json.loads(path.read_text(encoding="utf-8")) for path in made]
+    sealed = sorted(stage.folder.parent.glob(f"{stage.label}-*/{MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    others = [json.loads(path.read_text(encoding="utf-8")) for path in sealed]
     others = [other for other in others if other["label"] == stage.label]
     if not others:
         return "never made"

@@ -94,8 +94,8 @@ def estimate(plan: Plan, counts: Counts, measured: Measured, machine: Machine, *
             checked = written[stage.version] + sum(written[parent.version] for parent in stage.parents.values())
             need = replace(need, seconds=need.seconds + checked / measured.digest)
         rows.append(Row(stage, predicted, need))
-    made = Estimate(plan.dataset, counts, machine, measured, rows)
-    return replace(made, warnings=list(_warnings(made, sizes)))
+    found = Estimate(plan.dataset, counts, machine, measured, rows)
+    return replace(found, warnings=list(_warnings(found, sizes)))
 
 
 def on_this_machine(
@@ -148,15 +148,15 @@ def finished(stage: Stage) -> Need:
     )
 
 
-def _warnings(made: Estimate, sizes: Sizes) -> Iterator[str]:
+def _warnings(found: Estimate, sizes: Sizes) -> Iterator[str]:
     """What will not fit, and what to change."""
-    machine, runtime = made.machine, sizes.config.runtime
-    stages, to_do = [row.stage for row in made.rows], [row for row in made.rows if row.predicted]
+    machine, runtime = found.machine, sizes.config.runtime
+    stages, to_do = [row.stage for row in found.rows], [row for row in found.rows if row.predicted]
     for row in to_do:
         yield from _memory_warnings(row, sizes)
-    if made.disk + made.scratch > machine.disk:
+    if found.disk + found.scratch > machine.disk:
         yield (
-            f"Not enough disk: the stages add {size_text(made.disk)} and need up to {size_text(made.scratch)} of "
+            f"Not enough disk: the stages add {size_text(found.disk)} and need up to {size_text(found.scratch)} of "
             f"temporary space, but only {size_text(machine.disk)} is free. {less_disk(stages, sizes)}"
         )
     if any(row.kind == "passages" for row in to_do) and runtime.shards < machine.gpus:

@@ -156,15 +156,15 @@ def _close_texts(path: Path, tokenizer: Artifact) -> None:
     """Let the tokenizer add the special tokens that ours adds, where it adds others: `encoder.append_eos`."""
     if not tokenizer.settings.get("append_eos"):
         return
-    made = Tokenizer.from_file(str(path))
+    exported = Tokenizer.from_file(str(path))
     prefix, suffix = (
-        [(str(made.id_to_token(part)), part) for part in tokenizer.facts[at]] for at in ("prefix", "suffix")
+        [(str(exported.id_to_token(part)), part) for part in tokenizer.facts[at]] for at in ("prefix", "suffix")
     )
     single = [*(name for name, _ in prefix), "$A", *(name for name, _ in suffix)]
-    made.post_processor = processors.TemplateProcessing(
+    exported.post_processor = processors.TemplateProcessing(
         single=single, special_tokens=[*dict([*prefix, *suffix]).items()]
     )
-    made.save(str(path))
+    exported.save(str(path))
 
 
 def _copy(stage: Artifact, prefix: str, folder: Path) -> None:

@@ -54,7 +54,7 @@ class Analysed:
     @property
     def parts(self) -> set[str]:
         """Which optional parts of the report's material there will be; see `hardneg.report.material`."""
-        made = {
+        analysed = {
             "errors": self.errors,
             "negatives": self.diagnosis,
             "agreement": self.agreement,
@@ -63,7 +63,7 @@ class Analysed:
             "compression": self.compression,
             "seeds": self.seeds,
         }
-        return {part for part, stages in made.items() if stages}
+        return {part for part, stages in analysed.items() if stages}
 
     @property
     def manifests(self) -> list[Path]:
@@ -92,31 +92,31 @@ class Analyses:
         Args:
             other_seed: the systems of this configuration with another seed.
         """
-        asked, made = self._config.analyses, Analysed()
+        asked, analysed = self._config.analyses, Analysed()
         encoded = {name: stages for name, stages in self._systems.stages.items() if stages.passages is not None}
         errors = asked.pairwise_errors
         if errors is not None and self._config.collection.windows is None:  # passages are counted, not documents
-            made.errors = {name: self._errors(name, stages, errors.k) for name, stages in encoded.items()}
+            analysed.errors = {name: self._errors(name, stages, errors.k) for name, stages in encoded.items()}
         if asked.negatives is not None:
             trained = [name for name, system in self._config.systems.items() if system.trains != "nothing"]
-            made.diagnosis = {name: self._diagnosis(name, asked.negatives.teacher) for name in trained}
+            analysed.diagnosis = {name: self._diagnosis(name, asked.negatives.teacher) for name in trained}
         if asked.agreement is not None:
-            made.agreement = self._agreement()
+            analysed.agreement = self._agreement()
         if asked.trajectory is not None:
-            made.trajectory = {
+            analysed.trajectory = {
                 name: [self._trajectory(name, model, asked.trajectory.k) for model in self._systems.rounds[name]]
                 for name in asked.trajectory.systems
             }
         if asked.movement is not None:
-            made.movement = self._movement(asked.movement.system)
+            analysed.movement = self._movement(asked.movement.system)
         if asked.compression is not None:
-            made.compression = self._compression(asked.compression.base, asked.compression.systems)
+            analysed.compression = self._compression(asked.compression.base, asked.compression.systems)
         for seed in asked.seeds.more if asked.seeds is not None else ():
             other = other_seed(seed)
             for name in asked.seeds.systems if asked.seeds is not None else ():
-                made.seeds[name, seed] = self._graph.adopt(other[name].measure)
+                analysed.seeds[name, seed] = self._graph.adopt(other[name].measure)
                 self._graph.adopt(other[name].run)
-        return made
+        return analysed
 
     def _looked_at(self) -> dict[str, Any]:
         """The split that analyses look at, and its lowest relevant grade."""

@@ -170,10 +170,10 @@ class Shared:
         threads = self.config.arithmetic.encoding_threads
         return {"splits": splits, "depth": depth, "search": search_of(index), "threads": threads}
 
-    def dense_run(self, label: str, made: Mapping[str, Stage], index: Index) -> Stage:
-        """The ranking of the evaluated splits, from the index in `made`, which is of the kind `index`."""
+    def dense_run(self, label: str, roles: Mapping[str, Stage], index: Index) -> Stage:
+        """The ranking of the evaluated splits, from the index in `roles`, which is of the kind `index`."""
         settings = self.searched(self.evaluated, self.config.evaluation.depth, index)
-        return self.graph.add("run", label, settings, {role: made[role] for role in ("passages", "index", "queries")})
+        return self.graph.add("run", label, settings, {role: roles[role] for role in ("passages", "index", "queries")})
 
     def pair_tokens(self, tokenizer: Stage) -> Stage:
         """Token ids of all texts for a cross-encoder."""
@@ -185,11 +185,11 @@ class Shared:
         settings = {"trains": "nothing", "encoder": self.weights(encoder), "seed": self.config.seed}
         return self.graph.add("cross_encoder", name, settings, parents)
 
-    def reranked(self, name: str, made: Mapping[str, Stage], first: Stage, splits: Sequence[str]) -> Stage:
+    def reranked(self, name: str, roles: Mapping[str, Stage], first: Stage, splits: Sequence[str]) -> Stage:
         """A ranking reordered by a cross-encoder."""
         arithmetic = self.config.arithmetic
         settings = {"splits": splits, "threads": arithmetic.encoding_threads, "precision": arithmetic.precision}
-        parents = {"model": made["model"], "tokens": self.pair_tokens(made["tokenizer"]), "run": first}
+        parents = {"model": roles["model"], "tokens": self.pair_tokens(roles["tokenizer"]), "run": first}
         return self.graph.add("rerank", name, settings, parents)
 
     def measure(self, label: str, run: Stage) -> Stage:

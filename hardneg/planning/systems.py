@@ -69,27 +69,27 @@ class Systems:
 
     def _system(self, name: str, system: System) -> SystemStages:
         evaluate, depth = self._shared.evaluated, self._config.evaluation.depth
-        made: Roles = {}
+        roles: Roles = {}
         match system.retriever:
             case "bm25":
                 run = self._shared.bm25_run(name, evaluate, depth)
             case "run":
                 run = self._shared.given_run(name, system, evaluate, depth)
             case "rerank":
-                made = self._cross_encoder(name, system)
-                run = self._reranked(name, system, made, evaluate)
+                roles = self._cross_encoder(name, system)
+                run = self._reranked(name, system, roles, evaluate)
             case "vectors":
-                made = self._shared.given_vectors(name, system)
-                run = self._shared.dense_run(name, made, self._config.index_of(name))
+                roles = self._shared.given_vectors(name, system)
+                run = self._shared.dense_run(name, roles, self._config.index_of(name))
             case "dense":
                 make = {
                     "query_encoder": self._query_encoder,
                     "both_encoders": self._dual_encoder,
                     "nothing": self._untrained,
                 }
-                made = make[system.trains](name, system)
-                run = self._shared.dense_run(name, made, self._config.index_of(name))
-        return SystemStages(run=run, measure=self._shared.measure(name, run), **made)
+                roles = make[system.trains](name, system)
+                run = self._shared.dense_run(name, roles, self._config.index_of(name))
+        return SystemStages(run=run, measure=self._shared.measure(name, run), **roles)
 
     def _base(self, name: str, system: System, encoded: bool) -> Roles:
         """What a system starts from; nothing where it starts from none.
@@ -133,17 +133,17 @@ class Systems:
         start = base.get("model")
         if start is None and self._config.encoder.lora is not None:  # adapters leave the backbone where it is
             start = self._shared.pretrained(tokenizer)
-        made: Roles = {}
+        roles: Roles = {}
         self.rounds[name] = []
         for number in range(1, system.refresh.count() + 1):
             parents: dict[str, Stage | None] = {"tokenizer": tokenizer, "tokens": self._shared.tokens(tokenizer)}
-            parents["init"] = start if not made else None
-            model = self._trainings.stage(name, number, made or base, made.get("model"), parents)
+            parents["init"] = start if not roles else None
+            model = self._trainings.stage(name, number, roles or base, roles.get("model"), parents)
             self.rounds[name].append(model)
-            made = self._shared.encoded(model.label, tokenizer, model)
-        queries = self._shared.queries(name, tokenizer, made["model"], self._shared.evaluated)
-        index = self._shared.index(name, made["passages"], self._config.index_of(name))
-        return {**made, "queries": queries, "index": index}
+            roles = self._shared.encoded(model.label, tokenizer, model)
+        queries = self._shared.queries(name, tokenizer, roles["model"], self._shared.evaluated)
+        index = self._shared.index(name, roles["passages"], self._config.index_of(name))
+        return {**roles, "queries": queries, "index": index}
 
     def _query_encoder(self, name: str, system: System) -> Roles:
         base = self._base(name, system, encoded=True)
@@ -174,10 +174,10 @@ class Systems:
             self.rounds[name] = [model]
         return {"tokenizer": tokenizer, "model": model}
 
-    def _reranked(self, name: str, system: System, made: Roles, splits: list[str]) -> Stage:
+    def _reranked(self, name: str, system: System, roles: Roles, splits: list[str]) -> Stage:
         assert system.rerank is not None
         first = self._first_stage(system.rerank.system, splits, system.rerank.depth)
-        return self._shared.reranked(name, made, first, splits)
+        return self._shared.reranked(name, roles, first, splits)
 
     def _first_stage(self, name: str, splits: list[str], depth: int) -> Stage:
         """The ranking of some splits by a system, to be reordered."""
@@ -190,12 +190,12 @@ class Systems:
             case "rerank":
                 return self._reranked(name, system, self.stages[name].roles, splits)
             case _:
-                made = self.stages[name].roles
-                queries = made["queries"]
+                roles = self.stages[name].roles
+                queries = roles["queries"]
                 if not set(splits) <= set(queries.settings["splits"]):
-                    queries = shared.queries(name, made["tokenizer"], made["model"], splits)
+                    queries = shared.queries(name, roles["tokenizer"], roles["model"], splits)
                 settings = shared.searched(splits, depth, self._config.index_of(name))
-                parents = {"passages": made["passages"], "index": made["index"], "queries": queries}
+                parents = {"passages": roles["passages"], "index": roles["index"], "queries": queries}
                 return shared.graph.add("run", name, settings, parents)
 
     def exported_negatives(self, asked: NegativesExport) -> Stage:

@@ -78,10 +78,10 @@ class Trainings:
             parents["outside"] = self._shared.outside(parents, self._split)
         return self._graph.add(kind, label_of(name, number, system), settings, parents, roots)
 
-    def dense_run(self, label: str, made: Roles, depth: int) -> Stage:
+    def dense_run(self, label: str, roles: Roles, depth: int) -> Stage:
         """The ranking of the training queries by an encoder whose passages are encoded, searched exactly."""
-        queries = self._shared.queries(label, made["tokenizer"], made["model"], [self._split])
-        parents = {"passages": made["passages"], "queries": queries}
+        queries = self._shared.queries(label, roles["tokenizer"], roles["model"], [self._split])
+        parents = {"passages": roles["passages"], "queries": queries}
         return self._graph.add("run", label, self._shared.searched([self._split], depth), parents)
 
     @property
@@ -126,9 +126,9 @@ class Trainings:
                 needed["teacher"] = self._taught(_system_of(answer) or "", mined)
             if "teacher_vectors" in answer.stages:
                 named = _system_of(answer)
-                made = self._roles_of(named) if named is not None else latest
-                queries = self._shared.queries(made["model"].label, made["tokenizer"], made["model"], [self._split])
-                needed |= {"passages_teacher": made["passages"], "queries_teacher": queries}
+                roles = self._roles_of(named) if named is not None else latest
+                queries = self._shared.queries(roles["model"].label, roles["tokenizer"], roles["model"], [self._split])
+                needed |= {"passages_teacher": roles["passages"], "queries_teacher": queries}
         return needed
 
     def _negatives(self, system: System, source: Sourcing, latest: Roles) -> Stage:
@@ -197,23 +197,23 @@ class Trainings:
 
     def _taught(self, teacher: str, mined: Roles) -> Stage:
         """A teacher's scores of the judged pairs and of all candidates."""
-        made, arithmetic = self._roles_of(teacher), self._config.arithmetic
+        roles, arithmetic = self._roles_of(teacher), self._config.arithmetic
         settings: dict[str, Any] = {"split": self._split, "threads": arithmetic.encoding_threads}
         parents = {"collection": self._shared.collection, **mined}
         if self._config.systems[teacher].retriever == "rerank":
             settings["precision"] = arithmetic.precision
-            parents |= {"model": made["model"], "tokens": self._shared.pair_tokens(made["tokenizer"])}
+            parents |= {"model": roles["model"], "tokens": self._shared.pair_tokens(roles["tokenizer"])}
         else:
-            queries = self._shared.queries(teacher, made["tokenizer"], made["model"], [self._split])
-            parents |= {"passages": made["passages"], "queries": queries}
+            queries = self._shared.queries(teacher, roles["tokenizer"], roles["model"], [self._split])
+            parents |= {"passages": roles["passages"], "queries": queries}
         return self._graph.add("pair_scores", teacher, settings, parents)
 
     def _clusters(self, answer: Answer, latest: Roles) -> Stage:
         """Clusters of the training queries by the vectors of the named system, or of what this one starts from."""
         named = _system_of(answer)
-        made = self._roles_of(named) if named is not None else latest
-        label = made["model"].label
-        queries = self._shared.queries(label, made["tokenizer"], made["model"], [self._split])
+        roles = self._roles_of(named) if named is not None else latest
+        label = roles["model"].label
+        queries = self._shared.queries(label, roles["tokenizer"], roles["model"], [self._split])
         settings = {
             "split": self._split,
             "clusters": answer.model_dump()["clusters"],

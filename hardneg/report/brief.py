@@ -15,7 +15,7 @@ from hardneg.stages.stage import name_of
 
 def brief(plan: Plan) -> dict[str, Any]:
     """All that the summary and the report are made from, as JSON types."""
-    config, asked, made = plan.config, plan.config.analyses, plan.analyses
+    config, asked, analysed = plan.config, plan.config.analyses, plan.analyses
     places = {name_of(stage.record): place for place, stage in enumerate(plan.stages)}
     return {
         "dataset": plan.dataset,
@@ -41,11 +41,11 @@ def brief(plan: Plan) -> dict[str, Any]:
             "windows": config.collection.windows is not None,
             "seed": config.seed,
         },
-        "errors": [[name, str(stage.manifest)] for name, stage in made.errors.items()],
-        "diagnosis": [[name, str(stage.manifest)] for name, stage in made.diagnosis.items()],
-        "agreement": str(made.agreement.manifest) if made.agreement else None,
-        "trajectory": [[name, str(s.manifest)] for name, stages in made.trajectory.items() for s in stages],
-        "movement": str(made.movement.manifest) if made.movement else None,
+        "errors": [[name, str(stage.manifest)] for name, stage in analysed.errors.items()],
+        "diagnosis": [[name, str(stage.manifest)] for name, stage in analysed.diagnosis.items()],
+        "agreement": str(analysed.agreement.manifest) if analysed.agreement else None,
+        "trajectory": [[name, str(s.manifest)] for name, stages in analysed.trajectory.items() for s in stages],
+        "movement": str(analysed.movement.manifest) if analysed.movement else None,
         "compression": [
             {
                 "system": cell.system,
@@ -54,9 +54,9 @@ def brief(plan: Plan) -> dict[str, Any]:
                 "index": str(cell.built.manifest),
                 "measure": str(cell.measure.manifest),
             }
-            for cell in made.compression
+            for cell in analysed.compression
         ],
-        "seeds": [[name, seed, str(stage.manifest)] for (name, seed), stage in made.seeds.items()],
+        "seeds": [[name, seed, str(stage.manifest)] for (name, seed), stage in analysed.seeds.items()],
         "configuration": _configuration(plan),
     }
 

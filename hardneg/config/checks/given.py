@@ -19,8 +19,8 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
                 remedy="set `retriever: run` or `retriever: vectors`, or remove the key.",
             )
         return
-    made = system.vectors.queries if system.vectors is not None else {}
-    key, given = ("runs", system.runs) if system.retriever == "run" else ("vectors.queries", made)
+    vectors = system.vectors.queries if system.vectors is not None else {}
+    key, given = ("runs", system.runs) if system.retriever == "run" else ("vectors.queries", vectors)
     lacking = [split for split in config.splits.evaluate if split not in given]
     if lacking:
         yield HardnegError(

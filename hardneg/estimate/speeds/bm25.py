@@ -6,8 +6,8 @@ from pathlib import Path
 
 from hardneg.estimate.counts import Lengths
 from hardneg.estimate.speeds.clock import affine, timed
-from hardneg.estimate.speeds.made import made_texts
 from hardneg.estimate.speeds.measured import Bm25
+from hardneg.estimate.speeds.synthetic import synthetic_texts
 from hardneg.planning.plan import Plan
 
 STOP_WORDS = 33  # as many as Lucene removes from English text
@@ -22,8 +22,8 @@ def bm25(plan: Plan, lengths: Lengths, folder: Path, count: int) -> Bm25:
     from hardneg.retrieval.lexical import build_index, search
 
     heap, settings = plan.config.runtime.java_heap_mib, plan.config.bm25
-    texts = list(made_texts(count, lengths.passage_characters, seed=3))
-    queries = list(made_texts(100, lengths.query_characters, seed=4, skipped=STOP_WORDS))
+    texts = list(synthetic_texts(count, lengths.passage_characters, seed=3))
+    queries = list(synthetic_texts(100, lengths.query_characters, seed=4, skipped=STOP_WORDS))
     depth = max(stage.settings["depth"] for stage in plan.of("bm25_run"))
 
     def each(path: Path, k: int) -> float:

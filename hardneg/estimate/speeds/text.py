@@ -9,24 +9,24 @@ from typing import Any
 
 from hardneg.estimate.counts import Lengths
 from hardneg.estimate.speeds.clock import affine, timed
-from hardneg.estimate.speeds.made import MadeCollection
+from hardneg.estimate.speeds.synthetic import SyntheticCollection
 from hardneg.planning.backbone import local_backbone
 from hardneg.planning.plan import Plan
 
 TEXTS_AT_ONCE = 1024
 
 
-def prepare(made: MadeCollection, folder: Path) -> float:
+def prepare(synthetic: SyntheticCollection, folder: Path) -> float:
     """`Measured.prepare`: characters per second."""
     from hardneg.data.prepare import prepare as write
 
-    return made.characters / timed(lambda: write(made, folder, ["train"], "train"))
+    return synthetic.characters / timed(lambda: write(synthetic, folder, ["train"], "train"))
 
 
-def tokenize(plan: Plan, made: MadeCollection) -> tuple[tuple[float, float] | None, float]:
+def tokenize(plan: Plan, synthetic: SyntheticCollection) -> tuple[tuple[float, float] | None, float]:
     """`Measured.tokenizer` and `Measured.tokenize`."""
     trained, tokenizer = None, _finished_tokenizer(plan)
-    texts = made.passage_texts
+    texts = synthetic.passage_texts
     if tokenizer is None:
         size, spent = plan.config.encoder.tiny.vocabulary, []
         parts = [texts[: len(texts) // 5], texts]
@@ -42,16 +42,16 @@ def tokenize(plan: Plan, made: MadeCollection) -> tuple[tuple[float, float] | No
             batch = texts[start : start + TEXTS_AT_ONCE]
             tokenizer(batch, truncation=True, max_length=length, return_attention_mask=False)
 
-    return trained, made.characters / timed(all_texts)
+    return trained, synthetic.characters / timed(all_texts)
 
 
 def texts(
     plan: Plan, lengths: Lengths, folder: Path, count: int, *, tokens: bool
 ) -> tuple[float, tuple[float, float] | None, float | None]:
     """`Measured.prepare`, `Measured.tokenizer` and `Measured.tokenize`; without `tokens`, only the first."""
-    made = MadeCollection(lengths, count)
-    prepared = prepare(made, folder)
-    return (prepared, *tokenize(plan, made)) if tokens else (prepared, None, None)
+    synthetic = SyntheticCollection(lengths, count)
+    prepared = prepare(synthetic, folder)
+    return (prepared, *tokenize(plan, synthetic)) if tokens else (prepared, None, None)
 
 
 def _finished_tokenizer(plan: Plan) -> Any:

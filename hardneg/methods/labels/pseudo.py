@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class PseudoLabels(Answer):
     """Candidates that a teacher is sure of are labelled by it: relevant ones as positives, the others as negatives.
 
-    What it is not sure of is left out. Judged passages keep their grades. What it did not score stays as judged, such as
+    What it is not sure of is left out. Judged passages keep their grades. What it did not score stays as judged, as do
     other rows' passages in a batch. The teacher's scores are logarithms of odds, as a cross-encoder's are that was
     trained with loss pointwise.
     """

@@ -13,7 +13,7 @@ from hardneg.estimate.counts import Lengths
 WORDS = 20_000
 
 
-def made_texts(count: int, characters: float, seed: int, skipped: int = 0) -> Iterator[str]:
+def synthetic_texts(count: int, characters: float, seed: int, skipped: int = 0) -> Iterator[str]:
     """Texts of made-up words with Zipf's frequencies, each of about this many characters.
 
     Args:
@@ -33,12 +33,12 @@ def made_texts(count: int, characters: float, seed: int, skipped: int = 0) -> It
         yield " ".join(rng.choices(known, weights, k=words))
 
 
-class MadeCollection:
+class SyntheticCollection:
     """A collection of made-up texts, with the interface of a format's reader. Passage n is relevant to query n."""
 
     def __init__(self, lengths: Lengths, count: int) -> None:
-        self.passage_texts = list(made_texts(count, lengths.passage_characters, seed=1))
-        self.query_texts = list(made_texts(100, lengths.query_characters, seed=2))
+        self.passage_texts = list(synthetic_texts(count, lengths.passage_characters, seed=1))
+        self.query_texts = list(synthetic_texts(100, lengths.query_characters, seed=2))
 
     @property
     def characters(self) -> int:
