@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from hardneg.config.base import Path
@@ -11,6 +13,7 @@ from hardneg.generation.settings import GenerationSettings
 class Generation(GenerationSettings):
     """Hard negatives that a language model writes for training queries, for `source: generated`."""
 
+    kind: Literal["negatives"] = Field("negatives", description="what is written")
     queries: int | None = Field(
         None, ge=1, description="how many training queries texts are written for, drawn by `seed`; null: all"
     )

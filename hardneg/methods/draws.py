@@ -20,6 +20,13 @@ Scores = npt.NDArray[np.float32]
 Teacher = Callable[[Positions, Positions], Scores]
 
 
+class Judged(Protocol):
+    """The judged passages of a split."""
+
+    def table(self, queries: Positions) -> tuple[Positions, Positions]:
+        """All relevant passages of some queries, ascending, and their grades: int64 [n, P]; -1 and 0 beyond."""
+
+
 class Relevance(NamedTuple):
     """What a batch holds for relevant; see `hardneg.methods.batch.TrainingBatch`.
 

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from hardneg.data.judgements import Judgements
-    from hardneg.methods.draws import Ranked, Teacher
+    from hardneg.methods.draws import Judged, Ranked, Teacher
 
 
 class TaughtFilter(Answer):
@@ -52,7 +51,7 @@ def keep(
     found: Ranked,
     *,
     scored: Teacher,
-    judged: Judgements,
+    judged: Judged,
     scale: str,
     most: float | None,
     absolute: float | None,
