@@ -35,6 +35,8 @@ FIRST = "inbatch_softmax"
 """The system whose steps, learning rate and warm-up the first training has."""
 SECOND = ("bm25neg", "star")
 """Those that the second training matches: the sum of their steps, the rest as in the last."""
+SPARE = 10
+"""Batches of rows beyond those needed, for rows that would repeat a text of their batch."""
 DYNAMIC = "adore_star"
 """The system whose queries the second training is given too, as more steps."""
 
@@ -75,18 +77,6 @@ def further_steps(config: Config, material: Material) -> int:
     query = 2 + 1.5 * float(np.mean([len(text.split()) for text in material.queries]))  # word pieces, about
     row = query + 2 * (static.passage_length or 128)
     return steps + round((dynamic.steps or 0) * dynamic.batch_size * query / (row * static.batch_size))
-
-
-class Clock:
-    """Seconds since the last look."""
-
-    def __init__(self) -> None:
-        self._last = time.perf_counter()
-
-    def lap(self) -> float:
-        """The seconds, which then start anew."""
-        before, self._last = self._last, time.perf_counter()
-        return self._last - before
 
 
 def train(model: SentenceTransformer, rows: dict[str, list[str]], name: str, config: Config, steps: int) -> None:
@@ -137,9 +127,9 @@ def hard_negatives(model: SentenceTransformer, material: Material, seed: int, ca
     return dict(zip(mined["anchor"], mined["negative"], strict=True))
 
 
-def encoded(model: SentenceTransformer, material: Material, cache: Path) -> np.ndarray:
+def encoded(model: SentenceTransformer, material: Material, cache: Path | None = None) -> np.ndarray:
     """The vectors of the passages: those that mining left under `cache`, one for each text, or new ones."""
-    for kept in cache.glob("corpus_embeddings_*.npy"):
+    for kept in cache.glob("corpus_embeddings_*.npy") if cache is not None else ():
         rows = {text: row for row, text in enumerate(dict.fromkeys(material.passages))}
         return np.load(kept)[[rows[text] for text in material.passages]]
     return model.encode(material.passages, batch_size=64)
@@ -163,46 +153,83 @@ def columns(material: Material, seed: int, count: int) -> dict[str, list[str]]:
     }
 
 
+@dataclass(frozen=True)
+class Peer:
+    """Both trainings of one seed.
+
+    Attributes:
+        config: the study's, with the seed.
+        material: what is trained on.
+        evaluated: the query texts of each evaluated split.
+        folder: where models, vectors, mined negatives and `facts.json` are written.
+    """
+
+    config: Config
+    material: Material
+    evaluated: dict[str, list[str]]
+    folder: Path
+
+    def in_batch(self, steps: int) -> None:
+        """The first training, and what is mined with its model."""
+        model, batch = self._model(local_backbone(self.config.encoder.backbone)), self._batch(FIRST)
+        rows = columns(self.material, self.config.seed, (steps + SPARE) * batch)
+        train(model, rows, FIRST, self.config, steps)
+        with tempfile.TemporaryDirectory() as cache:
+            negatives = hard_negatives(model, self.material, self.config.seed, Path(cache))
+            save(model, encoded(model, self.material, Path(cache)), self.evaluated, self.folder / NAMES[0])
+        write_json(self.folder / "negatives.json", negatives)
+
+    def hard(self, steps: int) -> None:
+        """The second training, from the first's model and with its negatives."""
+        model, batch = self._model(self.folder / NAMES[0] / "model"), self._batch(SECOND[-1])
+        negatives = json.loads((self.folder / "negatives.json").read_text(encoding="utf-8"))
+        rows = columns(self.material, self.config.seed + 1, (steps + SPARE) * batch)
+        train(
+            model, {**rows, "negative": [negatives[query] for query in rows["anchor"]]}, SECOND[-1], self.config, steps
+        )
+        save(model, encoded(model, self.material), self.evaluated, self.folder / NAMES[1])
+
+    def _model(self, start: Path | None) -> SentenceTransformer:
+        model = SentenceTransformer(str(start), device="cpu")
+        model.max_seq_length = self.config.encoder.passage_length or model.max_seq_length
+        return model
+
+    def _batch(self, name: str) -> int:
+        return self.config.systems[name].train.batch_size
+
+
 def run(config: Config, collection: Artifact, folder: Path) -> dict[str, Any]:
     """Train and encode both of the peer's models; what is there from the same settings is kept.
 
     Args:
         config: the study's, with the seed.
         collection: the prepared collection.
-        folder: where models, vectors and `facts.json` are written.
+        folder: where everything is written.
 
     Returns:
         For each of `NAMES` its steps and the minutes of training, mining and encoding.
     """
-    trained = {name: config.systems[name].train.model_dump(mode="json") for name in (FIRST, *SECOND, DYNAMIC)}
-    asked = {"train": trained, "mining": MINING, "encoder": config.encoder.model_dump(mode="json"), "seed": config.seed}
-    if (folder / "facts.json").exists():
-        facts: dict[str, Any] = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
-        if facts.pop("asked") == asked:
-            return facts
-    torch.set_num_threads(config.arithmetic.training_threads)
     assert config.splits.train is not None
     material = Material.of(collection, config.splits.train)
-    evaluated = {split: list(query_texts(collection, split)) for split in config.splits.evaluate}
-    model = SentenceTransformer(str(local_backbone(config.encoder.backbone)), device="cpu")
-    model.max_seq_length = config.encoder.passage_length or model.max_seq_length
-    seconds = Clock()
     first, second = config.systems[FIRST].train.steps or 0, further_steps(config, material)
-    more = 10 * config.systems[FIRST].train.batch_size  # for rows that would repeat a text of their batch
-    rows = columns(material, config.seed, first * config.systems[FIRST].train.batch_size + more)
-    train(model, rows, FIRST, config, first)
-    taught = seconds.lap()
-    with tempfile.TemporaryDirectory() as cache:
-        negatives = hard_negatives(model, material, config.seed, Path(cache))
-        save(model, encoded(model, material, Path(cache)), evaluated, folder / NAMES[0])
-    mined = seconds.lap()
-    rows = columns(material, config.seed + 1, second * config.systems[SECOND[-1]].train.batch_size + more)
-    rows["negative"] = [negatives[query] for query in rows["anchor"]]
-    train(model, rows, SECOND[-1], config, second)
-    save(model, model.encode(material.passages, batch_size=64), evaluated, folder / NAMES[1])
-    facts = {
-        NAMES[0]: {"steps": first, "minutes": (taught + mined) / 60},
-        NAMES[1]: {"steps": second, "minutes": seconds.lap() / 60},
+    asked = {
+        "train": [config.systems[name].train.model_dump(mode="json") for name in (FIRST, SECOND[-1])],
+        "steps": [first, second],
+        "mining": MINING,
+        "encoder": config.encoder.model_dump(mode="json"),
+        "seed": config.seed,
     }
-    write_json(folder / "facts.json", {**facts, "asked": asked})
+    facts: dict[str, Any] = {"asked": asked}
+    if (folder / "facts.json").exists():
+        found = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        facts = found if found["asked"] == asked else facts
+    torch.set_num_threads(config.arithmetic.training_threads)
+    evaluated = {split: list(query_texts(collection, split)) for split in config.splits.evaluate}
+    peer = Peer(config, material, evaluated, folder)
+    for name, steps, make in zip(NAMES, (first, second), (peer.in_batch, peer.hard), strict=True):
+        if name not in facts:
+            begun = time.perf_counter()
+            make(steps)
+            facts[name] = {"steps": steps, "minutes": (time.perf_counter() - begun) / 60}
+            write_json(folder / "facts.json", facts)
     return facts
