@@ -1,6 +1,7 @@
 PASSAGES = stage_rule("passages")
 PASSAGES_SHARD = stage_rule("passages", ".{shard}-of-{shards}")
 QUERIES = stage_rule("queries")
+NARROWED = stage_rule("narrowed")
 
 
 rule encode_passages:
@@ -68,3 +69,25 @@ rule encode_queries:
         record=QUERIES.record,
     shell:
         QUERIES.shell()
+
+
+rule narrow_vectors:
+    input:
+        unpack(NARROWED.inputs),
+    output:
+        manifest=NARROWED.manifest,
+    log:
+        NARROWED.log,
+    benchmark:
+        NARROWED.benchmark
+    conda:
+        ENVIRONMENT
+    threads: NARROWED.threads
+    resources:
+        mem_mb=NARROWED.mem_mb,
+        runtime=NARROWED.runtime,
+        gpu=NARROWED.gpu,
+    params:
+        record=NARROWED.record,
+    shell:
+        NARROWED.shell()

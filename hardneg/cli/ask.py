@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,11 +88,13 @@ class Answerer:
             opened = _opened(plan, needed)
             self._search = _by_words(opened["index"], run.settings, plan.config.runtime.java_heap_mib)
         else:
-            queries = run.parents["queries"]
+            queries, cut = run.parents["queries"], None
+            if "vectors" in queries.parents:  # which are cut
+                queries, cut = queries.parents["vectors"], queries.settings
             needed |= {"passages": run.parents["passages"], "tokens": queries.parents["tokens"]}
             needed |= {"tokenizer": needed["tokens"].parents["tokenizer"], "model": queries.parents["model"]}
             opened = _opened(plan, needed)
-            self._search = _by_vectors(opened, queries.settings["precision"], run.settings["search"])
+            self._search = _by_vectors(opened, queries.settings["precision"], run.settings["search"], cut)
         self._collection = opened["collection"]
         self._document = read_documents(self._collection)
 
@@ -142,12 +144,22 @@ def _by_words(index: Artifact, settings: dict[str, Any], heap_mib: int) -> Calla
     return search
 
 
-def _by_vectors(opened: dict[str, Artifact], precision: str, given: dict[str, Any]) -> Callable[[str, int], Hits]:
-    """A search with the question's vector, exact or in an index; `given` are the index's search parameters."""
+def _by_vectors(
+    opened: dict[str, Artifact], precision: str, given: dict[str, Any], cut: Mapping[str, Any] | None
+) -> Callable[[str, int], Hits]:
+    """A search with the question's vector, exact or in an index.
+
+    Args:
+        opened: stages by role.
+        precision: of the encoder.
+        given: the index's search parameters.
+        cut: how the question's vector is cut; None: it is whole.
+    """
     import torch
 
     from hardneg.model.embedding import autocast
     from hardneg.model.encoder import encode_rows
+    from hardneg.model.narrow import narrow
     from hardneg.model.quick import load_encoder, load_tokenizer
     from hardneg.retrieval.search.retrieve import open_searcher
     from hardneg.text.tokens import AskedTokens
@@ -161,7 +173,8 @@ def _by_vectors(opened: dict[str, Artifact], precision: str, given: dict[str, An
         store = AskedTokens(opened["tokens"], tokenizer, [question])
         with torch.inference_mode(), autocast(device, precision):
             vector = encode_rows(encoder, store, np.zeros(1, np.int64), 1, device)
-        positions, scores = (part[0].numpy() for part in searcher.search(vector.float(), depth))
+        vector = vector.float() if cut is None else narrow(vector.float(), cut["width"], cut["normalize"])
+        positions, scores = (part[0].numpy() for part in searcher.search(vector, depth))
         found = positions >= 0
         return positions[found], scores[found]
 

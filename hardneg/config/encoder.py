@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -93,6 +93,11 @@ class Encoder(Model):
         None, description="scale vectors to length 1; null: as the backbone says, else false"
     )
     temperature: float = Field(1.0, gt=0, description="inner products are divided by it in training")
+    dims: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (),
+        description="narrower widths that vectors can be cut to (Matryoshka): training of both encoders adds the loss "
+        "at each, and each dense system is also scored as `<system>.dim<width>`",
+    )
     query_length: int | None = Field(
         None,
         ge=3,

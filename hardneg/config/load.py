@@ -36,6 +36,7 @@ def load(raw: Mapping[str, Any]) -> Config:
             if own is not None
             for name, system in _expanded(given, own).items()
         }
+        filled["systems"] |= _narrower(filled["systems"], raw.get("encoder"))
     try:
         config = Config.model_validate(filled)
     except ValidationError as fault:
@@ -87,6 +88,21 @@ def _expanded(name: str, own: Any) -> dict[str, Any]:
         label = name if step == last else f"{name}.{step}"
         expanded |= _expanded(label, _within(full, name, last))
     return expanded
+
+
+def _narrower(systems: Mapping[str, Any], encoder: Any) -> dict[str, Any]:
+    """A system for each dense one and each of `encoder.dims`: its vectors, cut to that width."""
+    dims = encoder.get("dims") if isinstance(encoder, Mapping) else None
+    if not isinstance(dims, list | tuple):
+        return {}
+    dense = [name for name, own in systems.items() if isinstance(own, Mapping) and _has_vectors(own)]
+    return {f"{name}.dim{dim}": {"from": name, "trains": "nothing", "width": dim} for name in dense for dim in dims}
+
+
+def _has_vectors(own: Mapping[str, Any]) -> bool:
+    index = own.get("index")
+    factory = index.get("factory", "Flat") if isinstance(index, Mapping) else index or "Flat"
+    return own.get("retriever", "dense") == "dense" and own.get("width") is None and factory == "Flat"
 
 
 def _check_steps(at: str, recipe: str, steps: Mapping[str, Any], own: Mapping[str, Any], given: Any) -> None:

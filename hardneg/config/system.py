@@ -80,6 +80,12 @@ class System(Model):
     loss: Losses = default_of("loss")
     batch: Batch = default_of("batch")
     train: Training = Field(default_factory=Training)
+    width: int | None = Field(
+        None,
+        ge=1,
+        description="the first numbers of the vectors of the system that this one starts from, which trains nothing; "
+        "`encoder.dims` adds such systems",
+    )
     index: Annotated[Index, BeforeValidator(_from_factory, json_schema_input_type=str | Index)] | None = Field(
         None, description="its own index, used to serve it and to train its query encoder; null: the top-level `index`"
     )

@@ -75,7 +75,7 @@ class Shared:
     def weights(self, encoder: Encoder | CrossEncoder) -> dict[str, Any]:
         """The settings that decide the weights which a training starts with."""
         reading = {*READING, "query_length", "passage_length"}
-        settings = plain(encoder, drop=["backbone", "revision", "trust_remote_code", "tiny", *reading])
+        settings = plain(encoder, drop=["backbone", "revision", "trust_remote_code", "tiny", "dims", *reading])
         usual = [name for name, plainly in USUAL.items() if settings.get(name) == plainly]
         settings = {name: value for name, value in settings.items() if name not in usual}
         if isinstance(encoder, Encoder) and self.inputs.said.modules:
@@ -127,6 +127,14 @@ class Shared:
         arithmetic = self.config.arithmetic
         settings = {"threads": arithmetic.encoding_threads, "precision": arithmetic.precision, "splits": splits}
         return self.graph.add("queries", label, settings, {"model": model, "tokens": self.tokens(tokenizer)})
+
+    def narrowed(self, label: str, vectors: Mapping[str, Stage], width: int) -> dict[str, Stage]:
+        """The roles `passages` and `queries` with vectors cut to a width."""
+        settings = {"width": width, "normalize": bool(self.config.encoder.normalize), "threads": 1}
+        return {
+            role: self.graph.add("narrowed", label, settings, {"vectors": vectors[role]})
+            for role in ("passages", "queries")
+        }
 
     def index(self, label: str, passages: Stage, index: Index) -> Stage:
         """An index of passage vectors."""

@@ -113,10 +113,12 @@ class Systems:
 
     def _untrained(self, name: str, system: System) -> Roles:
         """A system as it is: the backbone, another study's on this collection, or one of this with another index."""
-        base = self._base(name, system, encoded=True) or self._pretrained()
-        index = self._shared.index(base["passages"].label, base["passages"], self._config.index_of(name))
+        base = {**(self._base(name, system, encoded=True) or self._pretrained())}
         if "queries" not in base:
             base["queries"] = self._shared.queries(name, base["tokenizer"], base["model"], self._shared.evaluated)
+        if system.width is not None:
+            base |= self._shared.narrowed(name, base, system.width)
+        index = self._shared.index(base["passages"].label, base["passages"], self._config.index_of(name))
         return {**base, "index": index}
 
     def _pretrained(self) -> Roles:

@@ -66,6 +66,7 @@ class Trainings:
             "temperature": config.encoder.temperature,
             "search": search_of(config.index_of(name)) if live else None,
             "probe": self._probe(name),
+            **({"dims": config.encoder.dims} if kind == "dual_encoder" and config.encoder.dims else {}),
             **({"passage_scores": True} if needs(system, "passage_scores") else {}),
             **_settings(chosen),
         }

@@ -188,6 +188,11 @@ KINDS: dict[str, Kind] = {
         gpu=1,
         minutes=240,
     ),
+    "narrowed": Kind(
+        "narrow_vectors",
+        {"vectors": "vectors of passages or of queries"},
+        ("hardneg.model.narrow:narrow_file", ARITHMETIC),
+    ),
     "index": Kind(
         "build_index",
         {"passages": PASSAGES},

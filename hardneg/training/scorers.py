@@ -18,6 +18,7 @@ from hardneg.methods.batch import Origin
 from hardneg.methods.draws import Positions, Scores
 from hardneg.model.cross_encoder import CrossEncoder
 from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
+from hardneg.model.narrow import narrow
 from hardneg.retrieval.search.retrieve import open_searcher, served_vectors
 from hardneg.stages.artifacts import StageFolder
 from hardneg.text.outside import TrainingPairs, passage_store
@@ -115,12 +116,22 @@ class BothEncoders:
         with torch.autocast(self._device.type, enabled=False):  # mixed precision is for the encoder
             return query @ self.encoded.T / self.module.temperature
 
-    def among(self, meeting: Meeting) -> torch.Tensor:
-        """See `Scorer`."""
-        assert self.encoded is not None
+    def among(self, meeting: Meeting, width: int | None = None) -> torch.Tensor:
+        """See `Scorer`; by the vectors cut to a width where one is given."""
+        passages = self._encoded(width)
         own = torch.from_numpy((meeting.origin == Origin.OWN).argmax(1)).to(self._device)
         with torch.autocast(self._device.type, enabled=False):
-            return self.encoded[own] @ self.encoded.T / self.module.temperature
+            return passages[own] @ passages.T / self.module.temperature
+
+    def narrower(self, query: torch.Tensor, width: int) -> torch.Tensor:
+        """Scores float32 [B, C] of what `scores` has just scored, by the vectors cut to a width."""
+        with torch.autocast(self._device.type, enabled=False):
+            query = narrow(query, width, self.module.settings["normalize"])
+            return query @ self._encoded(width).T / self.module.temperature
+
+    def _encoded(self, width: int | None) -> torch.Tensor:
+        assert self.encoded is not None
+        return self.encoded if width is None else narrow(self.encoded, width, self.module.settings["normalize"])
 
 
 class QueryEncoder:

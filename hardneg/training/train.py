@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -33,8 +34,9 @@ def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.devic
     Args:
         stage: settings `trains`, `order`, `source`, `sampler`, `refresh`, `labels`, `loss`, `batch`, `positives`,
             `lists`, `positive_scores`, `passage_scores`, `live`, `round`, `train`, `seed`, `split`, `precision`,
-            `search`, `probe`, `encoder` where weights are made; parents `collection`, `tokenizer`, `tokens`, and where
-            there are such `init`, `continues`, `passages`, `index`, `negatives`, `clusters`, `teacher`.
+            `search`, `probe`, `dims` where there are narrower widths, `encoder` where weights are made; parents
+            `collection`, `tokenizer`, `tokens`, and where there are such `init`, `continues`, `passages`, `index`,
+            `negatives`, `clusters`, `teacher`, `outside`.
         runtime: `checkpoint_seconds`, `trackers`, `places`.
         devices: training runs on the first; all of them search.
 
@@ -84,7 +86,7 @@ class _Step:
     ) -> None:
         self._scorer, self._draws, self._probe, self._device = scorer, draws, probe, device
         self._losses = [(function_of("loss", chosen), chosen["weight"]) for chosen in settings["loss"]]
-        self._among = settings.get("passage_scores", False)
+        self._among, self._dims = settings.get("passage_scores", False), settings.get("dims", ())
         self._follower, self._followed = draws.follower, draws.followed()
         self._log_every = settings["train"]["log_retrieved_every"]
 
@@ -101,6 +103,14 @@ class _Step:
         batch = self._batch(meeting, self._scorer.scores(query, meeting))
         if self._draws.stateful and self._scorer.encoded is not None:
             self._draws.learn(meeting, self._scorer.encoded.detach().float().cpu().numpy())
+        total = self._loss(batch)
+        for width in self._dims:  # Matryoshka: the loss at each width, all of one weight (Kusupati et al. 2022, Eq. 1)
+            assert isinstance(self._scorer, BothEncoders) and query is not None
+            among = self._scorer.among(meeting, width) if self._among else None
+            total = total + self._loss(replace(batch, scores=self._scorer.narrower(query, width), among=among))
+        return total
+
+    def _loss(self, batch: TrainingBatch) -> torch.Tensor:
         parts = [loss(batch) if weight == 1 else weight * loss(batch) for loss, weight in self._losses]
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
 

@@ -66,10 +66,11 @@ def _named(config: Config) -> Iterator[_Named]:
     every, existing = list(systems), "of this configuration"
     dense = [name for name, system in systems.items() if system.retriever == "dense"]
     vectors = [name for name, system in systems.items() if system.retriever in ("dense", "vectors")]
-    ranking = [name for name, system in systems.items() if system.retriever in ("dense", "bm25")]
+    whole = [name for name, system in systems.items() if system.width is None]
+    ranking = [name for name in whole if systems[name].retriever in ("dense", "bm25")]
     queries = [name for name in dense if systems[name].trains == "query_encoder"]
     mining = [name for name, system in systems.items() if _mines(system)]
-    yield _Named("export", config.exported, ranking, "that ranks here (dense or bm25)")
+    yield _Named("export", config.exported, ranking, "that ranks here (dense or bm25) with whole vectors")
     mined = [entry.negatives for entry in config.exported_negatives]
     yield _Named("export.negatives", mined, mining, "that mines negatives to train on (source run, self or given)")
     yield _Named("analyses.baselines", asked.baselines, every, existing)

@@ -127,7 +127,7 @@ def _untrained(at: str, system: System) -> Iterator[HardnegError]:
     if system.retriever == "rerank" or (system.from_ is None and system.preset == "pretrained"):
         return
     elsewhere = system.from_ is not None and ":" in system.from_
-    if not elsewhere and (system.from_ is None or system.index is None):
+    if not elsewhere and (system.from_ is None or (system.index is None and system.width is None)):
         yield HardnegError(
             "A dense system that trains nothing must reuse a trained one: another study's, or this study's with an "
             "index of its own.",

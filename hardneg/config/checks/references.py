@@ -43,6 +43,7 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
                 remedy=did_you_mean(other, systems, "add that system or name one of these."),
             )
     yield from _read_by_answers(at, system, config)
+    yield from _narrow(at, system, config)
     start = systems.get(system.from_ or "")
     if start is None:
         return
@@ -61,6 +62,26 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
             expected=f"a system with retriever {system.retriever}",
             remedy="remove `from`, or name another system.",
         )
+
+
+def _narrow(at: str, system: System, config: Config) -> Iterator[HardnegError]:
+    """Cut vectors are served and scored, and nothing else: what cuts trains nothing, and nothing builds on it."""
+    if system.width is not None and (system.trains != "nothing" or system.from_ is None or ":" in system.from_):
+        yield HardnegError(
+            "Vectors are cut of a system of this study, without any training.",
+            where=f"{at}.width",
+            found=f"trains {system.trains}, from {system.from_ or 'nothing'}",
+            expected="`trains: nothing`, and `from` with a dense system of this study",
+            remedy="set encoder.dims, which also trains for the narrower widths, or correct the two.",
+        )
+    for key, other in references(system):
+        if (cut := config.systems.get(other)) is not None and cut.width is not None:
+            yield HardnegError(
+                "Nothing can build on a system whose vectors are cut.",
+                where=f"{at}.{key}",
+                found=f"{other}, width {cut.width}",
+                remedy=f"name {cut.from_}, which it is cut from.",
+            )
 
 
 def _read_by_answers(at: str, system: System, config: Config) -> Iterator[HardnegError]:
