@@ -14,9 +14,11 @@ CARD = "README.md"
 TEMPLATE = """# Mined negatives of `{system}`
 
 Negatives of the training queries of `{dataset}`, split `{split}`, as hardneg {version} mined them: from {mined}.
-{chosen} Nothing that is judged relevant to a query is among its negatives.
+{chosen}
+Nothing that is judged relevant to a query is among its negatives.
 
-* `triplets.jsonl`, {triplets:,} rows for sentence-transformers: anchor, positive, negative. {load}
+* `triplets.jsonl`, {triplets:,} rows for sentence-transformers: anchor, positive, negative.
+  {load}
 * `tuples.jsonl`, {tuples:,} rows for sentence-transformers: anchor, positive, negative_1 to negative_{width}. Loaded in
   the same way; `MultipleNegativesRankingLoss` takes all columns.
 * `flagembedding.jsonl`, {queries:,} rows for FlagEmbedding: query, pos, neg{score_columns}.

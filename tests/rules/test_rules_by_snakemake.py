@@ -16,7 +16,7 @@ from hardneg.stages.stage import Stage
 LONG_AGO = 1_700_000_000
 
 # Of kinds that read each other, so that all are made in one run.
-AGAIN = ("cross_encoder", "rerank", "pair_scores", "clusters", "given_vectors", "trajectory")
+AGAIN = ("cross_encoder", "rerank", "pair_scores", "clusters", "given_vectors", "trajectory", "negatives_export")
 
 
 def with_parents(stage: Stage) -> set[Stage]:
