@@ -68,15 +68,8 @@ def open_collection(
 def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> CollectionReader:
     # Formats are imported on demand, because planning opens a collection at every start.
     folder = (fetched or Path()) / (chosen.get("path") or "")
-    if fetched is None and chosen["format"] in DOWNLOADED_BY and not folder.is_dir():
-        raise HardnegError(
-            "The folder of the collection is missing.",
-            where=str(folder),
-            found="a file" if folder.exists() else "nothing",
-            expected=f"a folder with the files of format {chosen['format']}",
-            remedy="correct `collection.path`, or have the files downloaded: `collection.download`, as in "
-            f"{DOWNLOADED_BY[chosen['format']]}, says where they are.",
-        )
+    if fetched is None:
+        _check_folder(folder, chosen["format"])
     match chosen["format"]:
         case "pydocs":
             from hardneg.data.formats.pydocs import PyDocs
@@ -131,6 +124,19 @@ def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> Coll
                 {split: (_rows(given["queries"]), _rows(given["qrels"])) for split, given in chosen["splits"].items()},
             )
     raise ValueError(chosen["format"])
+
+
+def _check_folder(folder: Path, given: str) -> None:
+    """Refuse a folder that is missing, and say who downloads the files of its format."""
+    if given in DOWNLOADED_BY and not folder.is_dir():
+        raise HardnegError(
+            "The folder of the collection is missing.",
+            where=str(folder),
+            found="a file" if folder.exists() else "nothing",
+            expected=f"a folder with the files of format {given}",
+            remedy="correct `collection.path`, or have the files downloaded: `collection.download`, as in "
+            f"{DOWNLOADED_BY[given]}, says where they are.",
+        )
 
 
 def _table(given: Mapping[str, Any]) -> Table:
