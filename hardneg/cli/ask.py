@@ -125,7 +125,7 @@ def _opened(plan: Plan, needed: dict[str, Stage]) -> dict[str, Artifact]:
                 "The system is not finished.",
                 where=str(stage.manifest),
                 found=f"the stage {stage.kind} {stage.label} has not run yet",
-                remedy="run the workflow with this configuration first: `snakemake --cores all --configfile ...`.",
+                remedy="run the workflow with this configuration first: `hardneg run ...`.",
             )
     return {role: Artifact.open(stage.manifest, digests=False) for role, stage in needed.items()}
 

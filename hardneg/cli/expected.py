@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from hardneg.cli.options import configs
+from hardneg.cli.options import configs, files
 from hardneg.stages.stage import RESULTS
 
 
@@ -22,7 +22,7 @@ def run(given: argparse.Namespace) -> None:
     from hardneg.evaluation import expected as expect
 
     reached = True
-    for path, config in zip(given.configfile, configs(given), strict=True):
+    for path, config in zip(files(given), configs(given), strict=True):
         entries = expect.read_expected(given.expected or expect.expected_file(path))
         scores = expect.read_measures(RESULTS / config.collection.name / "measures.csv")
         outcomes = expect.compare(entries, scores, config.systems)

@@ -1,4 +1,4 @@
-"""The `hardneg` command: watch, plan, prune, estimate, expect, search, methods."""
+"""The `hardneg` command: run, watch, plan, prune, estimate, expect, search, methods."""
 
 from __future__ import annotations
 
@@ -7,34 +7,48 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from hardneg.cli import expected, methods, plan, prune, search, watch
-from hardneg.cli.options import add_configurations, positive
-from hardneg.cli.options import configs as _configs
+from hardneg.cli import expected, methods, plan, prune, run, search, watch
+from hardneg.cli.options import add_configurations, config, positive
+from hardneg.cli.version import ShowVersion
 from hardneg.errors import HardnegError
+
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command. A fault that the user can correct ends it with one message and status 1."""
-    given = _parser().parse_args(arguments)
-    if getattr(given, "study", None):
-        given.configfile = [given.study]
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if sys.stdout is None:  # closed by the shell: nobody reads
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
     try:
-        given.run(given)
+        _run(given)
+        sys.stdout.flush()
     except HardnegError as fault:
         sys.exit(f"error: {fault}")
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _run(arguments: list[str]) -> None:
+    parser = _parser()
+    if arguments[:1] == ["run"] and not {"-h", "--help"} & {*arguments}:
+        run.replace_process(arguments[1:])
+        return
+    given = parser.parse_args(arguments)
+    given.run(given)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="hardneg", description="Inspect, estimate and clean up the workflow's stages."
+        prog="hardneg", description="Run the workflow; inspect, estimate and clean up its stages."
     )
+    parser.add_argument("--version", action=ShowVersion, help="show the version, and the commit of a checkout")
     commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run", help="run the workflow on a configuration, by Snakemake")
+    run.add_arguments(running)
     watching = commands.add_parser("watch", help="progress of running stages, until interrupted")
     watch.add_arguments(watching)
     planning = commands.add_parser(
@@ -56,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     describing = commands.add_parser("methods", help="the questions, their answers, the presets and the recipes")
     methods.add_arguments(describing)
     for command in (planning, pruning, estimating, expecting, searching):
-        add_configurations(command, several=command is not searching)
-    for command, run in (
+        add_configurations(command, study=command in (planning, estimating), several=command is not searching)
+    for command, action in (
         (watching, watch.run),
         (planning, plan.run),
         (pruning, prune.run),
@@ -66,12 +80,11 @@ def _parser() -> argparse.ArgumentParser:
         (searching, search.run),
         (describing, methods.run),
     ):
-        command.set_defaults(run=run)
+        command.set_defaults(run=action)
     return parser
 
 
 def _add_estimate_arguments(command: argparse.ArgumentParser) -> None:
-    command.add_argument("study", nargs="?", type=Path, help="the configuration; the same as --configfile")
     command.add_argument("--gpus", type=positive, help="number of GPUs like the one here to predict for (default: 1)")
     command.add_argument("--passages", type=positive, help="number of passages (default: counted)")
     command.add_argument("--queries-train", type=positive, help="number of training queries (default: counted)")
@@ -91,15 +104,14 @@ def _estimate(given: argparse.Namespace) -> None:
     said = Given(
         given.passages, given.queries_train, given.queries_eval, given.passage_characters, given.query_characters
     )
-    for config in _configs(given):
-        plan = plan_of(config, said)
-        counts = count(plan, said)
-        with lease(1, "cpu" if config.runtime.device == "cpu" else "auto") as granted:
-            print("measuring this machine", file=sys.stderr, flush=True)
-            estimate = on_this_machine(
-                plan, counts, granted.devices[0], given.gpus or 1, quick=given.quick, all_to_do=said.any
-            )
-        print(json.dumps(text.as_json(estimate), indent=2) if given.json else text.table(estimate, given.gpus))
+    plan = plan_of(config(given), said)
+    counts = count(plan, said)
+    with lease(1, "cpu" if plan.config.runtime.device == "cpu" else "auto") as granted:
+        print("measuring this machine", file=sys.stderr, flush=True)
+        estimate = on_this_machine(
+            plan, counts, granted.devices[0], given.gpus or 1, quick=given.quick, all_to_do=said.any
+        )
+    print(json.dumps(text.as_json(estimate), indent=2) if given.json else text.table(estimate, given.gpus))
 
 
 if __name__ == "__main__":

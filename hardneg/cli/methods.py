@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import shutil
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +15,7 @@ from hardneg.methods import published
 from hardneg.methods.axes import AXES, answers
 from hardneg.methods.base import NEEDS, Answer
 
-WIDTH = 100
+WIDTH = min(shutil.get_terminal_size((100, 24)).columns, 100)
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

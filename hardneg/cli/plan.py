@@ -8,7 +8,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from hardneg.cli.options import plans
+from hardneg.cli.options import config
+from hardneg.planning.plan import Plan
 from hardneg.stages.artifacts import MANIFEST
 from hardneg.stages.stage import Stage
 
@@ -20,23 +21,23 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    """Print the plan of each configuration."""
-    for plan in plans(given):
-        for note in plan.notes:
-            print(f"warning: {note}", file=sys.stderr)
-        if given.json:
-            print(json.dumps([stage.record for stage in plan.stages], indent=2))
-            continue
-        if given.runtime:
-            print(json.dumps(plan.runtime))
-            continue
-        waiting = 0
-        print(f"{'stage':<17}{'label':<22}{'version':<15}state")
-        for stage in plan.stages:
-            state = "done" if stage.manifest.exists() else f"to do: {_reason(stage)}"
-            waiting += state != "done"
-            print(f"{stage.kind:<17}{stage.label:<22}{stage.version:<15}{state}")
-        print(f"{len(plan.stages)} stages, {waiting} to do")
+    """Print the plan of the configuration."""
+    plan = Plan(config(given))
+    for note in plan.notes:
+        print(f"warning: {note}", file=sys.stderr)
+    if given.json:
+        print(json.dumps([stage.record for stage in plan.stages], indent=2))
+        return
+    if given.runtime:
+        print(json.dumps(plan.runtime))
+        return
+    waiting = 0
+    print(f"{'stage':<17}{'label':<22}{'version':<15}state")
+    for stage in plan.stages:
+        state = "done" if stage.manifest.exists() else f"to do: {_reason(stage)}"
+        waiting += state != "done"
+        print(f"{stage.kind:<17}{stage.label:<22}{stage.version:<15}{state}")
+    print(f"{len(plan.stages)} stages, {waiting} to do")
 
 
 def _reason(stage: Stage) -> str:

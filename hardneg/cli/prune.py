@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
+import sys
+from pathlib import Path
+
+import filelock
 
 from hardneg.cli.options import plans
+from hardneg.stages.artifacts import LOCK
 from hardneg.stages.stage import ARTIFACTS
 
 
@@ -30,9 +36,31 @@ def run(given: argparse.Namespace) -> None:
         total += size
         print(f"{size / 2**20:10.1f} MiB  {folder}")
     print(f"{total / 2**20:10.1f} MiB  in {len(unnamed)} stages")
-    if not given.yes and input("Remove them? [y/N] ").strip().lower() not in ("y", "yes"):
+    if not given.yes and not _agreed():
         print("Nothing was removed.")
         return
-    for folder in unnamed:
+    busy = [folder for folder in unnamed if not _removed(folder)]
+    for folder in busy:
+        print(f"kept: {folder} is being written by another process")
+    print(f"Removed {len(unnamed) - len(busy)} stages." if busy else "Removed.")
+
+
+def _removed(folder: Path) -> bool:
+    """Remove a stage, unless another process writes it: it holds one of the folder's locks."""
+    with contextlib.ExitStack() as held:
+        try:
+            for lock in folder.glob(f"*{LOCK}"):
+                held.enter_context(filelock.FileLock(lock).acquire(blocking=False))
+        except filelock.Timeout:
+            return False
         shutil.rmtree(folder)
-    print("Removed.")
+    return True
+
+
+def _agreed() -> bool:
+    """Whether the person says yes; who cannot be asked does not."""
+    try:
+        return sys.stdin is not None and input("Remove them? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False

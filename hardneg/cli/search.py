@@ -11,7 +11,8 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from hardneg.cli.options import plans, positive
+from hardneg.cli.options import config, positive
+from hardneg.planning.plan import Plan
 
 if TYPE_CHECKING:
     from hardneg.cli.ask import Answer
@@ -31,13 +32,12 @@ def run(given: argparse.Namespace) -> None:
     try:
         from hardneg.cli.ask import Answerer
 
-        (plan,) = plans(given)
-        answerer = Answerer(plan, given.system)
+        answerer = Answerer(Plan(config(given)), given.system)
     finally:
         gc.freeze()
         gc.enable()
     several = given.question == "-"
-    for question in filter(None, map(str.strip, sys.stdin)) if several else [given.question]:
+    for question in filter(None, map(str.strip, sys.stdin or ())) if several else [given.question]:
         answers = answerer.answer(question, given.k)
         if given.json:
             lines = [json.dumps({"question": question, **answer._asdict()}, ensure_ascii=False) for answer in answers]

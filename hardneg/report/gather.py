@@ -137,8 +137,12 @@ def _targets(summary: Mapping[str, Any]) -> pd.DataFrame:
     rows += [(f"{cell['system']} served on {cell['served_on']}", cell["measure"]) for cell in summary["compression"]]
     rows += [(f"{system} with seed {seed}", manifest) for system, seed, manifest in summary["seeds"]]
     rows += [(what, summary[what]) for what in ("agreement", "movement") if summary[what]]
-    command = "snakemake --cores all --configfile this.yaml {}"
-    return pd.DataFrame([(what, command.format(manifest)) for what, manifest in rows], columns=["what", "command"])
+    return pd.DataFrame([(what, reproducing(manifest)) for what, manifest in rows], columns=["what", "command"])
+
+
+def reproducing(manifest: str) -> str:
+    """The command that makes a stage, with the report's configuration in `this.yaml`."""
+    return f"hardneg run this.yaml {manifest}"
 
 
 def _table(manifest: str, name: str) -> pd.DataFrame:

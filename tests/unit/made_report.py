@@ -109,8 +109,8 @@ def made_material(queries: int = 150, seed: int = 13, resamples: int = 200) -> M
         configuration="dataset: pydocs\nseed: 13\nsystems:\n  star:\n    preset: star\n    from: bm25neg\n",
         targets=pd.DataFrame(
             [
-                ("effectiveness of every system", "snakemake --cores all evaluate"),
-                ("this report", "snakemake --cores all report"),
+                ("effectiveness of every system", "hardneg run this.yaml evaluate"),
+                ("this report", "hardneg run this.yaml report"),
             ],
             columns=["what", "command"],
         ),

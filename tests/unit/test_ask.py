@@ -253,7 +253,7 @@ def test_bm25_answers_as_its_run(plain: Plan) -> None:
         ("zzz", "remedy:   choose one of these."),
         ("old", r"systems.old.retriever\n  found:    run: a run of .*\n.*\n  remedy:   use .*: bm25, inbatch\."),
         ("theirs", "found:    vectors: vectors without their encoder"),
-        ("bm25", "found:    the stage collection small has not run yet\n  remedy:   .*`snakemake --cores all"),
+        ("bm25", "found:    the stage collection small has not run yet\n  remedy:   .*`hardneg run"),
     ],
 )
 def test_what_cannot_be_asked(plain: Plan, system: str, said: str) -> None:
