@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from hardneg.config.base import Model
+from hardneg.evaluation.own_grades import split_grade
 
 Grade = Annotated[int, Field(ge=1)]
 
@@ -16,11 +17,20 @@ class Evaluation(Model):
     """The depth of runs and the effectiveness measures."""
 
     depth: int = Field(1000, ge=1, description="passages per query in a run")
-    measures: tuple[str, ...] = Field(("MRR@10", "nDCG@10", "R@100"), min_length=1)
+    measures: tuple[str, ...] = Field(
+        ("MRR@10", "nDCG@10", "R@100"),
+        min_length=1,
+        description="binary ones may give their own lowest relevant grade: R(rel=1)@100",
+    )
     relevant_grade: Grade | dict[str, Grade] = Field(
         1, description="lowest grade that counts as relevant in binary measures, for all splits or by split"
     )
     main_measure: str = Field("MRR@10", description="the measure by which the report ranks systems")
+
+    @property
+    def at_split_grade(self) -> tuple[str, ...]:
+        """The measures that take the lowest relevant grade of their split."""
+        return tuple(measure for measure in self.measures if split_grade(measure)[1] is None)
 
     def relevant_grades(self, splits: Iterable[str]) -> dict[str, int]:
         """The lowest relevant grade of each split; 1 for a split without one."""

@@ -31,6 +31,9 @@ class Training(Model):
     passage_length: int | None = Field(
         None, ge=3, description="maximum tokens of a passage in training; null: encoder.passage_length"
     )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] | None = Field(
+        None, exclude_if=lambda given: given is None, description="of this training; null: arithmetic.precision"
+    )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, more time"
     )

@@ -18,6 +18,7 @@ import pyarrow as pa
 from scipy import stats
 
 from hardneg.evaluation.measure_names import KNOWN, lower_is_better, split_name
+from hardneg.evaluation.own_grades import split_grade
 
 RESAMPLES = 10_000
 
@@ -97,6 +98,38 @@ def evaluate(
                 value = 1 - value if hits[0, place] < hits[1, place] else 0.0
             scored.append((query_ids[query], name, value))
     return pd.DataFrame(scored, columns=["query_id", "measure", "value"])
+
+
+def evaluate_named(
+    run: pa.Table, qrels: pa.Table, query_ids: Sequence[str], names: Sequence[str], relevant_grade: int = 1
+) -> pd.DataFrame:
+    """Score a run for each query, where a name may give its own lowest relevant grade, such as `R(rel=1)@100`.
+
+    Args:
+        run: as for `evaluate`.
+        qrels: as for `evaluate`.
+        query_ids: as for `evaluate`.
+        names: of measures; `relevant_grade` counts for those that give none.
+        relevant_grade: as for `evaluate`.
+
+    Returns:
+        As `evaluate`, by the given names in their order.
+
+    Raises:
+        HardnegError: a name is unknown.
+        ValueError: `relevant_grade` is below 1.
+    """
+    asked = {name: split_grade(name) for name in names}
+    scored = {}
+    for own in dict.fromkeys(grade for _, grade in asked.values()):
+        bare = parse_measures(list(dict.fromkeys(bare for bare, grade in asked.values() if grade == own)))
+        values = evaluate(run, qrels, query_ids, bare, relevant_grade if own is None else own)
+        scored |= {
+            name: values[values["measure"] == bare].assign(measure=name)
+            for name, (bare, grade) in asked.items()
+            if grade == own
+        }
+    return pd.concat([scored[name] for name in asked], ignore_index=True)
 
 
 def aggregate(per_query: pd.DataFrame) -> pd.DataFrame:

@@ -66,14 +66,15 @@ def check_devices(plan: Plan, everything: bool = True) -> None:
     if plan.config.runtime.device == "cuda" and _to_do(plan, *(name for name, kind in KINDS.items() if kind.gpu)):
         check_cuda()
     waiting = [stage for stage in plan.of(*TRAINED) if not stage.manifest.exists()]
-    if everything and any(stage.settings.get("precision") == "fp16" for stage in waiting):
+    fp16 = list(dict.fromkeys(stage.label for stage in waiting if stage.settings.get("precision") == "fp16"))
+    if everything and fp16:
         try:
             check_cuda()
         except HardnegError:
             raise HardnegError(
                 "fp16 training needs a GPU, and there is none here.",
-                where="arithmetic.precision",
-                found="fp16",
+                where="arithmetic.precision, or train.precision of a system",
+                found=f"fp16 for {', '.join(fp16)}",
                 expected="auto, fp32 or bf16 on a CPU",
                 remedy="set one of these (--config 'arithmetic={precision: auto}'), or run on a GPU.",
             ) from None

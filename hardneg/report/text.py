@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from hardneg.evaluation.measure_names import KNOWN, lower_is_better
+from hardneg.evaluation.measure_names import KNOWN
+from hardneg.evaluation.own_grades import lower_is_better
 from hardneg.report.claims.differences import LEVEL
 from hardneg.report.content import LOWER
 from hardneg.report.material import Material
@@ -17,7 +18,7 @@ from hardneg.report.material import Material
 MISSING = "–"
 
 _MEASURE = re.compile(
-    "|".join(rf"\b{name}@\d+" if known.needs_cut else rf"\b{name}\b" for name, known in KNOWN.items())
+    "|".join(rf"\b{name}(\(rel=\d+\))?@\d+" if known.needs_cut else rf"\b{name}\b" for name, known in KNOWN.items())
 )
 _SERVED = "served on "  # the columns of Table 3
 

@@ -215,6 +215,14 @@ DOWNLOAD = {"url": "https://example.org/qrels.tsv"}
         ),
         ({"splits": {"train": None}}, ["systems.warm", "splits.train: null", "preset: zero_shot"]),
         ({"evaluation": {"relevant_grade": {"tets": 2}}}, ["evaluation.relevant_grade.tets", "did you mean test?"]),
+        (
+            {"evaluation": {"measures": ["MRR@10", "nDCG(rel=2)@10"]}},
+            ["evaluation.measures.1", "no lowest relevant grade", "write nDCG@10"],
+        ),
+        (
+            {"evaluation": {"measures": ["R(rel=2)@10"], "main_measure": "R(rel=2)@10"}},
+            ["evaluation.main_measure", "set evaluation.relevant_grade to 2"],
+        ),
         ({"splits": {"evaluate": ["train"]}}, ["splits.evaluate", "collection.holdout"]),
         ({"collection": {"format": "pydocs", "holdout": {"a/b": 0.1}}}, ["name is not usable", "a/b"]),
         ({"collection": {"format": "beir", "name": "x", "path": "~nobody-there/data"}}, ["collection.path"]),

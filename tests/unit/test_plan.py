@@ -117,6 +117,7 @@ def test_the_learning_rate_of_adore_changes_what_hangs_below_it(settings: dict[s
         (["runtime", "java_heap_mib"], 300),
         (["runtime", "trackers"], ["tensorboard"]),
         (["evaluation", "main_measure"], "R@100"),
+        (["systems", "star", "train", "precision"], None),
     ],
 )
 def test_settings_that_change_no_version(settings: dict[str, Any], path: list[str], value: Any) -> None:

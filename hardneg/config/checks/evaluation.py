@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hardneg.config.config import Config
 from hardneg.errors import HardnegError
-from hardneg.evaluation.measure_names import lower_is_better, split_name
+from hardneg.evaluation.own_grades import lower_is_better, split_grade
 
 
 def problems(config: Config) -> Iterator[HardnegError]:
@@ -14,10 +14,17 @@ def problems(config: Config) -> Iterator[HardnegError]:
     evaluation = config.evaluation
     for number, measure in enumerate(evaluation.measures):
         try:
-            split_name(measure, f"evaluation.measures.{number}")
+            _, grade = split_grade(measure, f"evaluation.measures.{number}")
         except HardnegError as fault:
             yield fault
         else:
+            if measure == evaluation.main_measure and grade is not None:
+                yield HardnegError(
+                    "The main measure gives its own lowest relevant grade. Analyses of it count by the split's grade.",
+                    where="evaluation.main_measure",
+                    found=measure,
+                    remedy=f"set evaluation.relevant_grade to {grade}, and drop (rel={grade}) here.",
+                )
             if measure == evaluation.main_measure and lower_is_better(measure):
                 yield HardnegError(
                     "Lower is better for the main measure. It must be one where higher is better.",

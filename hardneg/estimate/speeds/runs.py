@@ -14,7 +14,7 @@ def runs(plan: Plan, folder: Path, queries: int) -> tuple[float, float]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from hardneg.evaluation.measures import evaluate, parse_measures
+    from hardneg.evaluation.measures import evaluate_named
 
     evaluation = plan.config.evaluation
     depth = evaluation.depth
@@ -35,6 +35,6 @@ def runs(plan: Plan, folder: Path, queries: int) -> tuple[float, float]:
 
     judged = np.arange(queries, dtype=np.int32)
     qrels = pa.table({"query": judged, "passage": judged, "grade": np.ones(queries, np.int32)})
-    names, measures = [str(query) for query in judged], parse_measures(evaluation.measures)
-    scored = timed(lambda: evaluate(table, qrels, names, measures))
+    names = [str(query) for query in judged]
+    scored = timed(lambda: evaluate_named(table, qrels, names, evaluation.measures))
     return len(table) / timed(through), queries / scored
