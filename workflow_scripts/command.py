@@ -159,7 +159,7 @@ def _was_told(message: str, memory: Path) -> bool:
 
 
 def _mendable(fault: Exception, folder: Path) -> HardnegError | None:
-    """What a full disk, or too little memory, means for the user; None for any other fault."""
+    """What a full disk, a file of others or too little memory means for the user; None for any other fault."""
     full = isinstance(fault, OSError) and fault.errno in FULL
     # Libraries in other languages hand on the system's words only.
     if full or any(os.strerror(number) in str(fault) for number in FULL):
@@ -168,6 +168,12 @@ def _mendable(fault: Exception, folder: Path) -> HardnegError | None:
             where=str(getattr(fault, "filename", None) or folder),
             found=str(fault).splitlines()[0],
             remedy="free space, then run the same command: it goes on where it was.",
+        )
+    if isinstance(fault, PermissionError | IsADirectoryError | NotADirectoryError):
+        return HardnegError(
+            f"A file cannot be used: {fault.strerror or fault}.",
+            where=str(fault.filename or folder),
+            remedy="correct its permissions, or move what is in its place, then run the same command.",
         )
     if isinstance(fault, MemoryError):
         return HardnegError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hardneg.data.collection import CollectionReader
 from hardneg.data.prepare import prepare, repairs
-from hardneg.data.readers import FETCHED, open_collection
+from hardneg.data.readers import FETCHED, digest_of, open_collection
 from hardneg.errors import HardnegError
-from hardneg.stages.artifacts import PROGRESS, StageFolder
+from hardneg.stages.artifacts import PROGRESS, StageFolder, file_digest
 from workflow_scripts.command import stage_command
 
 
@@ -40,10 +41,30 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
             expected=f"at least {least['rows']:,}",
             remedy="choose fewer lists or bits (IVF64, PQ16x4), or Flat, which a small collection is served best by.",
         )
+    refuse_changed(reader, settings)
     stage.facts |= facts
     for repair in repairs(facts):
         print(f"warning: {repair}", file=sys.stderr)
     return names
+
+
+def refuse_changed(reader: CollectionReader, settings: Mapping[str, Any]) -> None:
+    """Check that the files are those that the plan saw.
+
+    Raises:
+        HardnegError: one of them has changed since.
+    """
+    if "files" not in settings:  # they were downloaded, or come from a package
+        return
+    found = digest_of({name: file_digest(path) for name, path in reader.files(settings["splits"]).items()})
+    if found != settings["files"]:
+        raise HardnegError(
+            "A file of the collection has changed since this run began.",
+            where="collection",
+            found=f"files of digest {found[:12]}",
+            expected=f"those of digest {settings['files'][:12]}",
+            remedy="let whatever writes it finish, then run the same command: it plans with the new files.",
+        )
 
 
 if __name__ == "__main__":

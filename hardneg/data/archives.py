@@ -19,6 +19,9 @@ from hardneg.errors import HardnegError
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 PART = ".part"
+RECEIPTS, DIGESTS = ".downloads.json", ".digests.json"
+RESERVED = {RECEIPTS, DIGESTS}
+"""Files beside what was downloaded, which tell what it was."""
 UNPACKED_LIMIT = 256 << 30  # bytes
 
 _CHUNK = 1 << 16  # bytes
@@ -136,6 +139,13 @@ def _extract(members: Iterable[_Member], name: str, staging: Path, limit: int) -
 
 def _check_safe(member: _Member, where: str) -> None:
     path = PureWindowsPath(member.name)  # treats / and \ as separators, and knows drives
+    if path.name in RESERVED:
+        raise BadArchive(
+            "An archive holds a file that this program writes itself. Nothing was unpacked.",
+            where=where,
+            found=path.name,
+            remedy="get the collection from its publisher, or unpack it yourself without that file.",
+        )
     if path.anchor or ".." in path.parts or "\\" in member.name or not member.ordinary:
         raise BadArchive(
             "An archive is not safe to unpack. Nothing was unpacked.",

@@ -25,13 +25,11 @@ from urllib.parse import unquote, urljoin, urlsplit
 import requests
 from urllib3.exceptions import HTTPError
 
-from hardneg.data.archives import ARCHIVES, PART, UNPACKED_LIMIT, BadArchive, in_the_way, unpack
+from hardneg.data.archives import ARCHIVES, DIGESTS, PART, RECEIPTS, UNPACKED_LIMIT, BadArchive, in_the_way, unpack
 from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import cached_digest, write_json, writer_lock
 from hardneg.stages.progress import Progress
 
-RECEIPTS = ".downloads.json"
-DIGESTS = ".digests.json"
 CHUNK = 1 << 16  # bytes; a broken connection loses at most this much
 PATIENCE = 86_400.0  # seconds; how long a second process waits for the first
 LONGEST_WAIT = 60.0  # seconds; the longest pause between attempts
@@ -62,7 +60,7 @@ class Remote:
         """The file name: the last segment of the URL's path.
 
         Raises:
-            HardnegError: the URL is not http or https, or does not end in a valid file name.
+            HardnegError: the URL is not http or https, holds credentials, or does not end in a valid file name.
         """
         try:
             parts = urlsplit(self.url)
@@ -71,6 +69,12 @@ class Remote:
             usable = False
         if not usable:
             raise HardnegError("A URL is not valid.", where=self.url, expected="https://... or http://...")
+        if parts.username is not None or parts.password is not None:
+            raise HardnegError(
+                "A URL holds a name or a password, which would be written into manifests and logs.",
+                where=f"the URL of a file on {parts.hostname}",
+                remedy="remove it from the URL and write it into ~/.netrc, which is read for this host.",
+            )
         name = unquote(parts.path.rpartition("/")[2])
         if not name or name.startswith(".") or set(name) & set("/\\\0"):
             raise HardnegError(

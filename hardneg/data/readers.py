@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardneg.data.collection import CollectionReader
 from hardneg.errors import HardnegError
+from hardneg.stages.artifacts import canonical_json
 
 if TYPE_CHECKING:
     from hardneg.data.columns import Table
@@ -41,6 +43,11 @@ DOWNLOADED_BY = {
 def roots(chosen: Mapping[str, Any]) -> list[str]:
     """The names of the code that reads a collection, for the stage's revision."""
     return [ROOTS[chosen["format"]], *(["hardneg.data.holdout:HeldOut"] if chosen["holdout"] else [])]
+
+
+def digest_of(digests: Mapping[str, str]) -> str:
+    """One digest for all files of a collection, by their names: a table may come in thousands of parts."""
+    return hashlib.sha256(canonical_json(digests).encode()).hexdigest()
 
 
 def open_collection(

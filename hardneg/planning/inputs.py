@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from hardneg.errors import HardnegError
 from hardneg.generation.settings import RUNTIME as WHERE_AND_COST
 from hardneg.model.described import Described
 from hardneg.planning.backbone import local_backbone
-from hardneg.stages.artifacts import cached_digest, canonical_json
+from hardneg.stages.artifacts import cached_digest
 from hardneg.stages.stage import ARTIFACTS
 from hardneg.text.tokenizer_contract import read_contract
 
@@ -95,8 +94,7 @@ class Inputs:
         else:
             files = readers.open_collection(chosen, splits.train).files(wanted)
             digests = {name: cached_digest(path, self._digests) for name, path in files.items()}
-            # One for all: a table may come in thousands of parts, and settings travel on command lines.
-            settings["files"] = hashlib.sha256(canonical_json(digests).encode()).hexdigest()
+            settings["files"] = readers.digest_of(digests)
         return settings, roots, None
 
     def splits(self) -> list[str]:

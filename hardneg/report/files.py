@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +15,12 @@ from hardneg.report.content import MARKS
 from hardneg.report.figures.style import STYLE
 from hardneg.report.material import Item
 from hardneg.report.text import best_cells, cell_text
-from hardneg.stages.artifacts import atomic_path
+from hardneg.stages.artifacts import atomic_path, write_json
 
 DPI = 200
+
+WRITTEN = ".written.json"
+"""Which files the last report wrote."""
 
 # Metadata that varies between runs or releases.
 _NO_METADATA = {
@@ -77,10 +81,20 @@ def write_files(items: Sequence[Item], folder: Path) -> None:
             with atomic_path(path) as temporary:
                 temporary.write_bytes(content)
         wanted |= contents.keys()
-    for name, kinds in {"tables": ("csv", "tex"), "figures": tuple(_NO_METADATA), "captions": ("rst",)}.items():
-        for kind in kinds:
-            for path in set((folder / name).glob(f"*.{kind}")) - wanted:
-                path.unlink()
+    names = sorted(path.relative_to(folder).as_posix() for path in wanted)
+    for name in set(_written_before(folder)) - set(names):
+        (folder / name).unlink(missing_ok=True)
+    write_json(folder / WRITTEN, names)
+
+
+def _written_before(folder: Path) -> list[str]:
+    """The files that the last report wrote. Others in these folders belong to somebody else."""
+    try:
+        names = json.loads((folder / WRITTEN).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return []
+    ours = re.compile(r"(tables|figures|captions)/[^/]+")
+    return [name for name in names if isinstance(name, str) and ours.fullmatch(name)]
 
 
 def drawn(item: Item, form: str) -> bytes:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
+from hardneg.errors import HardnegError
 from hardneg.evaluation.measures import aggregate, significance_table
 from hardneg.report.text import measures_text
 from hardneg.stages.artifacts import Artifact, atomic_path, write_table
+from hardneg.stages.stage import ARTIFACTS
 
 
 def summarise(
@@ -63,13 +65,29 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def _link(folder: Path, links: Mapping[str, Path]) -> None:
-    """Make a folder that contains exactly these links. Without links, no folder is created."""
+    """Make a folder of these links, without those of earlier runs. Without links, no folder is created.
+
+    Raises:
+        HardnegError: something that was not made here has the name of a link.
+    """
     if links:
         folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir() if folder.is_dir() else ():
-        if old.name not in links:
+        if old.name not in links and _is_ours(old):
             old.unlink()
     for name, target in links.items():
         link = folder / name
+        if link.exists() and not _is_ours(link):
+            raise HardnegError(
+                "A file or folder that is not ours is in the way of a link.",
+                where=str(link),
+                expected=f"nothing, or a link into {ARTIFACTS}",
+                remedy="move it to another place or give it another name.",
+            )
         link.unlink(missing_ok=True)
         link.symlink_to(os.path.relpath(target, folder))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is a link into the artifacts. Everything else belongs to somebody else."""
+    return path.is_symlink() and ARTIFACTS.name in path.readlink().parts

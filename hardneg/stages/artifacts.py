@@ -40,6 +40,12 @@ TRACKERS = "trackers"
 FINISHED = ".finished.json"
 SHARD_MARKER = re.compile(r"shard-\d{4}-of-\d{4}\.json")
 
+SEALED = {"dataset", "kind", "label", "version", "settings", "parents", "revision", "files", "facts", "libraries"}
+"""What a manifest says, besides its own digest."""
+
+UMASK = os.umask(0)
+os.umask(UMASK)
+
 RECORDED_LIBRARIES = ("torch", "transformers", "tokenizers", "faiss-cpu", "faiss-gpu", "numpy", "pyarrow", "pyserini")
 
 
@@ -55,19 +61,31 @@ def file_digest(path: Path) -> str:
 
 
 def cached_digest(path: Path, cache: Path) -> str:
-    """SHA-256 of a file, from `cache` if the file's size and modification time are unchanged."""
+    """SHA-256 of a file, from `cache` if its size, inode, and times of modification and change are as they were."""
     facts = path.stat()
-    key, seen = str(path.resolve()), [facts.st_size, facts.st_mtime_ns]
-    try:
-        known = json.loads(cache.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        known = {}
-    if key not in known or known[key][:2] != seen:
+    key, seen = str(path.resolve()), [facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino]
+    known = _known_digests(cache)
+    if known.get(key, [])[:-1] != seen:
         known[key] = [*seen, file_digest(path)]
         cache.parent.mkdir(parents=True, exist_ok=True)
         write_json(cache, known)
-    digest: str = known[key][2]
+    digest: str = known[key][-1]
     return digest
+
+
+def _known_digests(cache: Path) -> dict[str, list[Any]]:
+    """The entries of a cache of digests that have its form; others are computed anew."""
+    try:
+        entries = json.loads(cache.read_text(encoding="utf-8")).items()
+    except (FileNotFoundError, ValueError, AttributeError):
+        return {}
+    return {
+        key: entry for key, entry in entries if isinstance(entry, list) and len(entry) == 5 and _is_digest(entry[-1])
+    }
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
 
 
 @contextlib.contextmanager
@@ -82,6 +100,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~UMASK)  # some writers make files that only their owner can read
         temporary.replace(path)
     except OSError as fault:
         if fault.filename is None or str(fault.filename).startswith(str(path.parent)):
@@ -124,7 +143,7 @@ class Artifact:
 
     @classmethod
     def open(cls, manifest: Path | str, digests: bool = True) -> Self:
-        """Read a manifest and check every file it lists (presence, size, SHA-256).
+        """Read a manifest, and check its own digest and every file it lists (presence, size, SHA-256).
 
         Args:
             manifest: its path.
@@ -144,6 +163,9 @@ class Artifact:
             ) from None
         except (ValueError, KeyError, TypeError):
             raise HardnegError("A stage's manifest cannot be read.", where=str(path), remedy=remedy) from None
+        # Manifests had no digest of their own before; they have the same entries otherwise.
+        if content.keys() != SEALED and content.get("digest") != manifest_digest(content):
+            raise HardnegError("A stage's manifest has changed since it was sealed.", where=str(path), remedy=remedy)
         for name, facts in files.items():
             file = path.parent / name
             size = file.stat().st_size if file.is_file() else None
@@ -190,6 +212,12 @@ class Artifact:
                 expected=name,
             )
         return self.folder / name
+
+
+def manifest_digest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of what a manifest says, its own digest left out, in hexadecimal."""
+    said = {name: value for name, value in manifest.items() if name != "digest"}
+    return hashlib.sha256(canonical_json(said).encode()).hexdigest()
 
 
 def library_versions() -> dict[str, str]:
@@ -249,6 +277,7 @@ class StageFolder:
             "facts": self.facts,
             "libraries": library_versions(),
         }
+        manifest["digest"] = manifest_digest(manifest)
         usage = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         self.cost |= {
             "seconds": round(time.monotonic() - self.started, 3),

@@ -62,9 +62,9 @@ def lease(count: int, request: str = "auto") -> Iterator[Granted]:
     """Lease `count` devices for this process and its children. Enter it before torch initialises CUDA.
 
     Waits until enough devices are free, and holds none while it waits. Grants fewer if the host has fewer. If
-    CUDA_VISIBLE_DEVICES lists at most `count` devices, they were assigned to this job (as Slurm does) and are used
-    without a lease; if it lists more, the lease takes some of them. HARDNEG_PRETEND_DEVICES=4 simulates four devices
-    that compute on the CPU, to test scheduling.
+    CUDA_VISIBLE_DEVICES is set, the lease takes some of the devices that it lists: those that a scheduler assigned to
+    this job, or that a person chose for all jobs of a run. HARDNEG_PRETEND_DEVICES=4 simulates four devices that
+    compute on the CPU, to test scheduling.
 
     Args:
         count: how many devices the job may use; 0 runs on the CPU.
@@ -82,8 +82,7 @@ def lease(count: int, request: str = "auto") -> Iterator[Granted]:
     if wanted and not choice and request == "cuda":
         raise _no_cuda()
     with contextlib.ExitStack() as held:
-        given = VISIBLE in os.environ and len(choice) <= wanted
-        visible = tuple(choice.values() if given else _take(choice, min(wanted, len(choice)), held))
+        visible = tuple(_take(choice, min(wanted, len(choice)), held))
         held.enter_context(_visible(",".join(visible)))
         on_cpu = not visible or bool(os.environ.get(PRETEND))
         yield Granted(tuple("cpu" if on_cpu else f"cuda:{number}" for number in range(len(visible) or 1)), visible)

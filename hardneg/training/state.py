@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,32 +77,39 @@ class TrainingState:
             "scheduler": _plain(self.scheduler.state_dict()),
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
+        # clone(): tied weights share memory, which safetensors refuses
+        saved = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
+        said = json.dumps(plain)
         with atomic_path(path) as temporary:
-            # clone(): tied weights share memory, which safetensors refuses
-            save_file(
-                {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()},
-                temporary,
-                {"state": json.dumps(plain)},
-            )
+            save_file(saved, temporary, {"state": said, "digest": _digest(said, saved)})
 
     def read(self, path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-        """Load a file that `write` wrote; its facts and kept tensors."""
+        """Load a file that `write` wrote; its facts and kept tensors.
+
+        Raises:
+            ValueError: its content has changed since.
+            KeyError, RuntimeError, SafetensorError: it is no such file.
+        """
         module: dict[str, torch.Tensor] = {}
         kept: dict[str, torch.Tensor] = {}
         moments: dict[int, dict[str, torch.Tensor]] = {}
         answers: list[dict[str, np.ndarray]] = [{} for _ in self.answers]
         with safe_open(path, "pt") as stream:
-            facts: dict[str, Any] = json.loads(stream.metadata()["state"])
-            for key in stream.keys():  # noqa: SIM118 - not a mapping
-                kind, _, name = key.partition("/")
-                if kind == "optimizer":
-                    index, _, entry = name.partition("/")
-                    moments.setdefault(int(index), {})[entry] = stream.get_tensor(key)
-                elif kind == "answer":
-                    number, _, entry = name.partition("/")
-                    answers[int(number)][entry] = stream.get_tensor(key).numpy()
-                else:
-                    (module if kind == "module" else kept)[name] = stream.get_tensor(key)
+            said = stream.metadata()
+            tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 - not a mapping
+        if said["digest"] != _digest(said["state"], tensors):
+            raise ValueError("its content has changed since it was written")
+        facts: dict[str, Any] = json.loads(said["state"])
+        for key, tensor in tensors.items():
+            kind, _, name = key.partition("/")
+            if kind == "optimizer":
+                index, _, entry = name.partition("/")
+                moments.setdefault(int(index), {})[entry] = tensor
+            elif kind == "answer":
+                number, _, entry = name.partition("/")
+                answers[int(number)][entry] = tensor.numpy()
+            else:
+                (module if kind == "module" else kept)[name] = tensor
         self.module.load_state_dict(module)
         self.optimizer.load_state_dict({"state": moments, "param_groups": facts["groups"]})
         self.scheduler.load_state_dict(facts["scheduler"])
@@ -110,6 +118,15 @@ class TrainingState:
         if facts["scaler"] is not None and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(facts["scaler"])
         return facts, kept
+
+
+def _digest(said: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of facts and tensors, by name, in hexadecimal."""
+    digest = hashlib.sha256(said.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype} {tuple(tensors[name].shape)}".encode())
+        digest.update(tensors[name].flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import PASSAGES_EACH, TOPICS, write_collection
+from conftest import PASSAGES_EACH, TOPICS, small_config, write_collection
 from download_site import serving
 from made_stages import Stages, columns
 from tokenizers import Tokenizer
@@ -139,3 +139,21 @@ def test_a_download_of_other_bytes_is_refused(published: Any) -> None:
     said = project.call(project.commands(project.stage("download"))[0])
     assert said.status == 1 and said.err.startswith("error: ") and "sha256" in said.err.lower().replace("-", "")
     assert not (project.folder / project.stage("download").manifest).exists()
+
+
+def test_a_file_that_changed_since_the_plan_is_not_sealed_under_its_version(tmp_path: Path) -> None:
+    write_collection(tmp_path / "data")
+    made = Stages(tmp_path, words_alone())
+    with (tmp_path / "data" / "corpus.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"_id": "new", "title": "", "text": "written while the workflow runs"}\n')
+    stage = made.stage("collection")
+    (command,) = made.commands(stage)
+    said = made.call(command)
+    assert said.status == 1 and "has changed since this run began" in said.err and "Traceback" not in said.err
+    assert not (tmp_path / stage.manifest).exists()
+
+
+def words_alone() -> dict[str, Any]:
+    """A project of BM25 alone."""
+    config = small_config()
+    return {**config, "systems": {"bm25": {"preset": "bm25"}}, "export": [], "analyses": {"examples": None}}

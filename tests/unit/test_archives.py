@@ -158,6 +158,15 @@ def special(name: str, kind: bytes, target: str = "") -> tarfile.TarInfo:
 OUTSIDE, LINK = "a path outside the folder", "a link or device"
 
 
+@pytest.mark.parametrize("member", [".downloads.json", "b/.digests.json"])
+def test_an_archive_cannot_say_what_was_downloaded(site: Site, tmp_path: Path, member: str) -> None:
+    """Its receipt would switch the digest of another file off."""
+    site.content = zip_of({"a": b"1", member: b"{}"})
+    with pytest.raises(HardnegError, match="writes itself"):
+        get(Remote(site.url.replace("file.bin", "bad.zip"), unpack=True), tmp_path / "folder")
+    assert left(tmp_path / "folder") == []
+
+
 @pytest.mark.parametrize(
     ("name", "packed", "member", "words"),
     [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ from made import seal, stage_of
 
 from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import (
+    UMASK,
     Artifact,
     StageFolder,
     atomic_path,
@@ -97,6 +100,59 @@ def test_a_manifest_that_cannot_be_read(tmp_path: Path, text: str) -> None:
         Artifact.open(tmp_path / "manifest.json")
     with pytest.raises(HardnegError, match="missing"):
         Artifact.open(tmp_path / "other.json")
+
+
+def test_a_flipped_bit_anywhere_in_a_manifest_is_noticed(tmp_path: Path) -> None:
+    manifest = finished(tmp_path / "star").folder / "manifest.json"
+    content = manifest.read_bytes()
+    for at in range(0, len(content), 3):
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << (at % 7)
+        manifest.write_bytes(flipped)
+        # White space between values means nothing, so a flip that leaves white space there may pass.
+        with contextlib.suppress(ValueError):
+            if json.loads(flipped) == json.loads(content):
+                continue
+        with pytest.raises(HardnegError):
+            Artifact.open(manifest)
+    manifest.write_bytes(content)
+    assert Artifact.open(manifest).facts == {"rows": 7}
+
+
+def test_a_manifest_from_before_they_had_digests_is_read(tmp_path: Path) -> None:
+    manifest = finished(tmp_path / "star").folder / "manifest.json"
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    del content["digest"]
+    write_json(manifest, content)
+    assert Artifact.open(manifest).facts == {"rows": 7}
+    write_json(manifest, {**content, "dig\u0065st2": "x"})
+    with pytest.raises(HardnegError, match="has changed since it was sealed"):
+        Artifact.open(manifest)
+
+
+def test_files_have_the_permissions_that_the_umask_leaves(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "weights") as temporary:
+        temporary.touch(mode=0o600)
+        temporary.write_bytes(b"x")
+    assert (tmp_path / "weights").stat().st_mode & 0o777 == 0o666 & ~UMASK
+
+
+def test_a_replaced_file_of_equal_size_and_date_has_another_digest(tmp_path: Path) -> None:
+    file, cache = tmp_path / "corpus", tmp_path / "digests.json"
+    file.write_bytes(b"one")
+    before, facts = cached_digest(file, cache), file.stat()
+    (tmp_path / "other").write_bytes(b"two")
+    (tmp_path / "other").replace(file)
+    os.utime(file, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert cached_digest(file, cache) == file_digest(file) != before
+
+
+@pytest.mark.parametrize("text", ["[]", "3", '{"a": 3}', '{"a": [1, 2]}', "not json"])
+def test_a_malformed_cache_of_digests_is_passed_over(tmp_path: Path, text: str) -> None:
+    file, cache = tmp_path / "corpus", tmp_path / "digests.json"
+    file.write_bytes(b"one")
+    cache.write_text(text, encoding="utf-8")
+    assert cached_digest(file, cache) == file_digest(file)
 
 
 def test_a_file_that_the_manifest_does_not_name(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from hardneg.errors import HardnegError
 from hardneg.planning.plan import Plan
 from hardneg.report.brief import brief
 from hardneg.report.gather import reproducing
+from hardneg.stages.artifacts import writer_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ["run", "watch", "plan", "prune", "estimate", "expect", "search", "methods"]
@@ -248,6 +249,18 @@ def shell(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
 def test_a_reader_that_has_seen_enough(line: str, tmp_path: Path) -> None:
     done = shell(line, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_stage_that_is_being_written_is_not_removed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old, busy = (folder / "artifacts" / "small" / "mine" / f"star-{digit * 12}" for digit in "01")
+    for path in (old, busy):
+        path.mkdir(parents=True)
+    with writer_lock(busy, ".shard-0000-of-0002.writer.lock"):
+        main(["prune", "--yes"])
+    assert not old.exists() and busy.exists()
+    assert f"kept: {busy.relative_to(folder)} is being written" in capsys.readouterr().out
+    main(["prune", "--yes"])
+    assert not busy.exists()
 
 
 def test_who_cannot_be_asked_removes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

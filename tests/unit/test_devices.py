@@ -137,15 +137,27 @@ def test_without_a_device_auto_is_the_cpu_and_cuda_an_error(monkeypatch: pytest.
         pass
 
 
-def test_given_devices_are_used_as_they_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Slurm names exactly what the job asked for: no lease, so that nothing can wait."""
+def test_given_devices_are_used_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slurm names exactly what the job asked for."""
     monkeypatch.setenv(devices.VISIBLE, "3,1")
     for count in (2, 5):
         with lease(count) as granted:
             assert granted.visible == ("3", "1")
             assert os.environ[devices.VISIBLE] == "3,1"
     assert os.environ[devices.VISIBLE] == "3,1"
-    assert not (tmp_path / "leases").exists()
+
+
+def test_one_given_device_has_one_job_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, holders: list[subprocess.Popen[str]]
+) -> None:
+    """A person sets CUDA_VISIBLE_DEVICES=2 for a whole run, whose jobs each ask for one device."""
+    monkeypatch.setenv(devices.VISIBLE, "2")
+    holders.extend([start(HOLDER, 1)])
+    assert line(holders[0]) == "2 2"
+    holders.append(start(HOLDER, 1))
+    assert line(holders[1]).startswith("waiting: 1 of 1")
+    holders[0].communicate()
+    assert line(holders[1]) == "2 2"
 
 
 def test_more_given_devices_than_asked_are_leased_among(

@@ -318,3 +318,10 @@ def test_a_full_disk(site: Site, tmp_path: Path) -> None:
         get(Remote(site.url), tmp_path)
     assert fault.value.errno == errno.ENOSPC
     assert not (tmp_path / "file.bin").exists()
+
+
+@pytest.mark.parametrize("user", ["me:secret@", "me@", ":secret@"])
+def test_credentials_in_a_url_are_refused_and_not_repeated(tmp_path: Path, user: str) -> None:
+    with pytest.raises(HardnegError, match=r"holds a name or a password(?s:.*)netrc") as fault:
+        fetch(Remote(f"https://{user}example.org/collection.zip"), tmp_path)
+    assert "secret" not in str(fault.value) and list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from hardneg.errors import HardnegError
 from hardneg.report.content import LOWER, MARKS
 from hardneg.report.files import DPI, caption, latex, write_files
 from hardneg.report.material import Item
+from hardneg.report.summary import _link
 
 SIGNS = r"50% of $x_1$ & {a} #1 ~ ^ \ <b> “ü”"
 
@@ -66,18 +68,44 @@ def test_an_item_has_the_files_of_what_it_has_and_twice_the_same(tmp_path: Path)
         "figures/alone.png",
         "captions/table2.rst",
         "captions/alone.rst",
+        ".written.json",
     }
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
 def test_files_of_items_that_are_no_more_are_removed_others_stay(tmp_path: Path) -> None:
     write_files([both(), both("old")], tmp_path)
-    for own in ("notes.txt", "tables/notes.txt", "report.html"):
-        (tmp_path / own).write_text("mine", encoding="utf-8")
-    write_files([both()], tmp_path)
+    own = {"notes.txt", "tables/notes.txt", "report.html", "tables/mine.csv", "figures/mine.svg", "captions/mine.rst"}
+    for name in own:
+        (tmp_path / name).write_text("mine", encoding="utf-8")
+    for _ in range(2):
+        write_files([both()], tmp_path)
     names = set(contents(tmp_path))
     assert not [name for name in names if "old" in name]
-    assert {"notes.txt", "tables/notes.txt", "report.html", "tables/table2.csv"} <= names
+    assert {*own, "tables/table2.csv"} <= names
+
+
+def test_a_record_of_written_files_cannot_reach_others(tmp_path: Path) -> None:
+    write_files([both()], tmp_path / "results")
+    (tmp_path / "mine.csv").write_text("mine", encoding="utf-8")
+    planted = ["tables/../../mine.csv", "/etc/hostname", 3, "tables/old.csv"]
+    (tmp_path / "results" / ".written.json").write_text(json.dumps(planted), encoding="utf-8")
+    write_files([both()], tmp_path / "results")
+    assert (tmp_path / "mine.csv").exists()
+
+
+def test_links_to_runs_replace_no_file_of_the_user(tmp_path: Path) -> None:
+    target, folder = tmp_path / "artifacts" / "run.trec", tmp_path / "runs"
+    target.parent.mkdir()
+    target.write_text("ours", encoding="utf-8")
+    _link(folder, {"star.dev.trec": target, "old.dev.trec": target})
+    (folder / "mine.trec").write_text("mine", encoding="utf-8")
+    (folder / "mine").mkdir()
+    _link(folder, {"star.dev.trec": target})
+    assert {path.name for path in folder.iterdir()} == {"star.dev.trec", "mine.trec", "mine"}
+    with pytest.raises(HardnegError, match=r"in the way of a link(?s:.*)mine\.trec"):
+        _link(folder, {"mine.trec": target})
+    assert (folder / "mine.trec").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_csv_reads_back_as_the_table(tmp_path: Path) -> None:

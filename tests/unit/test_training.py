@@ -156,6 +156,21 @@ def test_an_unreadable_checkpoint_is_passed_over(
     assert f"passing over an unreadable checkpoint: {newest}" in said and "resuming train made at step 4" in said
 
 
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.6, 0.95])
+def test_a_checkpoint_with_a_flipped_bit_is_passed_over(
+    undisturbed: tuple[nn.Module, Log], tmp_path: Path, capsys: pytest.CaptureFixture[str], share: float
+) -> None:
+    with pytest.raises(Killed):
+        run(network(), tmp_path / "killed", 5)
+    newest = tmp_path / "killed" / "checkpoints" / "step-000000005.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[int(share * len(content))] ^= 4
+    newest.write_bytes(content)
+    module = network()
+    assert_same(undisturbed, (module, run(module, tmp_path / "killed")))
+    assert f"passing over an unreadable checkpoint: {newest}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_diverged_loss_is_told(tmp_path: Path, bad: float) -> None:
     with pytest.raises(HardnegError, match=r"Training diverged\.\n.*step 8\n.*loss (nan|inf)"):
