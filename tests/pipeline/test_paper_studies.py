@@ -18,7 +18,8 @@ from transformers import RobertaConfig, RobertaModel, RobertaTokenizer
 from hardneg.config import load, read_yaml
 from hardneg.planning.plan import Plan
 
-STEPS = {"steps": 3, "batch_size": 8, "schedule_steps": 30, "warmup_steps": 1}
+STEPS = {"steps": 3, "batch_size": 8, "schedule_steps": 30, "warmup_steps": 1, "precision": None}
+FURTHER = ("adore_inbatch", "adore_rand", "adore_bm25neg", "adore_ance")
 ADORE = {"steps": 3, "batch_size": 8, "warmup_steps": 1, "epochs": None, "log_retrieved_every": 1}
 
 
@@ -102,11 +103,15 @@ def official(tmp_path: Path) -> Project:
 def studies(official: Project) -> Project:
     """The same with both studies, `passage.yaml` and `document.yaml`, of a few steps."""
     passage = study("msmarco-passage.yaml", "passages")
-    passage["systems"] = {"inbatch": None, "bm25neg": {"train": STEPS}, "star": {"train": STEPS}}
+    passage["systems"] = dict.fromkeys(("inbatch", "rand", "ance", *FURTHER))
+    passage["systems"] |= {name: {"train": STEPS} for name in ("bm25neg", "star")}
     passage["systems"]["adore_star"] = {"train": ADORE}
+    passage["analyses"] = {"baselines": [], "speed_baseline": None}
     document = study("msmarco-document.yaml", "documents")
     document["studies"] = {"passage": "passage.yaml"}
-    document["systems"] = {name: {"train": STEPS} for name in ("bm25neg", "star")}
+    document["systems"] = dict.fromkeys(("ance", "inbatch_passage", "rand_passage", "bm25neg_passage", *FURTHER))
+    document["systems"] |= {name: {"train": STEPS} for name in ("bm25neg", "star")}
+    document["analyses"] = {"baselines": [], "speed_baseline": None, "trajectory": None, "movement": None}
     document["systems"]["adore_star"] = {"train": ADORE}
     for name, config in (("passage", passage), ("document", document)):
         (official.folder / f"{name}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -133,7 +138,7 @@ def test_both_studies_of_the_paper_run_with_their_reports(studies: Project) -> N
     studies.snakemake("--configfile", str(studies.folder / "document.yaml"))
     studies.snakemake("--configfile", str(studies.folder / "passage.yaml"))
     check_scored(studies, "documents", {"bm25", "bm25neg", "star", "adore_star", "star_passage"}, 3)
-    check_scored(studies, "passages", {"bm25", "bm25neg", "star", "adore_star"}, 4)
+    check_scored(studies, "passages", {"bm25", "bm25neg", "star", "adore_star"}, 5)
 
 
 def test_a_grade_of_2_is_relevant_in_trec_dl_passages(studies: Project) -> None:

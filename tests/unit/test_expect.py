@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from hardneg.cli.main import main
+from hardneg.config import load, read_yaml
 from hardneg.errors import HardnegError
 from hardneg.evaluation.expected import Entry, compare, expected_file, reached, read_expected, read_measures, table
 
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+COMMITTED = sorted(CONFIGS.glob("*.expected.yaml"))
 GOOD = """expected:
   - system: star
     split: dev
@@ -53,6 +56,33 @@ def test_verdicts_at_the_limits_of_the_tolerance(found: float, verdict: str) -> 
     (outcome,) = compare([entry()], {("star", "dev", "MRR@10"): found}, ["star"])
     assert outcome.verdict == verdict
     assert reached([outcome]) == (verdict in ("pass", "beyond"))
+
+
+@pytest.mark.parametrize("path", COMMITTED, ids=[path.stem for path in COMMITTED])
+def test_what_is_expected_is_measured(path: Path) -> None:
+    """Each entry of a committed file names a system, a split and a measure of its configuration, once."""
+    config = load(read_yaml(path.with_name(path.name.replace(".expected", ""))))
+    entries = read_expected(path)
+    assert {entry.system for entry in entries} <= config.systems.keys()
+    assert {entry.split for entry in entries} <= set(config.splits.evaluate)
+    assert {entry.measure for entry in entries} <= set(config.evaluation.measures)
+    assert len({(entry.system, entry.split, entry.measure) for entry in entries}) == len(entries)
+
+
+@pytest.mark.parametrize(("name", "notpaper"), [("passage", set()), ("document", {"bm25neg", "star_passage"})])
+def test_every_row_of_the_papers_table_2_is_expected(name: str, notpaper: set[str]) -> None:
+    config = load(read_yaml(CONFIGS / f"msmarco-{name}.yaml"))
+    entries = read_expected(CONFIGS / f"msmarco-{name}.expected.yaml")
+    assert {entry.system for entry in entries} == config.systems.keys() - notpaper
+    for system in {entry.system for entry in entries}:
+        assert [entry.split for entry in entries if entry.system == system] == ["dev", "dev", "dl2019", "dl2019"]
+    best = {
+        (e.split, e.measure): max(o.value for o in entries if (o.split, o.measure) == (e.split, e.measure))
+        for e in entries
+    }
+    chain = {(e.split, e.measure): e.value for e in entries if e.system == "adore_star"}
+    main = config.evaluation.main_measure
+    assert chain["dev", main] == best["dev", main]
 
 
 def test_what_was_not_measured_or_is_no_system_of_the_configuration_is_missing() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from hardneg.config import load, read_yaml
 from hardneg.planning.plan import Plan
@@ -67,3 +68,41 @@ def test_a_measure_with_its_own_grade_runs_only_the_scoring_again(settings: dict
     followed = plan.of("trajectory", "export")
     assert followed
     assert all(stage.settings["measures"] == measures for stage in followed)
+
+
+@pytest.fixture
+def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the configurations, where nothing is downloaded."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_in_the_papers_study_only_star_and_the_warm_up_train_in_fp16(configs: Path) -> None:
+    plan = Plan(load(read_yaml(Path("configs/msmarco-passage.yaml"))))
+    trained = plan.of("dual_encoder", "query_encoder")
+    assert {stage.label for stage in trained if stage.settings["precision"] == "fp16"} == {"bm25neg", "star"}
+    assert {stage.settings["precision"] for stage in trained} == {"fp16", "fp32"}
+    assert {stage.settings["dtype"] for stage in plan.of("passages")} == {"float32"}
+    warm_up = next(stage for stage in trained if stage.label == "bm25neg").settings["train"]
+    held = {key: warm_up[key] for key in ("optimizer", "lr", "batch_size", "passage_length", "warmup_steps", "steps")}
+    assert list(held.values()) == ["lamb", 2e-4, 32, 128, 1000, 60_000]
+    rounds = [stage for stage in trained if stage.label.partition(".")[0] == "ance"]
+    assert len(rounds) == 12
+
+
+def test_the_study_may_start_from_the_checkpoint_that_ance_published(configs: Path) -> None:
+    """As the comment of the configuration says, with a folder's name in place of the checkpoint."""
+    raw = read_yaml(Path("configs/msmarco-passage.yaml"))
+    head = {"backbone": "ance-warmup", "head_from": {"linear": "embeddingHead", "norm": "norm"}}
+    theirs = {"collection": raw["collection"], "encoder": {**raw["encoder"], **head}}
+    theirs["systems"] = {"warmup": {"preset": "pretrained"}}
+    Path("ance.yaml").write_text(yaml.safe_dump(theirs), encoding="utf-8")
+    raw["studies"] = {"ance": "ance.yaml"}
+    raw["systems"]["bm25neg"] = {"preset": "zero_shot", "from": "ance:warmup"}
+    plan = Plan(load(raw))
+    star = next(stage for stage in plan.of("dual_encoder") if stage.label == "star")
+    start = star.parents["init"]
+    assert start is not None
+    assert start.settings["encoder"]["head_from"] == head["head_from"]
+    assert "bm25neg" not in {stage.label for stage in plan.of("dual_encoder")}
