@@ -19,6 +19,7 @@ from hardneg.planning.preflight import check_devices
 from hardneg.planning.targets import targets
 from hardneg.report.brief import brief
 from hardneg.report.items import names
+from hardneg.stages.running import claim
 from hardneg.stages.stage import ARTIFACTS
 from workflow_scripts.environment import tell_jobs
 from workflow_scripts.planning import planned, reporting, rules_of
@@ -69,12 +70,16 @@ onstart:
         except HardnegError as fault:
             raise WorkflowError(str(fault))
     if not workflow.remote_exec:
+        try:
+            claim([stage.manifest for stage in PLAN.stages], ARTIFACTS / ".runs")
+        except HardnegError as fault:
+            raise WorkflowError(str(fault))
         for note in PLAN.notes:
             print(f"warning: {note}", file=sys.stderr)
         tell_jobs(workflow.dag_settings)
         ARTIFACTS.mkdir(exist_ok=True)
         write_json(BRIEF_FILE, BRIEF)
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and "hardneg" not in workflow.output_settings.log_handler_settings:
         watch.start(ARTIFACTS)
 
 
