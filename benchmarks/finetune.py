@@ -45,11 +45,12 @@ PAIRS = [
 
 @dataclass(frozen=True)
 class Seed:
-    """What a seed gave: `measures.csv`, `per_query.parquet`, and the minutes of each system."""
+    """What a seed gave: `measures.csv`, `per_query.parquet`, the minutes of each system, and the peer's steps."""
 
     measures: pd.DataFrame
     per_query: pd.DataFrame
     minutes: dict[str, float]
+    steps: dict[str, int]
 
 
 def workflow(configfile: Path, *targets: str) -> None:
@@ -66,6 +67,13 @@ def below(stage: Stage) -> dict[str, Stage]:
     return found
 
 
+def seconds(stage: Stage) -> float:
+    """What a stage took, its slowest shard included; shards run side by side."""
+    costs = {path: json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in stage.folder.glob("*cost.json")}
+    shards = [taken for path, taken in costs.items() if path.name.startswith("shard-")]
+    return sum(costs.values()) - sum(shards) + max(shards, default=0.0)
+
+
 def minutes(plan: Plan) -> dict[str, float]:
     """Minutes of training, mining, encoding and searching of each system, without those of what it starts from."""
     spent = {}
@@ -75,8 +83,7 @@ def minutes(plan: Plan) -> dict[str, float]:
         own = below(plan.systems[name].run)
         for manifest in below(plan.systems[system.from_].run) if system.from_ else ():
             own.pop(manifest, None)
-        costs = [path for stage in own.values() for path in stage.folder.glob("*cost.json")]
-        spent[name] = sum(json.loads(path.read_text(encoding="utf-8"))["seconds"] for path in costs) / 60
+        spent[name] = sum(seconds(stage) for stage in own.values()) / 60
     return spent
 
 
@@ -109,8 +116,20 @@ def run_seed(configfile: Path, seed: int) -> Seed:
     facts = peer.run(config, Artifact.open(plan.collection.manifest), folder)
     workflow(with_peer(configfile, seed, folder, config), "evaluate")
     spent = minutes(plan) | {name: facts[name]["minutes"] for name in peer.NAMES}
-    results = plan.results
-    return Seed(pd.read_csv(results / "measures.csv"), pd.read_parquet(results / "per_query.parquet"), spent)
+    steps, results = {name: facts[name]["steps"] for name in peer.NAMES}, plan.results
+    measures, per_query = pd.read_csv(results / "measures.csv"), pd.read_parquet(results / "per_query.parquet")
+    return Seed(measures, per_query, spent, steps)
+
+
+def trained(config: Config, steps: dict[str, int]) -> pd.DataFrame:
+    """The training of each system, the peer's included."""
+    ours, starts = training(config), (config.encoder.backbone, peer.NAMES[0])
+    rows = []
+    for name, start, like in zip(peer.NAMES, starts, (peer.FIRST, peer.SECOND[-1]), strict=True):
+        train = config.systems[like].train
+        rows.append((name, start, steps[name], train.batch_size, f"{steps[name] * train.batch_size:,}", train.lr))
+    ours["starts from"] = ours["starts from"].replace("random weights", config.encoder.backbone)
+    return pd.concat([ours, pd.DataFrame(rows, columns=ours.columns)])
 
 
 def page(configfile: Path, config: Config, seeds: dict[int, Seed]) -> str:
@@ -138,7 +157,7 @@ def page(configfile: Path, config: Config, seeds: dict[int, Seed]) -> str:
         "Training, mining, encoding and searching, without what a system starts from; other programs ran beside these.",
         markdown(took.map("{:.1f}".format).reset_index(names="system")),
         "### Training",
-        markdown(training(config)),
+        markdown(trained(config, next(iter(seeds.values())).steps).astype(str)),
     ]
     return "\n\n".join(parts) + "\n"
 
