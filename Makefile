@@ -58,7 +58,7 @@ $(VENV)/locked: requirements.lock
 
 $(VENV)/installed: $(VENV)/locked pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
-	@$(VENV)/bin/python -m compileall -q hardneg workflow_scripts
+	@$(VENV)/bin/python -m compileall -q hardneg workflow_scripts snakemake_logger_plugin_hardneg
 	@touch $@
 	@echo "Installed hardneg into $(VENV)."
 
@@ -67,4 +67,4 @@ lock: install
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info
-	find hardneg workflow_scripts tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find hardneg workflow_scripts snakemake_logger_plugin_hardneg tests benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -86,7 +86,7 @@ def test_the_embedded_collection_reads_the_locked_packages() -> None:
     assert asked.items() <= pins(DIRECT).items()
 
 
-@pytest.mark.parametrize("folder", ["hardneg", "workflow_scripts"])
+@pytest.mark.parametrize("folder", ["hardneg", "workflow_scripts", "snakemake_logger_plugin_hardneg"])
 def test_what_the_code_imports_is_asked_for(folder: str) -> None:
     imported = set()
     for file in (ROOT / folder).rglob("*.py"):
@@ -96,7 +96,7 @@ def test_what_the_code_imports_is_asked_for(folder: str) -> None:
             elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
                 imported.add(node.module.partition(".")[0])
     foreign = imported - sys.stdlib_module_names - {"hardneg", "workflow_scripts"}
-    asked = pins([*DIRECT, *EXTRAS["cpu"], *EXTRAS["ir_datasets"], *EXTRAS["lora"]]).keys()
+    asked = pins([*DIRECT, *EXTRAS["cpu"], *EXTRAS["ir_datasets"], *EXTRAS["lora"], *EXTRAS["endpoint"]]).keys()
     owners = metadata.packages_distributions()
     assert imported
     assert [
