@@ -35,6 +35,7 @@ def test_every_preset_is_valid_once_completed(name: str) -> None:
         "zero_shot": {"from": "other:star"},
         "pretrained": {},
         "cross_encoder": {"train": BUDGET},
+        "rerank": {"train": BUDGET},
         "given_run": {"runs": {"dev": "dev.trec", "test": "test.trec"}},
         "given_vectors": {"vectors": {"passages": ["p.npy"], "queries": {"dev": "d.npy", "test": "t.npy"}}},
     }

@@ -19,6 +19,7 @@ COMPLETED: dict[str, dict[str, Any]] = {
     "zero_shot": {"from": "other:star"},
     "pretrained": {},
     "cross_encoder": {"train": BUDGET},
+    "rerank": {"train": BUDGET},
     "given_run": {"runs": {"dev": "dev.trec", "test": "test.trec"}},
     "given_vectors": {"vectors": {"passages": ["p.npy"], "queries": {"dev": "d.npy", "test": "t.npy"}}},
 }

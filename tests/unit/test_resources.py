@@ -29,7 +29,9 @@ def everything() -> Plan:
     for name in published.names():
         if name not in ELSEWHERE | systems.keys():
             untrained = published.preset(name).get("system", {}).get("trains") == "nothing"
-            systems[f"by_{name}"] = {"preset": name, **({} if untrained else {"from": "warm", "train": TRAIN})}
+            reorders = published.preset(name).get("system", {}).get("retriever") == "rerank"
+            start = {} if reorders else {"from": "warm"}
+            systems[f"by_{name}"] = {"preset": name, **({} if untrained else {**start, "train": TRAIN})}
     return Plan(load({"collection": {"format": "pydocs"}, "generation": {"model": "written"}, "systems": systems}))
 
 
