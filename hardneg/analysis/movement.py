@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow.parquet as pq
 import torch
-from sklearn.manifold import TSNE  # type: ignore[import-untyped]
+from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from hardneg.analysis.pairwise_errors import count_above, read_relevant

@@ -101,7 +101,10 @@ def test_scores_at_a_width_are_those_of_the_cut_vectors(tmp_path: Path) -> None:
 def test_widths_that_cannot_be_are_refused() -> None:
     with pytest.raises(HardnegError, match="only be cut to a smaller width"):
         narrow(torch.ones(2, 8), 8, True)
-    systems = {"warm": {"preset": "inbatch", "train": {"steps": 3}}, "cut": {"from": "warm", "width": 8}}
+    systems: dict[str, dict[str, Any]] = {
+        "warm": {"preset": "inbatch", "train": {"steps": 3}},
+        "cut": {"from": "warm", "width": 8},
+    }
     for more in ({}, {"trains": "nothing", "from": None}):
         chosen = {"collection": {"format": "pydocs"}, "systems": {**systems, "cut": {**systems["cut"], **more}}}
         with pytest.raises(HardnegError, match=r"systems\.cut"):

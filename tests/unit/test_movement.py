@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from made import stage_of
 from made_analysis import collection_of, model_of, normal, passages_of
-from sklearn.manifold import TSNE  # type: ignore[import-untyped]
+from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from hardneg.errors import HardnegError

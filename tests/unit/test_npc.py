@@ -10,7 +10,7 @@ import pytest
 import torch
 from batches import assert_same, chosen, in_batch, loss_of, scores_of
 from made import JUDGED, PASSAGES, POSITIVE, QUERIES, RUNTIME, TRAIN, Small, small
-from sklearn.mixture import GaussianMixture  # type: ignore[import-untyped]
+from sklearn.mixture import GaussianMixture
 
 from hardneg.methods.axes import answers, function_of
 from hardneg.methods.following import SelfTeacher, lower_component, perplexities

@@ -127,7 +127,7 @@ def test_a_training_is_the_one_on_a_collection_that_holds_the_texts(made: Small,
 def test_what_is_no_negative_is_left_out(made: Small, tmp_path: Path) -> None:
     passages = pq.read_table(made.collection.path("passages.parquet"))["text"].to_pylist()
     asked = pq.read_table(made.collection.path("queries.train.parquet"))["text"].to_pylist()
-    texts = [
+    texts: list[tuple[int, int, int, str, bool]] = [
         (3, 11, 1, "a near miss", True),
         (3, 11, 2, passages[11].upper(), True),  # the relevant passage itself
         (3, 11, 3, f" {asked[3]}\n", True),  # the query itself
@@ -137,7 +137,7 @@ def test_what_is_no_negative_is_left_out(made: Small, tmp_path: Path) -> None:
         (1, 3, 2, "struck by a person", True),
         (4, 12, 1, passages[11], True),  # relevant to another query
     ]
-    written = [Generated(*at, text, "digest", accepted, "") for *at, text, accepted in texts]
+    written = [Generated(q, p, number, text, "digest", accepted, "") for q, p, number, text, accepted in texts]
     write_texts(written, tmp_path / GENERATED)
     assert read_texts(tmp_path / GENERATED) == written
     left = {(one.query, one.passage, one.number) for one in written} - {(1, 3, 2)}
