@@ -104,7 +104,7 @@ class Shared:
         """
         written = {**self.inputs.generation(), "split": split}
         generated = self.graph.add("generated", "texts", written, {"collection": self.collection})
-        parents = {"collection": self.collection, "generated": generated}
+        parents: dict[str, Stage | None] = {"collection": self.collection, "generated": generated}
         parents |= {role: training[role] for role in ("tokenizer", "tokens")}
         return self.graph.add("outside", "texts", {"split": split, "review": self.inputs.review()}, parents)
 
