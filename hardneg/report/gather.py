@@ -13,10 +13,13 @@ import pyarrow.parquet as pq
 from hardneg import __version__
 from hardneg.analysis.examples import examples
 from hardneg.evaluation.measures import aggregate, significance_table
+from hardneg.report.budgets import budget_of
 from hardneg.report.material import Compression, Errors, Examples, Material, Movement, Negatives
 from hardneg.stages.artifacts import Artifact, cost_of, library_versions
 
 COSTS = ["stage", "system", "version", "seconds", "devices", "device", "peak_memory_mib"]
+TRAINING_COSTS = ["system", "starts_from", "seconds", "devices", "device_hours", "whole_seconds", "whole_device_hours"]
+TRAINING_COSTS += ["queries", "encoded", "whole_queries", "whole_encoded"]
 # Stages that all systems share.
 PREPARATION = ("download", "collection", "tokenizer", "tokens")
 
@@ -116,9 +119,13 @@ def _training_costs(
         if not own:  # it serves another system's model
             continue
         spent, all_spent = (_spent(stages, chosen) for chosen in (own, whole))
-        rows.append((system, starts[system], *spent, all_spent[0], all_spent[2]))
-    columns = ["system", "starts_from", "seconds", "devices", "device_hours", "whole_seconds", "whole_device_hours"]
-    return pd.DataFrame(rows, columns=columns)
+        budgets = [
+            number
+            for chosen in (own, whole)
+            for number in budget_of(Path(summary["stages"][place]["manifest"]) for place in sorted(chosen))
+        ]
+        rows.append((system, starts[system], *spent, all_spent[0], all_spent[2], *budgets))
+    return pd.DataFrame(rows, columns=TRAINING_COSTS)
 
 
 def _spent(stages: Sequence[Mapping[str, Any]], chosen: Iterable[int]) -> tuple[float, int, float]:
@@ -230,11 +237,12 @@ def _negatives(listed: Sequence[Sequence[str]], asked: Mapping[str, Any] | None)
     rows, tables = [], []
     for system, manifest in listed:
         stage = Artifact.open(manifest)
-        rows.append([system, stage.facts.get("mined"), *(stage.facts.get(column) for column in columns)])
+        ranking = stage.manifest["parents"].get("run")
+        rows.append([system, stage.facts.get("mined"), ranking, *(stage.facts.get(column) for column in columns)])
         if "by_rank.parquet" in stage.manifest["files"]:
             tables.append([system, manifest])
     by_rank = _tables(tables, "by_rank.parquet", ["system"])
-    named = ["system", "mined", *columns]
+    named = ["system", "mined", "ranking", *columns]
     return Negatives(
         asked["teacher"],
         pd.DataFrame(rows, columns=named),

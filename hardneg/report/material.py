@@ -68,8 +68,9 @@ class Negatives:
 
     Attributes:
         teacher: the system that judges likely false negatives, or None.
-        systems: system, mined (the system whose ranking is mined), mined_hits, mined_judged_positives, candidates,
-            likely_false_share, in_batch_pairs, in_batch_judged. Missing if a system has no such negatives.
+        systems: system, mined (the system whose ranking is mined), ranking (the version of that ranking, which several
+            systems may mine), mined_hits, mined_judged_positives, candidates, likely_false_share, in_batch_pairs,
+            in_batch_judged. Missing if a system has no such negatives.
         by_rank: system, first, last (ranks), candidates, judged_positives, score_q25, score_median, score_q75,
             margin_q25, margin_median, margin_q75, likely_false.
     """
@@ -113,7 +114,8 @@ class Material:
         marks: the same for every system against the named baselines, with one Holm correction over all pairs.
         costs: stage, system, version, seconds, devices, device, peak_memory_mib; one row per stage or shard.
         training_costs: system, starts_from, seconds, devices, device_hours: training, mining and encoding of the
-            system alone; whole_seconds, whole_device_hours: with all systems it builds on.
+            system alone; whole_seconds, whole_device_hours: with all systems it builds on; queries, encoded,
+            whole_queries, whole_encoded: the fields of `hardneg.report.budgets.Budget`, alone and in total.
         speed_baseline: the system that speed-ups are relative to, or None.
         stages: kind, label, version, seconds (None if unknown), parents (indices into this list); parents first.
         configuration: the complete configuration, as YAML.

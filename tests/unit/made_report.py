@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from hardneg.evaluation.measures import aggregate, significance_table
+from hardneg.report.gather import TRAINING_COSTS
 from hardneg.report.items import ITEMS
 from hardneg.report.material import Compression, Errors, Examples, Item, Material, Movement, Negatives
 
@@ -226,16 +227,17 @@ def _movement(seed: int) -> Movement:
 
 
 def _negatives() -> Negatives:
-    none: tuple[Any, ...] = (None, None, None, None, None)
+    none: tuple[Any, ...] = (None, None, None, None, None, None)
     systems = [
         ("inbatch", *none, 1_625_600, 912),
         ("rand", *none, None, None),
-        ("bm25neg", "bm25", 4_421_000, 16_470, 4_404_530, 0.041, None, None),
-        ("star", "bm25neg", 4_421_000, 18_290, 4_402_710, 0.063, 2_611_200, 1_404),
+        ("bm25neg", "bm25", "b", 4_421_000, 16_470, 4_404_530, 0.041, None, None),
+        ("star", "bm25neg", "n", 4_421_000, 18_290, 4_402_710, 0.063, 2_611_200, 1_404),
     ]
     columns = [
         "system",
         "mined",
+        "ranking",
         "mined_hits",
         "mined_judged_positives",
         "candidates",
@@ -328,17 +330,17 @@ def _costs(systems: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, Any]]]:
 
 def _training_costs() -> pd.DataFrame:
     rows = []
-    whole: dict[str, tuple[float, float]] = {"": (0.0, 0.0)}
+    whole: dict[str, tuple[float, ...]] = {"": (0.0, 0.0, 0.0, 0.0)}
     for name, start, *_ in _SYSTEMS:
         if name == "bm25":
             continue
         seconds, devices = (1290.0, 4) if name == "ance" else (66.0, 1) if not start or name == "star" else (12.0, 2)
         hours = seconds * devices / 3600
-        before = whole[start]
-        whole[name] = (before[0] + seconds, before[1] + hours)
-        rows.append((name, start, seconds, devices, hours, *whole[name]))
-    columns = ["system", "starts_from", "seconds", "devices", "device_hours", "whole_seconds", "whole_device_hours"]
-    return pd.DataFrame(rows, columns=columns)
+        queries, encoded = (10_240.0, 20_480.0) if name != "inbatch" else (20_480.0, 20_480.0)
+        own = (seconds, hours, queries, encoded)
+        whole[name] = tuple(before + more for before, more in zip(whole[start], own, strict=True))
+        rows.append((name, start, seconds, devices, hours, *whole[name][:2], queries, encoded, *whole[name][2:]))
+    return pd.DataFrame(rows, columns=TRAINING_COSTS)
 
 
 def _examples(found: dict[str, npt.NDArray[np.int64]], per_query: pd.DataFrame) -> dict[str, Any]:

@@ -32,10 +32,14 @@ def test_negatives_are_counted_by_system(material: Material) -> None:
     assert found.loc["rand"].isna().all()
     assert found.loc["inbatch", "in-batch judged relevant, masked"] == 912
     item = item_of("negatives", material)
-    assert item.here.startswith(
-        f"Without removal and masking, {16_470 + 18_290:,} judged passages among mined hits and {912 + 1_404:,} among "
-        "in-batch pairs"
-    )
+    assert item.here.startswith("34,760 judged passages were removed from the hits of 2 distinct mined rankings, ")
+    assert "2,316 judged pairs were masked in the batches of 2 trainings." in item.here
+    assert material.negatives is not None
+    rows = material.negatives.systems
+    again = rows[rows["system"] == "star"].assign(system="ance")  # it mines the ranking that STAR mines
+    more = replace(material.negatives, systems=pd.concat([rows, again], ignore_index=True))
+    said = item_of("negatives", replace(material, negatives=more)).here
+    assert said.startswith("34,760 judged passages were removed from the hits of 2 distinct mined rankings, ")
     assert "star has the largest share of likely false negatives, 6.3%" in item.here
     assert "that star scores above" in item.caption
 

@@ -90,7 +90,7 @@ def test_what_is_said_names_the_data_and_the_paper_s_data(material: Material, na
     assert item.here
     if item.paper:
         assert "MS MARCO" in item.paper
-        assert item.here.startswith(("Confirmed here: ", "Partly confirmed here: ", "Not confirmed here: "))
+        assert item.here.startswith(("It shows here: ", "It shows in part: ", "It does not show here: "))
     for column in item.digits:
         assert item.table is not None
         assert column not in item.table or pd.api.types.is_numeric_dtype(item.table[column])
@@ -127,11 +127,13 @@ def test_kinds_are_read_from_the_answers() -> None:
 
 
 def test_verdicts() -> None:
-    yes, no = Claim(True, "two is more than one"), Claim(False, "three is less than one")
-    assert verdict([yes], "Counted.", "-") == "Confirmed here: two is more than one. Counted."
-    assert verdict([no], "Counted.", "-") == "Not confirmed here: three is less than one. Counted."
+    yes, no = Claim(True, "two is more than one", "one is more"), Claim(False, "three is less than one", "it is more")
+    end = "Counted. It would be refuted if"
+    shown, missing = "two is more than one", "three is less than one"
+    assert verdict([yes, yes], "Counted.", "-") == f"It shows here: {shown}; {shown}. {end} one is more."
+    assert verdict([no], "Counted.", "-") == f"It does not show here: {missing}. {end} it is more."
     assert verdict([no, yes], "Counted.", "-") == (
-        "Partly confirmed here: two is more than one. Not confirmed: three is less than one. Counted."
+        f"It shows in part: {shown}. It does not show: {missing}. {end} it is more; one is more."
     )
     assert verdict([], "Counted.", "nobody counted") == "Cannot be checked here: nobody counted."
 
@@ -184,22 +186,26 @@ def test_table1_counts_by_query_and_by_positive(material: Material) -> None:
 def test_table1_says_whether_the_paper_s_claims_show(material: Material) -> None:
     as_in_the_paper = {"rand": (300, 40), "bm25neg": (3000, 60), "star": (1500, 20), "adore_star": (1400, 10)}
     here = item_of("table1", replace(material, errors=errors_of(as_in_the_paper))).here
-    assert here.startswith("Confirmed here: random negatives have the fewest total errors: rand ")
+    assert here.startswith("It shows here: random negatives have the fewest total errors: rand ")
     assert "adore_star has the fewest top-200 errors on average" in here
     turned = {"rand": (3000, 20), "bm25neg": (300, 40), "star": (1500, 60), "adore_star": (1500, 70)}
     here = item_of("table1", replace(material, errors=errors_of(turned))).here
-    assert here.startswith("Not confirmed here: hard negatives have the fewest total errors: rand ")
+    assert here.startswith("It does not show here: hard negatives have the fewest total errors: rand ")
     part = {"rand": (300, 40), "bm25neg": (3000, 60), "star": (1500, 20), "adore_star": (1500, 20)}
     here = item_of("table1", replace(material, errors=errors_of(part))).here
-    assert here.startswith("Partly confirmed here: ")
-    assert "not significant" in here.split("Not confirmed: ")[1]
+    assert here.startswith("It shows in part: ")
+    assert "not significant" in here.split("It does not show: ")[1]
 
 
 def test_table2_has_every_value(material: Material) -> None:
     found = table("table2", material).set_index("system")
     by_hand = material.per_query.groupby(["system", "split", "measure"])["value"].mean()
-    values = [name for name in found if not str(name).endswith(MARKS)]
+    *values, met, encoded, seconds = [name for name in found if not str(name).endswith(MARKS)]
     assert values == [f"{s} {m}" for s in ("test", "dev") for m in ("MRR@10", "nDCG@10", "R@100")]
+    assert [met, encoded, seconds] == ["queries met", "passages encoded", "device-seconds"]
+    assert found.loc["adore_star", [met, encoded]].tolist() == [3 * 10_240, 3 * 20_480]  # with warm-up and STAR
+    assert found.loc["adore_star", seconds] == pytest.approx(66 + 66 + 2 * 12)
+    assert found.loc["bm25", [met, encoded, seconds]].isna().all()
     for name in values:
         split, measure = str(name).split(" ")
         for system in material.systems["system"]:
@@ -249,15 +255,30 @@ def with_scores(material: Material, means: dict[str, float]) -> Material:
 def test_table2_says_whether_the_paper_s_claims_show(material: Material) -> None:
     better = with_scores(material, {"rand": 0.3, "bm25neg": 0.31, "star": 0.5, "adore_rand": 0.4, "adore_star": 0.6})
     here = item_of("table2", better).here
-    assert here.startswith("Confirmed here: adore_rand 0.4000 against rand 0.3000 (p < 0.0001); adore_star 0.6000 ")
+    assert here.startswith("It shows here: adore_rand 0.4000 against rand 0.3000 (p < 0.0001); adore_star 0.6000 ")
     assert "star 0.5000 against bm25neg 0.3100 (p < 0.0001)" in here
     worse = with_scores(material, {"rand": 0.5, "bm25neg": 0.6, "star": 0.4, "adore_rand": 0.4, "adore_star": 0.2})
-    assert item_of("table2", worse).here.startswith("Not confirmed here: adore_rand 0.4000 against rand 0.5000 ")
+    assert item_of("table2", worse).here.startswith("It does not show here: adore_rand 0.4000 against rand 0.5000 ")
     alike = with_scores(material, {"star": 0.5, "adore_star": 0.501})
     here = item_of("table2", alike).here
-    assert here.startswith("Partly confirmed here: the best trained system is adore_star")
-    assert "0.5010 against star 0.5000 (p = " in here.split("Not confirmed: ")[1]
-    assert "not significant" in here.split("Not confirmed: ")[1]
+    assert here.startswith("It shows in part: the best trained system is adore_star")
+    assert "0.5010 against star 0.5000 (p = " in here.split("It does not show: ")[1]
+    assert "not significant" in here.split("It does not show: ")[1]
+
+
+def test_star_is_compared_with_its_budget(material: Material) -> None:
+    scored = with_scores(material, {"rand": 0.3, "bm25neg": 0.31, "star": 0.5})
+    text = item_of("table2", scored).here
+    assert (
+        "star 0.5000 against rand 0.3000 (p < 0.0001) at unequal budgets, queries met 20,480 against 10,240, " in text
+    )
+    costs = material.training_costs
+    equal = costs.assign(whole_queries=20_480, whole_encoded=40_960)
+    text = item_of("table2", replace(scored, training_costs=equal)).here
+    assert "against rand 0.3000 (p < 0.0001) at equal budgets, 20,480 queries met" in text
+    unknown = costs.assign(whole_encoded=np.nan)
+    text = item_of("table2", replace(scored, training_costs=unknown)).here
+    assert "queries met 20,480 against 10,240, passages encoded unknown" in text
 
 
 def test_verdicts_do_not_hang_on_names(material: Material) -> None:
@@ -274,6 +295,7 @@ def test_verdicts_do_not_hang_on_names(material: Material) -> None:
         systems=systems,
         per_query=scored.per_query.assign(system=scored.per_query["system"].map(new)),
         measures=scored.measures.assign(system=scored.measures["system"].map(new)),
+        training_costs=scored.training_costs.assign(system=scored.training_costs["system"].map(new)),
     )
     said = item_of("table2", scored).here
     for name in sorted(new, key=len, reverse=True):
@@ -308,8 +330,8 @@ def test_table3_is_the_matrix_and_its_diagonal_decides(material: Material) -> No
     for row in cells.query("split == 'dev'").to_dict("records"):
         assert found.loc[row["trained_on"] or "not trained (bm25neg)", f"served on {row['served_on']}"] == row["value"]
     here = item_of("table3", material).here
-    assert here.startswith("Confirmed here: served on Flat, 0.5110 trained on it vs. 0.5010 trained on PQ32; ")
-    assert here.endswith("These differences were not tested.")
+    assert here.startswith("It shows here: served on Flat, 0.5110 trained on it vs. 0.5010 trained on PQ32; ")
+    assert "These differences were not tested. It would be refuted if an index is served as well by " in here
 
     def beside(wins: tuple[str, ...]) -> Compression:
         """The diagonal wins where it is said, and loses elsewhere."""
@@ -323,9 +345,9 @@ def test_table3_is_the_matrix_and_its_diagonal_decides(material: Material) -> No
         return replace(material.compression, cells=cells.assign(value=value))
 
     part = item_of("table3", replace(material, compression=beside(("PQ8",)))).here
-    assert part.startswith("Partly confirmed here: served on PQ8, 0.9000 trained on it")
+    assert part.startswith("It shows in part: served on PQ8, 0.9000 trained on it")
     assert item_of("table3", replace(material, compression=beside(()))).here.startswith(
-        "Not confirmed here: served on Flat"
+        "It does not show here: served on Flat"
     )
 
 
@@ -334,7 +356,10 @@ def test_table4_in_seconds_and_in_hours(material: Material) -> None:
     assert found.loc["star", "speed-up"] == pytest.approx(1290 / 66)
     assert found.loc["adore_star", "total speed-up"] == pytest.approx((1290 + 66) / (66 + 66 + 12))
     assert found.loc["adore_star", "seconds"] == 12
-    assert item_of("table4", material).here.startswith("Confirmed here: star 19.5x alone, 10.3x in total; ")
+    assert item_of("table4", material).here.startswith("It shows here: star 19.5x alone, 10.3x in total (MRR@10 0.")
+    assert "at step counts that the configuration chose" in item_of("table4", material).here
+    assert found.loc["adore_star", ["queries met", "passages encoded"]].tolist() == [10_240, 20_480]
+    assert found.loc["adore_star", "device-seconds"] == pytest.approx(2 * 12)
     slow = material.training_costs.assign(
         seconds=material.training_costs["seconds"] * 3600, whole_seconds=material.training_costs["whole_seconds"] * 3600
     )
@@ -342,7 +367,7 @@ def test_table4_in_seconds_and_in_hours(material: Material) -> None:
     quick = material.training_costs.copy()
     quick.loc[quick["system"] == "ance", ["seconds", "whole_seconds"]] = 1.0
     here = item_of("table4", replace(material, training_costs=quick)).here
-    assert here.startswith("Not confirmed here: star 0.0152x alone")
+    assert here.startswith("It does not show here: star 0.0152x alone")
     unnamed = replace(material, speed_baseline=None)
     assert "speed-up" not in table("table4", unnamed)
     assert item_of("table4", unnamed).here.startswith("Cannot be checked here: ")
@@ -355,11 +380,11 @@ def test_table5_says_what_small_indexes_lose(material: Material) -> None:
     assert found["MiB"].tolist() == indexes["mib"].tolist()
     assert found["index quality (bm25neg, MRR@10)"].tolist() == indexes["quality"].tolist()
     assert item_of("table5", material).here.startswith(
-        "Not confirmed here: PQ32 has 3.1% of the size of Flat and loses 3.0% "
+        "It does not show here: PQ32 has 3.1% of the size of Flat and loses 3.0% "
     )
     for values, start in (
-        ([0.5, 0.495, 0.492, 0.491], "Confirmed here: PQ32"),
-        ([0.5, 0.495, 0.3, 0.2], "Partly confirmed here: PQ32"),
+        ([0.5, 0.495, 0.492, 0.491], "It shows here: PQ32"),
+        ([0.5, 0.495, 0.3, 0.2], "It shows in part: PQ32"),
     ):
         changed = replace(material.compression, indexes=indexes.assign(value=values))
         assert item_of("table5", replace(material, compression=changed)).here.startswith(start)

@@ -21,6 +21,7 @@ from made_report import made_material
 from matplotlib.figure import Figure
 
 from hardneg.report.content import LOWER, MARKS
+from hardneg.report.gather import TRAINING_COSTS
 from hardneg.report.graph import BOX_HEIGHT, BOX_WIDTH, layout
 from hardneg.report.material import Examples, Item, Material
 from hardneg.report.page import table, write_report
@@ -95,16 +96,7 @@ def material() -> Material:
             costs, columns=["stage", "system", "version", "seconds", "devices", "device", "peak_memory_mib"]
         ),
         training_costs=pd.DataFrame(
-            [("adore_$star$", "star", 58.0, 2, 0.03, 161.0, 0.06)],
-            columns=[
-                "system",
-                "starts_from",
-                "seconds",
-                "devices",
-                "device_hours",
-                "whole_seconds",
-                "whole_device_hours",
-            ],
+            [("adore_$star$", "star", 58.0, 2, 0.03, 161.0, 0.06, 640, 0, 1280, 2560)], columns=TRAINING_COSTS
         ),
         speed_baseline=None,
         stages=stages,

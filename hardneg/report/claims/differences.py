@@ -31,9 +31,14 @@ class Difference(NamedTuple):
 
     def text(self, digits: int = 4) -> str:
         """Both means and the p-value, in words."""
-        p = "p < 0.0001" if self.p < 0.0001 else f"p = {self.p:.4f}"
-        certainty = p if self.p < LEVEL else f"{p}, not significant"
-        return f"{self.system} {self.value:.{digits}f} against {self.baseline} {self.other:.{digits}f} ({certainty})"
+        against = f"{self.system} {self.value:.{digits}f} against {self.baseline} {self.other:.{digits}f}"
+        return f"{against} ({p_text(self.p)})"
+
+
+def p_text(p: float) -> str:
+    """A p-value in words."""
+    text = "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
+    return text if p < LEVEL else f"{text}, not significant"
 
 
 def tested(per_query: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[Difference]:

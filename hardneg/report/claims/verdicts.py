@@ -1,4 +1,4 @@
-"""Claims of the paper, and the sentence that says which of them are confirmed."""
+"""Claims of the paper, and the sentence that says which of them these data show."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ UNTESTED = "These differences were not tested."
 
 
 class Claim(NamedTuple):
-    """Whether a claim holds, and the numbers that decide it, as a clause that is true either way."""
+    """Whether a claim shows on these data.
+
+    Attributes:
+        holds: whether it shows.
+        numbers: the numbers that decide it, as a clause that is true either way.
+        refuted: what would refute it, as a clause.
+    """
 
     holds: bool
     numbers: str
+    refuted: str
 
 
 def verdict(claims: Sequence[Claim], note: str, otherwise: str) -> str:
-    """A sentence that says which claims are confirmed.
+    """Say which claims show, and what would refute them.
 
     Args:
         claims: the claims that these data can decide.
@@ -26,12 +33,13 @@ def verdict(claims: Sequence[Claim], note: str, otherwise: str) -> str:
     """
     if not claims:
         return f"Cannot be checked here: {otherwise}."
-    confirmed = "; ".join(claim.numbers for claim in claims if claim.holds)
+    shown = "; ".join(claim.numbers for claim in claims if claim.holds)
     missing = "; ".join(claim.numbers for claim in claims if not claim.holds)
     if not missing:
-        return f"Confirmed here: {confirmed}. {note}"
-    return (
-        f"Partly confirmed here: {confirmed}. Not confirmed: {missing}. {note}"
-        if confirmed
-        else f"Not confirmed here: {missing}. {note}"
-    )
+        said = f"It shows here: {shown}."
+    elif shown:
+        said = f"It shows in part: {shown}. It does not show: {missing}."
+    else:
+        said = f"It does not show here: {missing}."
+    refuted = "; ".join(dict.fromkeys(claim.refuted for claim in claims))
+    return f"{said} {note} It would be refuted if {refuted}."

@@ -57,9 +57,12 @@ def _trajectory_claims(material: Material, rows: pd.DataFrame, kind: Mapping[str
         if kind[system] in ("dynamic", "ADORE"):
             above = int((line.iloc[1:] > line.iloc[0]).sum())
             numbers = f"{ends}, above its start in {above} of {len(line) - 1} evaluations"
-            claims.append(Claim(bool(line.iloc[-1] > line.iloc[0]) and above == len(line) - 1, numbers))
+            holds = bool(line.iloc[-1] > line.iloc[0]) and above == len(line) - 1
+            claims.append(Claim(holds, numbers, "training on dynamic negatives ever falls to its start"))
         elif kind[system] == "random":
-            claims.append(Claim(bool(line.iloc[-1] < line.iloc[0]), ends))
+            claims.append(
+                Claim(bool(line.iloc[-1] < line.iloc[0]), ends, "random negatives do not degrade the ranking")
+            )
         elif kind[system] == "static hard":
             for other in map(str, lines):
                 if kind[other] != "random" or begun.get(other) != begun.get(system):
@@ -67,5 +70,6 @@ def _trajectory_claims(material: Material, rows: pd.DataFrame, kind: Mapping[str
                 both = lines[[system, other]].dropna().iloc[1:]
                 below = int((both[system] < both[other]).sum())
                 numbers = f"{system} (static hard) is below {other} (random) in {below} of {len(both)} evaluations"
-                claims.append(Claim(2 * below > len(both), numbers))
+                refuted = "static negatives are above random ones in half of the evaluations"
+                claims.append(Claim(2 * below > len(both), numbers, refuted))
     return claims

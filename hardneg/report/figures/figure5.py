@@ -54,9 +54,15 @@ def _ablation_claims(material: Material, ablation: pd.DataFrame) -> list[Claim]:
     for each in tested(scores(material), list(dict.fromkeys(helps + weighs))):
         if (each.system, each.baseline) in weighs and each.system in on_star:
             gain = "a significant further gain on STAR" if each.higher else "no significant further gain on STAR"
-            claims.append(Claim(not each.higher, f"{gain}, {each.text()}"))
+            claims.append(Claim(not each.higher, f"{gain}, {each.text()}", "lambda weights improve STAR significantly"))
         else:
-            claims.append(Claim(each.higher, each.text()))
+            weighted = (each.system, each.baseline) in weighs
+            refuted = (
+                "lambda weights are no better than equal ones"
+                if weighted
+                else "the live index is no better than static lists, or than no training"
+            )
+            claims.append(Claim(each.higher, each.text(), refuted))
     return claims
 
 

@@ -31,7 +31,9 @@ def figure6(material: Material, movement: Movement) -> Content:
         "paper": "For a query of TREC DL Doc (MS MARCO documents), ADORE on BM25 Neg maps the query closer to the "
         "relevant documents.",
         "here": verdict(
-            [Claim(movement.rank_after < movement.rank_before, numbers)], "This is a single query, not evidence.", ""
+            [Claim(movement.rank_after < movement.rank_before, numbers, "its rank does not rise")],
+            "This is a single query, not evidence; if it was chosen because its rank rises most, it can hardly fail.",
+            "",
         ),
         "figure": partial(_draw_movement, movement),
     }

@@ -23,7 +23,8 @@ def table3(material: Material, compression: Compression) -> Content:
         own, others = trained.loc[served, served], trained[served].drop(served).dropna()
         if len(others):
             numbers = f"served on {served}, {own:.4f} trained on it vs. {others.max():.4f} trained on {others.idxmax()}"
-            claims.append(Claim(bool(own > others.max()), numbers))
+            refuted = "an index is served as well by a query encoder that was trained on another"
+            claims.append(Claim(bool(own > others.max()), numbers, refuted))
     table = matrix.rename(columns="served on {}".format).reset_index().rename(columns={"trained_on": "trained on"})
     table.columns.name = None
     return {
@@ -57,7 +58,7 @@ def table5(material: Material, compression: Compression) -> Content:
             f"{row['index']} has {row['mib'] / largest['mib']:.1%} of the size of {largest['index']} and loses "
             f"{lost:.1%} of {measure} ({row['value']:.4f} against {largest['value']:.4f})"
         )
-        claims.append(Claim(lost < _MINOR_LOSS, text))
+        claims.append(Claim(lost < _MINOR_LOSS, text, f"a small index loses {_MINOR_LOSS:.0%} or more"))
     return {
         "caption": f"Indexes of {compression.base}'s passage vectors on {material.dataset}: size, quality ({measure} "
         f"of {compression.base} on the index), and training time and {measure} of the query encoder trained on it. "

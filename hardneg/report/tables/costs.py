@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from hardneg.report.claims.kinds import of_kind
+from hardneg.report.claims.values import scores
 from hardneg.report.claims.verdicts import Claim, verdict
 from hardneg.report.content import Content
 from hardneg.report.material import Material
@@ -24,6 +25,9 @@ def table4(material: Material) -> Content:
             "device-hours": costs["device_hours"],
             f"total {unit}": costs["whole_seconds"] / size,
             "total device-hours": costs["whole_device_hours"],
+            "queries met": costs["queries"],
+            "passages encoded": costs["encoded"],
+            "device-seconds": 3600 * costs["device_hours"],
         }
     )
     baseline = costs[costs["system"] == material.speed_baseline]
@@ -33,19 +37,27 @@ def table4(material: Material) -> Content:
         for name, column in (("speed-up", "seconds"), ("total speed-up", "whole_seconds")):
             table[name] = baseline[column].iloc[0] / costs[column].where(costs[column] > 0)
         against = (
-            f"Speed-up: the time of {material.speed_baseline} divided by the system's time, regardless of devices."
+            f"Speed-up: the time of {material.speed_baseline} divided by the system's time, regardless of devices, "
+            "each at the number of steps that the configuration sets, not at equal effectiveness."
         )
+        means = scores(material).groupby("system")["value"].mean()
         for row in table[table["system"].isin(of_kind(material, "STAR", "ADORE"))].to_dict("records"):
             text = f"{row['system']} {row['speed-up']:.3g}x alone, {row['total speed-up']:.3g}x in total"
-            claims.append(Claim(row["speed-up"] > 1 and row["total speed-up"] > 1, text))
+            if {row["system"], material.speed_baseline} <= set(means.index):
+                ours, theirs = means[row["system"]], means[str(material.speed_baseline)]
+                text += f" ({material.main_measure} {ours:.4f} against {theirs:.4f})"
+            refuted = "a system trained like STAR or ADORE takes as long as the baseline, alone or in total"
+            claims.append(Claim(row["speed-up"] > 1 and row["total speed-up"] > 1, text, refuted))
     return {
         "caption": f"Training time on {material.dataset} in {unit} and device-hours: training, mining and encoding for "
-        f"the system alone, and in total with all systems it builds on. {against}",
+        f"the system alone, and in total with all systems it builds on. Queries met, passages encoded and "
+        f"device-seconds: alone. {against}",
         "paper": "On MS MARCO with 11 GB RTX 2080 Ti GPUs: ANCE 645 hours on 4 GPUs, STAR 33 hours on 1 (20x), ADORE 4 "
         "hours on 4 (179x), ADORE+STAR 37 hours on 4 (18x).",
         "here": verdict(
             claims,
-            "Each was timed once.",
+            "Each was timed once, at step counts that the configuration chose: the paper's speed-up is of trainings "
+            "that converged, which this does not show.",
             "there is no time for both a baseline and a system trained like STAR or ADORE",
         ),
         "table": table,

@@ -29,7 +29,11 @@ def negatives(material: Material, found: Negatives) -> Content:
     judge = (
         f"those that {found.teacher} scores above the query's best judged passage" if found.teacher else "not measured"
     )
-    mined, batch = (pd.to_numeric(rows[key]).sum() for key in ("mined_judged_positives", "in_batch_judged"))
+    rankings = rows.dropna(subset=["ranking"]).drop_duplicates("ranking")  # several systems may mine the same one
+    mined, batch = (
+        pd.to_numeric(counted).sum() for counted in (rankings["mined_judged_positives"], rows["in_batch_judged"])
+    )
+    trainings = int(pd.to_numeric(rows["in_batch_pairs"]).gt(0).sum())
     worst = pd.to_numeric(rows.set_index("system")["likely_false_share"]).dropna()
     most = (
         f" {worst.idxmax()} has the largest share of likely false negatives, {worst.max():.1%}." if len(worst) else ""
@@ -38,8 +42,9 @@ def negatives(material: Material, found: Negatives) -> Content:
         "caption": f"Negatives for the training queries of {material.dataset}: mined hits, those judged relevant "
         f"(removed), and the candidates kept. Likely false candidates: {judge}. In-batch (query, passage) pairs, and "
         f"those judged relevant (masked). {LOWER.strip()}: lower is better.",
-        "here": f"Without removal and masking, {mined:,.0f} judged passages among mined hits and {batch:,.0f} among "
-        f"in-batch pairs would have served as negatives.{most}",
+        "here": f"{mined:,.0f} judged passages were removed from the hits of {len(rankings)} distinct mined rankings, "
+        f"from which negatives are drawn; {batch:,.0f} judged pairs were masked in the batches of {trainings} "
+        f"trainings.{most}",
         "table": table,
         "digits": {names["likely_false_share"]: 1},
     }

@@ -66,12 +66,13 @@ def _error_claims(material: Material, errors: Errors) -> list[Claim]:
     start_of = starts(material)
     pairs: list[tuple[str, str]] = []
     claims = []
+    fewest = "hard negatives have as few total errors as random ones"
     if random and hard:
         pair = str(all_means[random].idxmin()), str(all_means[hard].idxmin())
         claims += [
-            Claim(each.lower, f"random negatives have the fewest total errors: {each.text(1)}")
+            Claim(each.lower, f"random negatives have the fewest total errors: {each.text(1)}", fewest)
             if each.value < each.other
-            else Claim(False, f"hard negatives have the fewest total errors: {each.text(1)}")
+            else Claim(False, f"hard negatives have the fewest total errors: {each.text(1)}", fewest)
             for each in tested(total, [pair])
         ]
         pairs.append((str(means[hard].idxmin()), str(means[random].idxmin())))
@@ -79,10 +80,18 @@ def _error_claims(material: Material, errors: Errors) -> list[Claim]:
         pairs.append((str(means[star].idxmin()), str(means[static].idxmin())))
     pairs += [(system, start_of[system]) for system in adore if start_of.get(system) in means]
     claims += [
-        Claim(each.lower, f"top-{errors.k} errors: {each.text(1)}") for each in tested(top, list(dict.fromkeys(pairs)))
+        Claim(each.lower, f"top-{errors.k} errors: {each.text(1)}", _refuted(each.system in adore, errors.k))
+        for each in tested(top, list(dict.fromkeys(pairs)))
     ]
     on_star = [system for system in adore if start_of.get(system) in star]
     if on_star:
         least = str(means.idxmin())
-        claims.append(Claim(least in on_star, f"{least} has the fewest top-{errors.k} errors on average"))
+        text = f"{least} has the fewest top-{errors.k} errors on average"
+        claims.append(Claim(least in on_star, text, f"another system than ADORE on STAR has the fewest top-{errors.k}"))
     return claims
+
+
+def _refuted(adore: bool, k: int) -> str:
+    if adore:
+        return f"ADORE has as many top-{k} errors as what it starts from"
+    return f"hard negatives have as many top-{k} errors as random ones, or STAR as many as static ones"
