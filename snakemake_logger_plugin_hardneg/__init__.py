@@ -45,6 +45,10 @@ CHATTER = (
 )
 INTERRUPTED = ("Terminating processes on user request", "Will exit after finishing currently running jobs")
 RETOLD = "the same as before this retry"
+COMMAND_FAILED = re.compile(
+    r"CalledProcessError in file.*(?P<how>returned non-zero exit status \d+|died with .*)\.$", re.DOTALL
+)
+KILLED = "returned non-zero exit status 137"
 OVER = "At least one job did not complete successfully."
 REFUSED = re.compile(r'WorkflowError in file ".*", line \d+:\n(?P<message>.*\n  where: .*?)(\n  File ".*)*', re.DOTALL)
 """What the Snakefile says of a wrong configuration, between two lines on its own place."""
@@ -77,6 +81,7 @@ class LogHandler(LogHandlerBase):
         )
         self._jobs: dict[int, Job] = {}
         self._failed: dict[int, str] = {}
+        self._endings: list[tuple[str, str]] = []  # of commands: Snakemake's words with the command, and how it ended
         self._done = self._total = 0
         self._started = time.time()
         self._interrupted = False
@@ -149,15 +154,26 @@ class LogHandler(LogHandlerBase):
         if self._interrupted:  # it ended with the run
             return
         name, message = job_name(rule, output), failure(logs)
+        if not message.startswith("error: "):
+            message += self._ending(logs)
         self._line(name, time.time() - job.started if job is not None else 0.0, "failed")
         if RETOLD not in message or jobid not in self._failed:
             self._failed[jobid] = f"{name} failed. From {', '.join(logs) or 'no log'}:\n{message}"
 
+    def _ending(self, logs: list[str]) -> str:
+        """How the command of a job ended that told nothing of it."""
+        hows = [how for text, how in self._endings if any(log in text for log in logs)]
+        if not hows:
+            return ""
+        return "\nIt was killed; perhaps the memory was full." if hows[-1] == KILLED else f"\nIts command {hows[-1]}."
+
     def _error(self, kind: str | None, text: str) -> None:
         if kind == "KeyboardInterrupt":
             self._interrupted = True
-        elif "CalledProcessError in file" in text or (text.endswith(OVER) and (self._failed or self._interrupted)):
-            return  # it is told of the job itself
+        elif (ended := COMMAND_FAILED.search(text)) is not None:
+            self._endings.append((text, ended["how"]))  # the job's own record follows
+        elif text.endswith(OVER) and (self._failed or self._interrupted):
+            return  # it is told of the jobs
         else:
             refused = REFUSED.fullmatch(text)
             self._say(f"error: {refused['message']}" if refused is not None else text)

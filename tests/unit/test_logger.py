@@ -56,8 +56,9 @@ class Speaker:
     def finish(self, number: int) -> None:
         self.tell(LogEvent.JOB_FINISHED, job_id=number)
 
-    def fail(self, number: int, output: str, log: str = "job.log") -> None:
-        self.tell(LogEvent.ERROR, "RuleException:\nCalledProcessError in file 'x', line 1:\nCommand ...")
+    def fail(self, number: int, output: str, log: str = "job.log", status: int = 1) -> None:
+        command = f"Command 'a > {log} 2>&1' returned non-zero exit status {status}."
+        self.tell(LogEvent.ERROR, f"RuleException:\nCalledProcessError in file 'x', line 1:\n{command}")
         self.tell(LogEvent.JOB_ERROR, jobid=number, rule_name="a_rule", output=[output], log=[log])
 
     def told(self, capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -143,6 +144,19 @@ def test_a_job_that_a_retry_mended_did_not_fail(speaker: Speaker, capsys: pytest
 def test_a_job_without_a_message(folder: Path, text: str, said: str) -> None:
     (folder / "job.log").write_text(text, encoding="utf-8")
     assert jobs.failure(["nowhere.log", "job.log"]) == said
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(137, "It was killed; perhaps the memory was full."), (3, "exit status 3.")]
+)
+def test_a_job_that_ended_without_a_word(
+    status: int, said: str, speaker: Speaker, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "job.log").write_text("step 1\n", encoding="utf-8")
+    speaker.begin(1)
+    speaker.fail(7, STAR, status=status)
+    *_, log, last = speaker.told(capsys)
+    assert log == "step 1" and last.endswith(said)
 
 
 def test_an_interrupted_run_tells_how_it_goes_on(speaker: Speaker, capsys: pytest.CaptureFixture[str]) -> None:
