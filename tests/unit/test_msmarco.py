@@ -86,6 +86,21 @@ def test_documents(tmp_path: Path) -> None:
     assert judged(reader, "dl2019") == [("1108939", "D2", 2), ("1108939", "D1", 0)]
 
 
+def test_white_space_at_the_end_of_a_field_is_no_text(tmp_path: Path) -> None:
+    """A byte-level tokenizer would make a token of it; see test_tokenizer_contract."""
+    files = {
+        **DOCUMENT,
+        "msmarco-docs.tsv": "D1\thttps://a.org/x \t A title\xa0\t  Body  one. \u3000\nD3\t\t \t \n",
+        "msmarco-docdev-queries.tsv": "174249\t does xpress  bet charge  \n",
+    }
+    reader = MsMarcoDocument(fill(tmp_path, files))
+    assert list(reader.passages()) == [
+        Passage("D1", " A title", "  Body  one.", url="https://a.org/x"),
+        Passage("D3", "", "", url=""),
+    ]
+    assert list(reader.queries("dev")) == [Query("174249", " does xpress  bet charge")]
+
+
 def test_dev_without_the_small_one(tmp_path: Path) -> None:
     files = {name: text for name, text in PASSAGE.items() if ".small" not in name and "20" not in name}
     reader = MsMarcoPassage(fill(tmp_path, files))

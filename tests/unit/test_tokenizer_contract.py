@@ -63,6 +63,9 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[int]]] = [
     ("roberta", SPACED, {"text": "Hot cat"}, ids(R, "<s> Ġhot Ġcat </s>")),
     ("roberta", SPACED, {"text": " hot cat"}, ids(R, "<s> Ġhot Ġcat </s>")),  # one space, not two
     ("roberta", SPACED, {"text": ""}, ids(R, "<s> </s>")),
+    # White space at the end is a token, which readers of MS MARCO remove; a literal special token is that token.
+    ("roberta", SPACED, {"text": "hot cat "}, ids(R, "<s> Ġhot Ġcat Ġ </s>")),
+    ("roberta", SPACED, {"text": "hot</s> cat"}, ids(R, "<s> Ġhot </s> Ġcat </s>")),
     ("roberta", {**SPACED, "prefix_space": False}, {"text": "hot hot"}, ids(R, "<s> hot Ġhot </s>")),
     # A separator in the middle: the token, or, as the reference implementation's documents have it, its mere letters.
     (

@@ -2,16 +2,18 @@
 
 All files are in one folder under their official names, plain or `.gz`. Unjudged training and development queries are
 left out, and so are the evaluation queries, which have no public judgements. Some published passages contain doubly
-encoded characters; they are kept as they are.
+encoded characters; they are kept as they are. White space at the end of a url, title, text or query is removed, as
+published work on this collection does before it tokenizes: it would be a token more.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hardneg.data.collection import Passage, Query
 from hardneg.data.columns import Table
 from hardneg.data.formats.tables import Files
 from hardneg.data.lines import lines
@@ -81,6 +83,16 @@ class MsMarco(Files):
         if not splits:
             raise self._missing("; or ".join(f"{_expected(pairs)} ({split})" for split, pairs in layout.splits.items()))
         super().__init__(Table(collection, header=False, width=layout.width), splits)
+
+    def passages(self) -> Iterator[Passage]:
+        """As for `Files`, without white space at the end of a field."""
+        for passage in super().passages():
+            bare = {name: getattr(passage, name).rstrip() for name in ("url", "title", "text")}
+            yield replace(passage, **bare)
+
+    def _all_queries(self, split: str) -> Iterator[Query]:
+        for query in super()._all_queries(split):
+            yield replace(query, text=query.text.rstrip())
 
     def _file(self, name: str) -> Path | None:
         return next((path for path in (self.folder / name, self.folder / f"{name}.gz") if path.is_file()), None)

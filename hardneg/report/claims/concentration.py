@@ -56,4 +56,5 @@ def _share(errors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The percentage of errors on the hardest queries: [n, queries] to [n]; 0 where there is no error."""
     hardest = max(1, round(HARDEST * errors.shape[1]))
     held = np.partition(errors, -hardest, axis=1)[:, -hardest:].sum(1)
-    return 100 * held / np.maximum(errors.sum(1), 1)
+    share: npt.NDArray[np.float64] = 100 * held / np.maximum(errors.sum(1), 1)
+    return share
