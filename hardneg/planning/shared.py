@@ -147,11 +147,9 @@ class Shared:
     def bm25_index(self) -> Stage:
         """The Lucene index."""
         settings = {"passage_template": self.config.bm25.passage_template}
-        roots: list[str] = []
         if (language := self.config.bm25.language) is not None:
             settings["language"] = language
-            roots.append("hardneg.retrieval.languages:build_index")
-        return self.graph.add("bm25_index", "lucene", settings, {"collection": self.collection}, roots)
+        return self.graph.add("bm25_index", "lucene", settings, {"collection": self.collection})
 
     def bm25_run(self, name: str, splits: Sequence[str], depth: int) -> Stage:
         """BM25's ranking."""
