@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hardneg.data.collection import CollectionReader
 from hardneg.data.prepare import prepare, repairs
 from hardneg.data.readers import FETCHED, digest_of, open_collection
 from hardneg.errors import HardnegError
@@ -48,8 +47,12 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     return names
 
 
-def refuse_changed(reader: CollectionReader, settings: Mapping[str, Any]) -> None:
+def refuse_changed(reader: Any, settings: Mapping[str, Any]) -> None:
     """Check that the files are those that the plan saw.
+
+    Args:
+        reader: a `hardneg.data.collection.CollectionReader`.
+        settings: of the stage.
 
     Raises:
         HardnegError: one of them has changed since.

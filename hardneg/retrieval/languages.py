@@ -1,8 +1,6 @@
 """BM25 in the collection's language: the analysers of Lucene, as Anserini and so Pyserini choose them.
 
-They take the place of the one for English while `lexical` indexes and searches. They stand apart from it because the
-plan cannot know a language that is detected when a stage runs: the code of English BM25, and so the versions of its
-stages, stay as they are. Where the configuration sets a language, this code is part of the version too.
+They take the place of the one for English while `lexical` indexes and searches.
 """
 
 from __future__ import annotations
