@@ -26,8 +26,16 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.live import Live
 
-UNTOLD = (LogEvent.WORKFLOW_STARTED, LogEvent.JOB_STARTED, LogEvent.RESOURCES_INFO, LogEvent.SHELLCMD)
-UNTOLD += (LogEvent.PROGRESS, LogEvent.GROUP_INFO, LogEvent.RULEGRAPH, LogEvent.DEBUG_DAG)
+UNTOLD = (
+    LogEvent.WORKFLOW_STARTED,
+    LogEvent.JOB_STARTED,
+    LogEvent.RESOURCES_INFO,
+    LogEvent.SHELLCMD,
+    LogEvent.PROGRESS,
+    LogEvent.GROUP_INFO,
+    LogEvent.RULEGRAPH,
+    LogEvent.DEBUG_DAG,
+)
 CHATTER = (
     "Assuming unrestricted shared filesystem",
     "host:",
@@ -217,7 +225,5 @@ def _plain(asked: Any) -> ColorizingTextHandler:
     """The handler that Snakemake would have used."""
     handler = ColorizingTextHandler(nocolor=asked.nocolor, stream=sys.stdout if asked.stdout else sys.stderr)
     handler.setFormatter(DefaultFormatter(asked.quiet, asked.show_failed_logs))
-    handler.addFilter(
-        DefaultFilter(asked.quiet, asked.debug_dag, asked.verbose, asked.dryrun, asked.printshellcmds)  # type: ignore[arg-type]
-    )
+    handler.addFilter(DefaultFilter(asked.quiet, asked.debug_dag, asked.verbose, asked.dryrun, asked.printshellcmds))
     return handler
