@@ -13,6 +13,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.persistence import PersistenceBase
 
 from hardneg.cli import watch
+from hardneg.cli.options import refuse_dropped
 from hardneg.stages.artifacts import canonical_json, write_json
 from hardneg.errors import HardnegError
 from hardneg.planning.preflight import check_devices
@@ -25,6 +26,7 @@ from workflow_scripts.environment import tell_jobs
 from workflow_scripts.planning import planned, reporting, rules_of
 
 try:
+    refuse_dropped(sys.argv)
     PLAN = planned(
         workflow.config_settings.configfiles or [Path(workflow.basedir) / "config.yaml"],
         workflow.config_settings.config,

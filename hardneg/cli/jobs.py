@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hardneg.stages.artifacts import MANIFEST
 from hardneg.stages.stage import ARTIFACTS
@@ -26,15 +27,22 @@ def job_name(rule: str, output: Sequence[str]) -> str:
 
 
 def result(output: Sequence[str]) -> str:
-    """What came out of a job, in a few words: the main measure of a system's run on each split; else nothing."""
-    measured = [path for path in output if (stage := STAGE.match(path)) is not None and stage["kind"] == "measure"]
-    if not measured:
-        return ""
+    """What came out of a job, in a few words.
+
+    Of a measured run the main measure on each split, of vectors and rankings the splits, of others nothing.
+    """
+    for path in map(Path, output):
+        if (stage := STAGE.match(str(path))) is None or path.name != MANIFEST:
+            continue
+        settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        return _measured(path.parent, settings) if stage["kind"] == "measure" else ", ".join(settings.get("splits", ()))
+    return ""
+
+
+def _measured(folder: Path, settings: Mapping[str, Any]) -> str:
     import pyarrow.parquet as pq
 
-    folder = Path(measured[0]).parent
-    main = _main_measure(folder)
-    means = []
+    main, means = _main_measure(folder, settings), []
     for path in sorted(folder.glob("measures.*.parquet")):
         rows = pq.read_table(path, columns=["measure", "value"], filters=[("measure", "==", main)])
         values = rows.column("value").to_pylist()
@@ -43,12 +51,10 @@ def result(output: Sequence[str]) -> str:
     return f"{main} {', '.join(means)}" if means else ""
 
 
-def _main_measure(folder: Path) -> str:
+def _main_measure(folder: Path, settings: Mapping[str, Any]) -> str:
     """The main measure of the study that runs, as it told its jobs; else the first one measured."""
     told = sorted(ARTIFACTS.glob(f".brief-{folder.parts[-3]}-*.json"), key=lambda path: path.stat().st_mtime)
-    if told:
-        return str(json.loads(told[-1].read_text(encoding="utf-8"))["main_measure"])
-    return str(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["settings"]["measures"][0])
+    return str(json.loads(told[-1].read_text(encoding="utf-8"))["main_measure"] if told else settings["measures"][0])
 
 
 def failure(logs: Sequence[str]) -> str:

@@ -100,6 +100,26 @@ def settings(entries: Sequence[str] | None) -> dict[str, Any]:
     return read
 
 
+def refuse_dropped(arguments: Sequence[str]) -> None:
+    """Refuse what Snakemake would drop: the settings of every `--config` but the last.
+
+    Args:
+        arguments: Snakemake's command line.
+
+    Raises:
+        HardnegError: there are several.
+    """
+    flags = [argument for argument in arguments if argument.partition("=")[0] in ("--config", "-C")]
+    if len(flags) > 1:
+        raise HardnegError(
+            "Snakemake would take only the last --config.",
+            where="--config",
+            found=f"{len(flags)} of them",
+            expected="one, with all settings: --config seed=7 'encoder={pooling: mean}'",
+            remedy="write them into one, or use `hardneg run`, which does it.",
+        )
+
+
 def config(given: argparse.Namespace) -> Config:
     """The checked configuration: as for Snakemake, later files lie on earlier ones, and `--config` on top.
 

@@ -118,6 +118,16 @@ def test_what_is_no_setting_is_refused(
     assert isinstance(message, str) and f"found:    {entry}\n" in message and remedy in message
 
 
+def test_settings_that_snakemake_would_drop_are_refused(folder: Path) -> None:
+    for line in (["--config", "seed=1", "more=2"], ["--configfile", "a", "--config", "b=1"], ["--config=seed=1"]):
+        options.refuse_dropped(line)
+    with pytest.raises(HardnegError, match=r"found: +2 of them\n(.*\n)*.*`hardneg run`"):
+        options.refuse_dropped(["star", "--config", "seed=1", "-n", "--config=more=2"])
+    line = [sys.executable, "-m", "snakemake", *snakemake_line("-n"), "--config", "seed=1", "-C", "ab=2"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "only the last --config" in done.stdout
+
+
 def seeds(capsys: pytest.CaptureFixture[str], *arguments: str) -> set[Any]:
     """The seeds of the stages that `hardneg plan --json` prints."""
     main(["plan", *arguments, "--json"])

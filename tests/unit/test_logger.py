@@ -35,6 +35,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def sealed(manifest: str, settings: dict[str, Any] | None = None) -> Path:
+    """A stage's manifest."""
+    Path(manifest).parent.mkdir(parents=True)
+    Path(manifest).write_text(json.dumps({"settings": settings or {}}), encoding="utf-8")
+    return Path(manifest)
+
+
 class Speaker:
     """A handler that is told records by hand."""
 
@@ -88,6 +95,7 @@ def test_a_line_a_job(speaker: Speaker, capsys: pytest.CaptureFixture[str]) -> N
     for text in ("Building DAG of jobs...", "Select jobs to execute...", "Complete log(s): x"):
         speaker.tell(None, text)
     speaker.begin(3)
+    sealed(STAR)
     for number, output in enumerate([STAR, SHARD, ""]):
         speaker.start(number, output)
         speaker.tell(LogEvent.SHELLCMD, "Shell command: ...")
@@ -103,9 +111,7 @@ def test_a_line_a_job(speaker: Speaker, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_measure_tells_the_main_measure(folder: Path) -> None:
-    stage = folder / MEASURED
-    stage.parent.mkdir(parents=True)
-    stage.write_text(json.dumps({"settings": {"measures": ["R@100", "MRR@10"]}}), encoding="utf-8")
+    stage = sealed(MEASURED, {"measures": ["R@100", "MRR@10"]})
     for split, values in (("dev", [0.25, 0.5]), ("test", [1.0, 0.0])):
         rows = [("q1", "MRR@10", values[0]), ("q2", "MRR@10", values[1]), ("q1", "R@100", 1.0), ("q2", "R@100", 0.5)]
         table = pd.DataFrame(rows, columns=["query_id", "measure", "value"])
@@ -113,7 +119,13 @@ def test_a_measure_tells_the_main_measure(folder: Path) -> None:
     assert jobs.result([MEASURED]) == "R@100 dev 0.7500, test 0.7500"
     (folder / "artifacts" / ".brief-small-0123456789ab.json").write_text('{"main_measure": "MRR@10"}')
     assert jobs.result([MEASURED]) == "MRR@10 dev 0.3750, test 0.5000"
-    assert jobs.result([STAR]) == ""
+
+
+@pytest.mark.parametrize(("settings", "said"), [({"splits": ["dev", "test"]}, "dev, test"), ({"steps": 3}, "")])
+def test_vectors_and_rankings_tell_their_splits(settings: dict[str, Any], said: str) -> None:
+    sealed(STAR, settings)
+    assert jobs.result([STAR]) == said
+    assert jobs.result([SHARD, "results/x/report.html"]) == ""
 
 
 def test_the_message_of_a_failed_job_is_last_and_once(speaker: Speaker, capsys: pytest.CaptureFixture[str]) -> None:
@@ -133,6 +145,7 @@ def test_a_job_that_a_retry_mended_did_not_fail(speaker: Speaker, capsys: pytest
     speaker.begin(1)
     speaker.fail(7, STAR)
     speaker.start(7, STAR)
+    sealed(STAR)
     speaker.finish(7)
     assert "error" not in "\n".join(speaker.told(capsys))
 
