@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -211,3 +212,11 @@ def test_a_run_of_snakemake(folder: Path) -> None:
     profile, count, line = done.stderr.splitlines()
     assert profile.startswith("Using workflow specific profile") and count == "1 job"
     assert line.split()[:1] + line.split()[2:4] == ["1/1", "collection", "small"]
+
+
+def test_snakemake_finds_it_from_any_folder(folder: Path) -> None:
+    code = "from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry as R; print(*R().plugins)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    line = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+    assert "hardneg" in done.stdout.split()
