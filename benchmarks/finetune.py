@@ -55,8 +55,8 @@ class Seed:
 
 def workflow(configfile: Path, *targets: str) -> None:
     """Run the workflow in this checkout."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--quiet", "rules", *targets]
-    subprocess.run([*command, "--configfile", str(configfile)], check=True)
+    command = [sys.executable, "-m", "snakemake", *targets, "--cores", "all", "--configfile", str(configfile)]
+    subprocess.run([*command, "--quiet", "rules"], check=True)
 
 
 def below(stage: Stage) -> dict[str, Stage]:
@@ -143,11 +143,12 @@ def page(configfile: Path, config: Config, seeds: dict[int, Seed]) -> str:
     parts = [
         f"## {config.collection.name}",
         f"`{command}`, commit {commit.stdout.strip()}, {machine()}, {datetime.now(UTC):%Y-%m-%d}. "
-        f"Seeds {', '.join(map(str, seeds))}; sd is over seeds (n - 1).",
+        f"Seeds in: {', '.join(map(str, seeds))}; sd is over seeds (n - 1).",
     ]
     for split in splits:
         for name in config.evaluation.measures if split == splits[-1] else [main]:
             table = scores(measures, split, name).reset_index(names="system")
+            table = table if len(seeds) > 1 else table.drop(columns=["mean", "sd"])
             parts += [f"### {name} on {split}", markdown(table)]
     parts += [
         f"### Paired t-tests on {main}, {splits[-1]}, query by query",
