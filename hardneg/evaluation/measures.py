@@ -120,7 +120,7 @@ def evaluate_named(
         ValueError: `relevant_grade` is below 1.
     """
     asked = {name: split_grade(name) for name in names}
-    scored = {}
+    scored: dict[str, pd.DataFrame] = {}
     for own in dict.fromkeys(grade for _, grade in asked.values()):
         bare = parse_measures(list(dict.fromkeys(bare for bare, grade in asked.values() if grade == own)))
         values = evaluate(run, qrels, query_ids, bare, relevant_grade if own is None else own)

@@ -174,6 +174,13 @@ def test_the_report_has_every_item(stages: Stages, summary: Path) -> None:
     assert page.startswith("<!") and all(name in page for name in stages.config["systems"])
     made = {path.stem for folder in ("tables", "figures") for path in (summary / folder).iterdir()}
     assert made == {item[0] for item in names(stages.plan.analyses.parts)}
+    budgets = pd.read_csv(summary / "tables" / "table2.csv").set_index("system")[["queries met", "passages encoded"]]
+    training = stages.plan.systems["star"].model
+    assert training is not None
+    train, start = training.settings["train"], stages.config["systems"]["star"]["from"]
+    own = train["steps"] * train["batch_size"]
+    assert budgets.loc["star", "queries met"] == budgets.loc[start, "queries met"] + own
+    assert budgets.loc["star", "passages encoded"] > budgets.loc[start, "passages encoded"] + own
 
 
 def test_exported_negatives_are_the_first_of_the_mined_lists_with_the_teachers_scores(stages: Stages) -> None:

@@ -36,7 +36,7 @@ def test_queries_and_passages_are_counted_over_stages(stage: Any) -> None:
 
 
 def test_what_is_not_known_is_told_as_unknown(stage: Any, tmp_path: Path) -> None:
-    lists = {"sampler": None, "source": [], "positives": "missing", "train": {"batch_size": 4}}
+    lists: dict[str, Any] = {"sampler": None, "source": [], "positives": "missing", "train": {"batch_size": 4}}
     queries, encoded = budget_of([stage("cross_encoder", {"steps": 3}, trains="cross_encoder", **lists)])
     assert queries == 12
     assert math.isnan(encoded)

@@ -302,6 +302,8 @@ def test_only_measures_have_a_best() -> None:
             "test Hole@10": [0.2, 0.1],
             "seconds": [1.0, 2.0],
             "R@100": [0.5, 0.5],
+            "dl2019 R(rel=1)@100": [0.6, 0.5],
+            "queries met": [10, 20],
             "MRR@10, low": ["a", "b"],
         }
     )
@@ -313,6 +315,8 @@ def test_only_measures_have_a_best() -> None:
         "test Hole@10": [1],
         "seconds": [],
         "R@100": [],
+        "dl2019 R(rel=1)@100": [0],
+        "queries met": [],
         "MRR@10, low": [],
     }
 
