@@ -1,4 +1,4 @@
-"""Build the index that serves, from a FAISS factory string."""
+"""Build the index that serves: from a FAISS factory string, or from another index and centroids that were trained."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from hardneg.retrieval.search.centroids import write_trained
 from hardneg.retrieval.search.factory import POINTS_PER_CENTROID
 from hardneg.retrieval.search.index import build_index
 from hardneg.retrieval.search.retrieve import vectors_of
@@ -15,9 +16,13 @@ from workflow_scripts.command import stage_command
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Build it."""
-    settings = stage.settings
+    settings, parents = stage.settings, stage.parents
+    if "model" in parents:
+        facts = write_trained(parents["index"], parents["model"], stage.folder)
+        stage.facts |= facts
+        return list(facts["files"])
     facts = build_index(
-        vectors_of(stage.parents["passages"]),
+        vectors_of(parents["passages"]),
         settings["factory"],
         stage.folder,
         train_rows=settings["train_rows"],

@@ -9,6 +9,14 @@ from pydantic import Field
 from hardneg.config.base import Model
 
 
+class Centroids(Model):
+    """Centroids of a product-quantised index, which train with the query encoder. The codes of the passages stay."""
+
+    lr: float = Field(
+        gt=0, description="peak learning rate; JPQ has 5e-6 for PQ16 and PQ24, 2e-5 for PQ32, 1e-4 from PQ48 on"
+    )
+
+
 class Training(Model):
     """One training run. Its length is given in steps or epochs, never in seconds."""
 
@@ -33,6 +41,12 @@ class Training(Model):
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = Field(
         None, exclude_if=lambda given: given is None, description="of this training; null: arithmetic.precision"
+    )
+    centroids: Centroids | None = Field(
+        None,
+        exclude_if=lambda given: given is None,
+        description="train the centroids of the system's PQ index too, neither decayed nor clipped; only when the "
+        "query encoder is trained; null: the index stays",
     )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, more time"

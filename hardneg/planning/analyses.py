@@ -175,6 +175,8 @@ class Analyses:
             roles = self._systems.stages[name].roles
             for index in dict.fromkeys(indexes.values()):
                 built = self._shared.index(roles["passages"].label, roles["passages"], index)
+                if index == indexes.get(name):  # its own, whose centroids it may have trained
+                    built = roles["index"]
                 label = f"{name}.on.{re.sub(r'[^A-Za-z0-9]+', '-', index.factory)}"
                 run = self._shared.dense_run(label, {**roles, "index": built}, index)
                 cells.append(Cell(name, indexes.get(name), index, built, self._shared.measure(label, run)))

@@ -100,6 +100,8 @@ def _check_indexes(plan: Plan, folder: Path | None) -> None:
             factory.check_sample(index.factory, dim, passages, index.train_rows, where)
             if any(user.kind == "query_encoder" for user in used):
                 factory.check_reconstruct(index.factory, dim, f"{where}.factory")
+            if any("centroids" in user.settings.get("train", {}) for user in used):
+                factory.check_centroids(index.factory, dim, f"{where}.factory")
 
 
 def _indexes(plan: Plan) -> Iterator[tuple[str, Index, Stage]]:

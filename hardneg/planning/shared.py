@@ -141,6 +141,11 @@ class Shared:
         settings = {**plain(index, drop=SEARCHED), "threads": self.config.arithmetic.encoding_threads}
         return self.graph.add("index", label, settings, {"passages": passages})
 
+    def trained_index(self, label: str, built: Stage, model: Stage) -> Stage:
+        """An index with the centroids that a training left."""
+        roots = ["hardneg.retrieval.search.centroids:write_trained"]
+        return self.graph.add("index", label, built.settings, {**built.parents, "index": built, "model": model}, roots)
+
     # --- runs ---
 
     @cached_property

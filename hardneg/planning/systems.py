@@ -163,7 +163,8 @@ class Systems:
             self.rounds[name].append(self._trainings.stage(name, number, latest, continues, parents))
         model = self.rounds[name][-1]
         queries = self._shared.queries(name, base["tokenizer"], model, self._shared.evaluated)
-        return {**base, "model": model, "queries": queries, "index": index}
+        served = index if system.train.centroids is None else self._shared.trained_index(name, index, model)
+        return {**base, "model": model, "queries": queries, "index": served}
 
     def _cross_encoder(self, name: str, system: System) -> Roles:
         base = self._base(name, system, encoded=False)

@@ -197,7 +197,11 @@ KINDS: dict[str, Kind] = {
     ),
     "index": Kind(
         "build_index",
-        {"passages": PASSAGES},
+        {
+            "passages": PASSAGES,
+            "index": "the index whose codes it keeps",
+            "model": "the training that left its centroids",
+        },
         (
             "hardneg.retrieval.search.index:build_index",
             "hardneg.retrieval.search.retrieve:vectors_of",

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 EPS = 1e-8  # torch's own default for AdamW
+CENTROIDS = "centroids"
+"""The parameter that holds the centroids of an index, where they train."""
 
 
 class Lamb(torch.optim.Optimizer):
@@ -78,12 +80,20 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {"adamw": torch.optim.AdamW
 def optimizer_of(module: nn.Module, train: dict[str, Any]) -> torch.optim.Optimizer:
     """The optimizer that `train` names (`optimizer`, `lr`, `eps`, `weight_decay`) for a module's parameters.
 
-    Biases and LayerNorm weights are not decayed.
+    Biases and LayerNorm weights are not decayed, nor are centroids, which have a learning rate of their own
+    (`centroids.lr`).
     """
     named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    centroids = [p for name, p in named if name == CENTROIDS]
+    named = [(name, p) for name, p in named if name != CENTROIDS]
     plain = {"LayerNorm", "layer_norm", "norm", "bias"}
     decayed = [p for name, p in named if p.ndim > 1 and not plain & set(name.split("."))]
     others = [p for name, p in named if not (p.ndim > 1 and not plain & set(name.split(".")))]
-    groups = [{"params": decayed, "weight_decay": train["weight_decay"]}, {"params": others, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": train["weight_decay"]},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    if centroids:
+        groups.append({"params": centroids, "weight_decay": 0.0, "lr": train["centroids"]["lr"]})
     made: Callable[..., torch.optim.Optimizer] = OPTIMIZERS[train["optimizer"]]
     return made(groups, lr=train["lr"], eps=train["eps"])

@@ -7,10 +7,12 @@ caching wraps.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import nn
 from torch.func import functional_call
 
 from hardneg.data.judgements import Judgements
@@ -19,8 +21,9 @@ from hardneg.methods.draws import Positions, Scores
 from hardneg.model.cross_encoder import CrossEncoder
 from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
 from hardneg.model.narrow import narrow
-from hardneg.retrieval.search.retrieve import open_searcher, served_vectors
-from hardneg.stages.artifacts import StageFolder
+from hardneg.retrieval.search.centroids import FILE, CodedIndex, decoded
+from hardneg.retrieval.search.retrieve import files_of, open_searcher, served_vectors
+from hardneg.stages.artifacts import StageFolder, atomic_path
 from hardneg.text.outside import TrainingPairs, passage_store
 from hardneg.text.tokens import TokenStore
 from hardneg.training.draws import Live, Meeting
@@ -34,7 +37,11 @@ class Scorer(Protocol):
 
     @property
     def module(self) -> Encoder | CrossEncoder:
-        """The weights."""
+        """The model."""
+
+    @property
+    def weights(self) -> nn.Module:
+        """All that trains: the model, and the centroids of the index where these train."""
 
     @property
     def live(self) -> Live | None:
@@ -60,8 +67,26 @@ class Scorer(Protocol):
     def among(self, meeting: Meeting) -> torch.Tensor:
         """Scores float32 [B, C] of each row's own positive against the passages that `scores` has just encoded."""
 
+    def save(self, folder: Path) -> list[str]:
+        """Write what was trained; the names of the files, relative to `folder`."""
 
-class BothEncoders:
+
+class OfModel:
+    """What trains is the model alone."""
+
+    module: Encoder | CrossEncoder
+
+    @property
+    def weights(self) -> nn.Module:
+        """See `Scorer`."""
+        return self.module
+
+    def save(self, folder: Path) -> list[str]:
+        """See `Scorer`."""
+        return self.module.save(folder)
+
+
+class BothEncoders(OfModel):
     """Queries and passages are encoded by one set of weights.
 
     Args:
@@ -71,6 +96,7 @@ class BothEncoders:
         encode: from texts to vectors.
     """
 
+    module: Encoder
     live = None
     found = None
 
@@ -134,7 +160,7 @@ class BothEncoders:
         return self.encoded if width is None else narrow(self.encoded, width, self.module.settings["normalize"])
 
 
-class QueryEncoder:
+class QueryEncoder(OfModel):
     """Queries are encoded; passages are taken from an index, whose vectors never change (Zhan et al., section 6.2).
 
     Passages are scored with the vectors that the index itself scores with, so that training sees what serving sees
@@ -148,6 +174,8 @@ class QueryEncoder:
         encode: from texts to vectors.
     """
 
+    module: Encoder
+
     def __init__(
         self,
         stage: StageFolder,
@@ -159,16 +187,28 @@ class QueryEncoder:
         options, parents = stage.settings["train"], stage.parents
         self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
         self._rows, self._device, self._encode = options["rows_per_forward"], devices[0], encode
-        self._vectors = served_vectors(parents["passages"], parents["index"])
         self.module = Encoder.load(parents["continues" if "continues" in parents else "init"]).to(devices[0])
         self.module.require_length(self._queries.longest)
         self.found: tuple[torch.Tensor, torch.Tensor] | None = None
         self.encoded = None
-        self.live: Live | None = None
-        if live:
-            size, search = options["batch_size"], stage.settings["search"]
+        self.live: Live | None = Live(self._search, self._score) if live else None
+        self._open(stage, devices)
+
+    def _open(self, stage: StageFolder, devices: Sequence[torch.device]) -> None:
+        """Open the vectors of the passages, and what searches them."""
+        parents = stage.parents
+        self._vectors = served_vectors(parents["passages"], parents["index"])
+        if self.live is not None:
+            size, search = stage.settings["train"]["batch_size"], stage.settings["search"]
             self._searcher = open_searcher(parents["passages"], parents["index"], devices, size, search)
-            self.live = Live(self._search, self._score)
+
+    def _asked(self, query: torch.Tensor) -> torch.Tensor:
+        """Query vectors [n, dim] in the space of the passages' vectors, with gradients."""
+        return self._vectors.query(query.float())
+
+    def _taken(self, passages: Positions) -> torch.Tensor:
+        """The vectors [n, dim'] of passages [n], which the index scores with."""
+        return torch.from_numpy(self._vectors.take(passages)).to(self._device)
 
     def encode_passages(self, passages: Positions) -> torch.Tensor:
         """See `Scorer`; here passages are not encoded."""
@@ -182,9 +222,9 @@ class QueryEncoder:
         """See `Scorer`."""
         assert query is not None
         wanted = np.maximum(meeting.passages, 0)
-        taken = torch.from_numpy(self._vectors.take(wanted.ravel())).to(self._device)
+        taken = self._taken(wanted.ravel())
         with torch.autocast(self._device.type, enabled=False):  # mixed precision is for the encoder
-            asked = self._vectors.query(query.float())
+            asked = self._asked(query)
             if wanted.ndim == 1:
                 return asked @ taken.T / self.module.temperature
             return torch.einsum("qd,qld->ql", asked, taken.view(*wanted.shape, -1)) / self.module.temperature
@@ -200,13 +240,64 @@ class QueryEncoder:
 
     @torch.no_grad()
     def _score(self, vectors: torch.Tensor, passages: Positions) -> Scores:
-        taken = torch.from_numpy(self._vectors.take(np.maximum(passages, 0).ravel())).to(self._device)
-        asked = self._vectors.query(vectors.float())
+        taken, asked = self._taken(np.maximum(passages, 0).ravel()), self._asked(vectors)
         scores = torch.einsum("qd,qld->ql", asked, taken.view(*passages.shape, -1)).cpu().numpy()
         return np.where(passages >= 0, scores, np.float32(np.nan))
 
 
-class Reranker:
+class QueryEncoderAndCentroids(QueryEncoder):
+    """As `QueryEncoder`, and the centroids of the index train too; the codes of the passages stay (JPQ).
+
+    Each search is with the centroids of its step, so that it finds what is then scored.
+    """
+
+    def _open(self, stage: StageFolder, devices: Sequence[torch.device]) -> None:
+        index, size = stage.parents["index"], stage.settings["train"]["batch_size"]
+        self._index = CodedIndex(files_of(index), index.settings["factory"], size)
+        self._searcher = self._index
+        self._trained = WithCentroids(self.module, torch.from_numpy(self._index.centroids())).to(self._device)
+
+    @property
+    def weights(self) -> nn.Module:
+        """See `Scorer`."""
+        return self._trained
+
+    def save(self, folder: Path) -> list[str]:
+        """See `Scorer`."""
+        with atomic_path(folder / FILE) as temporary, temporary.open("wb") as stream:
+            np.save(stream, self._trained.centroids.detach().cpu().numpy())
+        return [*super().save(folder), FILE]
+
+    def queries(self, rows: Positions) -> torch.Tensor:
+        """See `Scorer`; in float32, which mixed precision gives of the module that it prepared only."""
+        return super().queries(rows).float()
+
+    def _asked(self, query: torch.Tensor) -> torch.Tensor:
+        return self._index.query(query.float())
+
+    def _taken(self, passages: Positions) -> torch.Tensor:
+        return decoded(self._trained.centroids, self._index.codes(passages))
+
+    def _search(self, vectors: torch.Tensor, depth: int) -> tuple[Positions, Scores]:
+        self._index.put(self._trained.centroids.detach().cpu().numpy())
+        return super()._search(vectors, depth)
+
+
+class WithCentroids(nn.Module):
+    """An encoder and the centroids of an index, which train together.
+
+    Args:
+        encoder: of the queries.
+        centroids: float32 [M, centroids, width of a part].
+    """
+
+    def __init__(self, encoder: nn.Module, centroids: torch.Tensor) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.centroids = nn.Parameter(centroids)  # named as CENTROIDS says
+
+
+class Reranker(OfModel):
     """A cross-encoder reads query and passage together.
 
     Args:
@@ -215,6 +306,7 @@ class Reranker:
         device: where it runs.
     """
 
+    module: CrossEncoder
     live = None
     found = None
     encoded = None
@@ -254,7 +346,8 @@ def scorer_of(
         case "both_encoders":
             return BothEncoders(stage, runtime, devices[0], encode)
         case "query_encoder":
-            return QueryEncoder(stage, devices, judged, live, encode)
+            made = QueryEncoderAndCentroids if stage.settings["train"].get("centroids") else QueryEncoder
+            return made(stage, devices, judged, live, encode)
         case "cross_encoder":
             return Reranker(stage, runtime, devices[0])
         case unknown:

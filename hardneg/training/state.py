@@ -18,6 +18,7 @@ from torch import nn
 
 from hardneg.methods.draws import Kept
 from hardneg.stages.artifacts import atomic_path
+from hardneg.training.optimizers import CENTROIDS
 
 KEPT_CHECKPOINTS = 2
 
@@ -53,10 +54,14 @@ class TrainingState:
         self.answers = answers
 
     def update(self, loss: torch.Tensor, max_grad_norm: float) -> float:
-        """Take one optimizer step down the gradient of `loss`; the learning rate that it used."""
+        """Take one optimizer step down the gradient of `loss`; the learning rate that it used.
+
+        The norm of the gradient is that of all parameters but centroids, which are not clipped.
+        """
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
-        self.accelerator.clip_grad_norm_(self.module.parameters(), max_grad_norm)
+        clipped = [parameter for name, parameter in self.module.named_parameters() if name != CENTROIDS]
+        self.accelerator.clip_grad_norm_(clipped, max_grad_norm)
         lr = float(self.scheduler.get_last_lr()[0])
         self.optimizer.step()
         self.scheduler.step()

@@ -59,7 +59,7 @@ def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.devic
     first, end = function_of("refresh", settings["refresh"])(total, settings["round"])
     accelerator = new_accelerator(device, settings["precision"], runtime["trackers"], stage.folder)
     log = fit(
-        scorer.module,
+        scorer.weights,
         _Step(settings, scorer, draws, probe, device),
         stage,
         Budget(first, end, total),
@@ -75,7 +75,7 @@ def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.devic
             probe.take(end, log, last=True)
     stage.facts |= {"first_step": first, "steps": end - first, "queries": len(draws.trainable)}
     stage.facts |= {**scorer.module.facts, **(draws.follower.facts if draws.follower is not None else {})}
-    return [*scorer.module.save(stage.folder), *write_log(log, stage.folder), *([HANDOVER] if end < total else [])]
+    return [*scorer.save(stage.folder), *write_log(log, stage.folder), *([HANDOVER] if end < total else [])]
 
 
 class _Step:

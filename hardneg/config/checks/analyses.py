@@ -83,8 +83,10 @@ def _named(config: Config) -> Iterator[_Named]:
     if asked.compression:
         yield _Named("analyses.compression.base", [asked.compression.base], vectors, "with vectors")
         yield _Named("analyses.compression.systems", asked.compression.systems, queries, "that trains query_encoder")
-    if asked.trajectory:
-        yield _Named("analyses.trajectory.systems", asked.trajectory.systems, queries, "that trains query_encoder")
+    if asked.trajectory:  # it searches one index for all steps
+        still = [name for name in queries if systems[name].train.centroids is None]
+        followed = "that trains query_encoder, without train.centroids"
+        yield _Named("analyses.trajectory.systems", asked.trajectory.systems, still, followed)
     if asked.movement:
         probed = list(asked.trajectory.systems) if asked.trajectory else []
         yield _Named("analyses.movement.system", [asked.movement.system], probed, "of analyses.trajectory.systems")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hardneg.config.checks import candidates, given
 from hardneg.config.config import Config
+from hardneg.config.index import Index
 from hardneg.config.system import System
 from hardneg.config.training import Training
 from hardneg.errors import HardnegError
@@ -48,6 +49,8 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
         )
     yield from _budget(at, system.train)
     yield from _chunk(at, system)
+    if system.train.centroids is not None:
+        yield from _centroids(at, system, system.index or config.index)
     if system.trains == "query_encoder" and system.from_ is None:
         yield HardnegError(
             "Training the query encoder alone needs a system to start from, which supplies the passage vectors.",
@@ -146,6 +149,26 @@ def _budget(at: str, train: Training) -> Iterator[HardnegError]:
             where=f"{at}.train",
             found="neither" if train.steps is None else f"steps: {train.steps}, epochs: {train.epochs}",
             remedy="set train.steps or train.epochs, but not both.",
+        )
+
+
+def _centroids(at: str, system: System, index: Index) -> Iterator[HardnegError]:
+    """Centroids belong to an index that stands before training; more of it is checked with FAISS, by the preflight."""
+    if system.trains != "query_encoder":
+        yield HardnegError(
+            "Centroids train with a query encoder alone, since the codes of the passages stay.",
+            where=f"{at}.train.centroids",
+            found=f"trains {system.trains}",
+            expected="trains query_encoder",
+            remedy="remove train.centroids, or change `trains`.",
+        )
+    elif not index.factory.rpartition(",")[2].startswith("PQ"):
+        yield HardnegError(
+            "Only a product quantiser has centroids that train.",
+            where=f"{at}.index" if system.index is not None else "index.factory",
+            found=index.factory,
+            expected="PQ, alone or after OPQ, such as OPQ16,PQ16",
+            remedy="choose such an index, or remove train.centroids.",
         )
 
 

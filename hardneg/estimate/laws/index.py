@@ -15,7 +15,7 @@ class Index(Law):
     """Training and filling an index. Memory and disk are unknown where `index_bytes` cannot read the factory string."""
 
     def memory(self, stage: Stage, sizes: Sizes) -> int | None:
-        """One file of the index, or the vectors it is trained on, whichever is larger."""
+        """One file of the index, or the vectors it is trained on, whichever is larger; none where centroids are put."""
         if (size := self.disk(stage, sizes)) is None:
             return None
         file = math.ceil(size * min(1, stage.settings["rows_per_file"] / sizes.counts.passages))
@@ -27,9 +27,9 @@ class Index(Law):
         return index_bytes(stage.settings["factory"], sizes.counts.passages, sizes.dense.dim)
 
     def seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float | None:
-        """Training rows / rate + passages / rate, and the writing."""
+        """Training rows / rate + passages / rate, and the writing; only that where trained centroids are put."""
         seconds = 0.0
-        if is_compressed(stage):
+        if is_compressed(stage) and "model" not in stage.parents:
             if (speeds := measured.compressed.get(stage.settings["factory"])) is None:
                 return None
             seconds = _training_rows(stage, sizes) / speeds.train + sizes.counts.passages / speeds.add
@@ -69,4 +69,5 @@ def is_compressed(index: Stage | None) -> bool:
 
 
 def _training_rows(stage: Stage, sizes: Sizes) -> int:
-    return min(stage.settings["train_rows"], sizes.counts.passages) if is_compressed(stage) else 0
+    trains = is_compressed(stage) and "model" not in stage.parents
+    return min(stage.settings["train_rows"], sizes.counts.passages) if trains else 0

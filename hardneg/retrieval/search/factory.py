@@ -107,6 +107,35 @@ def check_reconstruct(factory: str, dim: int, where: str = "index.factory") -> N
     require_decoded(new_index(factory, dim, where), factory, where)
 
 
+def check_centroids(factory: str, dim: int, where: str = "index.factory") -> None:
+    """Refuse an index whose centroids cannot train; see `hardneg.retrieval.search.centroids`.
+
+    Raises:
+        HardnegError: it is no product quantiser, or there is more around it than linear transforms.
+    """
+    require_centroids(new_index(factory, dim, where), factory, where)
+
+
+def require_centroids(index: faiss.Index, factory: str, where: str) -> faiss.IndexPQ:
+    """The product quantiser inside an index, owned by `index`, which it must not outlive.
+
+    Raises:
+        HardnegError: as `check_centroids`.
+    """
+    *outer, quantised = parts(index)
+    plain = all(isinstance(part, faiss.IndexPreTransform) for part in outer)
+    linear = all(isinstance(transform, LINEAR) for part in outer for transform in transforms_of(part))
+    if not isinstance(quantised, faiss.IndexPQ) or not (plain and linear):
+        raise HardnegError(
+            "The centroids of this index cannot train.",
+            where=where,
+            found=factory,
+            expected="PQ, alone or after OPQ, PCA or RR",
+            remedy=f"choose such an index, as {_examples(index.d)[3]}, or remove train.centroids.",
+        )
+    return quantised
+
+
 def require_decoded(index: faiss.Index, factory: str, where: str) -> tuple[list[faiss.VectorTransform], faiss.Index]:
     """The transforms that a query passes through, in order, and the inner index that scores it.
 
