@@ -15,7 +15,8 @@ import pytest
 import requests
 from download_site import CONTENT, MD5, OTHER, SHA256, Site, get, left, ranges, refused, serving
 
-from hardneg.data.download import DIGESTS, RECEIPTS, Remote, fetch
+from hardneg.data.archives import DIGESTS, RECEIPTS
+from hardneg.data.download import Remote, fetch
 from hardneg.errors import HardnegError
 
 
