@@ -73,7 +73,7 @@ DATA = [
     Case(
         "broken JSON, with retries",
         line("data/queries.jsonl", 9, "words"),
-        ("A line is not valid JSON.", "data/queries.jsonl:9", "fix or remove that line", "the same as before"),
+        ("A line is not valid JSON.", "data/queries.jsonl:9", "fix or remove that line", "Trying to restart job"),
         fails="collection",
         arguments=("--retries", "1"),
     ),

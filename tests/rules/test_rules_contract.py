@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 from made_stages import Said, Stages, types
 
-from hardneg.stages.artifacts import Artifact
+from hardneg.stages.artifacts import Artifact, manifest_digest
 from hardneg.stages.kinds import KINDS
 
 RULES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "rules").glob("*.smk"))}
@@ -79,7 +79,7 @@ def test_a_finished_stage_is_what_the_plan_says_and_stays(stages: Stages, kind: 
     made = stages.make(stage)
     for key, value in stage.record.items():
         assert made.manifest[key] == value, key
-    assert set(made.manifest) == {*stage.record, "files", "facts", "libraries"}
+    assert set(made.manifest) == {*stage.record, "files", "facts", "libraries", "digest"}
 
     folder = stages.folder / stage.folder
     left = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
@@ -159,7 +159,8 @@ def test_an_input_of_another_version_is_refused(alone: Stages) -> None:
     stage, other = alone.stage("tokens"), alone.stage("tokenizer")
     manifest = alone.folder / other.manifest
     content = json.loads(manifest.read_text(encoding="utf-8"))
-    manifest.write_text(json.dumps({**content, "version": "0" * 12}), encoding="utf-8")
+    content["version"] = "0" * 12
+    manifest.write_text(json.dumps({**content, "digest": manifest_digest(content)}), encoding="utf-8")
     said = alone.call(alone.commands(stage)[0])
     check_refused(said, "of another version than the plan asks for", "(000000000000)", f"version {other.version}")
     assert not (alone.folder / stage.manifest).exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from made import stage_of
 from made_analysis import collection_of, run_of
 
 from hardneg.errors import HardnegError
-from hardneg.stages.artifacts import Artifact
+from hardneg.stages.artifacts import Artifact, manifest_digest, write_json
 from workflow_scripts import compare_rankings
 from workflow_scripts.command import open_parents
 
@@ -33,8 +34,8 @@ def given(folder: Path) -> tuple[dict[str, str], list[Artifact]]:
     artifacts |= {f"run.{system}": run_of(folder / system, "dev", RUNS[system]) for system in SYSTEMS}
     for number, artifact in enumerate(artifacts.values()):
         manifest = artifact.folder / "manifest.json"
-        text = manifest.read_text(encoding="utf-8").replace("0" * 12, f"{number:012d}")
-        manifest.write_text(text, encoding="utf-8")
+        content = {**json.loads(manifest.read_text(encoding="utf-8")), "version": f"{number:012d}"}
+        write_json(manifest, {**content, "digest": manifest_digest(content)})
     return {role: f"{number:012d}" for number, role in enumerate(artifacts)}, list(artifacts.values())[::-1]
 
 
