@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from hardneg.errors import HardnegError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def total_steps(steps: int | None, epochs: float | None, queries: int, batch_size: int) -> int:
@@ -33,4 +35,6 @@ def planned_steps(planned: int | None, total: int) -> int:
 
 def generator(seed: int, step: int, purpose: int = 0) -> np.random.Generator:
     """Random numbers for one step: the same for the same seed, step and purpose."""
+    import numpy as np  # the laws of the estimate read this module at every start, and need no numbers
+
     return np.random.default_rng([seed, step, purpose])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT
 
 from hardneg.config import load
 from hardneg.estimate.laws.table import law_of
@@ -80,3 +83,11 @@ def test_longer_training_asks_for_more_time(plan: Plan) -> None:
         longer = {**settings, "train": {**settings["train"], "steps": steps}}
         by_steps.append(resources.minutes(replace(training, settings=longer), 1))
     assert by_steps[0] > 1 and by_steps[1] == pytest.approx(2 * by_steps[0], abs=2)
+
+
+def test_every_start_of_the_workflow_loads_no_numbers() -> None:
+    """It must take a second or two, and each of these takes a part of one."""
+    heavy = {"numpy", "torch", "pandas", "pyarrow", "transformers"}
+    code = f"import sys, workflow_scripts.planning; print({heavy} & {{*sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
