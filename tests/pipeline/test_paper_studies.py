@@ -125,6 +125,7 @@ def check_scored(project: Project, dataset: str, systems: set[str], measures: in
     assert table.groupby(["system", "split"]).size().unique().tolist() == [measures]
 
 
+@pytest.mark.slow
 def test_the_study_of_documents_runs_on_official_files(studies: Project) -> None:
     """It starts from the passage study's STAR, which is trained first."""
     studies.snakemake("evaluate", "--configfile", str(studies.folder / "document.yaml"))
