@@ -5,6 +5,7 @@ One project is killed a dozen times on its way, and must end with the scores of 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -118,12 +119,16 @@ class Writers:
         known: set[Path] = set()
         while not self.stop.wait(2 * POLL):
             for kind in ("dual_encoder", "query_encoder", "passages"):
-                for path in (self.folder / kind).glob("**/.*.tmp"):
-                    if path not in known and (match := TEMPORARY.fullmatch(path.name)):
-                        known.add(path)
-                        stage = path.relative_to(self.folder / kind).parts[0]
-                        file = match["name"] if kind == "passages" else ""  # shards are written side by side
-                        self.seen.setdefault(f"{kind}/{stage}/{file}", []).append(match["writer"])
+                with contextlib.suppress(FileNotFoundError):  # a folder of checkpoints goes when its stage is sealed
+                    self._look(kind, known)
+
+    def _look(self, kind: str, known: set[Path]) -> None:
+        for path in (self.folder / kind).glob("**/.*.tmp"):
+            if path not in known and (match := TEMPORARY.fullmatch(path.name)):
+                known.add(path)
+                stage = path.relative_to(self.folder / kind).parts[0]
+                file = match["name"] if kind == "passages" else ""  # shards are written side by side
+                self.seen.setdefault(f"{kind}/{stage}/{file}", []).append(match["writer"])
 
 
 @pytest.fixture
