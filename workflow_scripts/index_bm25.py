@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hardneg.data.template import Reading
-from hardneg.retrieval.languages import build_index, detected
+from hardneg.retrieval.languages import detected
+from hardneg.retrieval.lexical import build_index
 from hardneg.stages.artifacts import PROGRESS, StageFolder
 from hardneg.text.tokens import passage_texts
 from workflow_scripts.command import stage_command
@@ -27,7 +28,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     stage.facts |= build_index(
         passage_texts(collection, reading),
         index,
-        language,
+        language=language,
         heap_mib=runtime["java_heap_mib"],
         total=collection.facts["passages"],
         progress_file=stage.folder / PROGRESS,

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from hardneg.data.copies import own_of
 from hardneg.data.documents import read_documents
 from hardneg.data.lacking import scored_judgements
-from hardneg.evaluation.measures import evaluate_named
+from hardneg.evaluation.measures import evaluate, parse_measures
 from hardneg.retrieval.runs import best_passage, read_run, write_trec
 from hardneg.stages.artifacts import StageFolder, write_table
 from workflow_scripts.command import stage_command
@@ -29,8 +29,8 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
         qrels = scored_judgements(collection, split)
         if documents is not None:  # passages are windows of documents, which are what is judged
             ranking = best_passage(ranking, documents)
-        grade = settings["relevant_grade"][split]
-        scores = evaluate_named(ranking, qrels, query_ids.to_pylist(), settings["measures"], grade)
+        measures, grade = parse_measures(settings["measures"]), settings["relevant_grade"][split]
+        scores = evaluate(ranking, qrels, query_ids.to_pylist(), measures, grade)
         names += [f"{split}.trec", f"measures.{split}.parquet"]
         write_trec(stage.folder / names[-2], ranking, query_ids, passage_ids, stage.record["label"])
         write_table(stage.folder / names[-1], scores)

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from hardneg.data.languages import DEFAULT
 from hardneg.data.prepare import in_groups
-from hardneg.retrieval.languages import search
+from hardneg.retrieval.lexical import search
 from hardneg.retrieval.runs import RunWriter
 from hardneg.stages.artifacts import PROGRESS, StageFolder
 from hardneg.text.tokens import query_texts
@@ -23,13 +22,13 @@ QUERIES_AT_ONCE = 1024
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Rank."""
     settings, collection, names = stage.settings, stage.parents["collection"], []
-    language = stage.parents["index"].facts.get("language", DEFAULT)  # indexes made before languages were told lack it
+    language = stage.parents["index"].facts["language"]
     for split in settings["splits"]:
         hits = search(
             stage.parents["index"].folder / "lucene",
             query_texts(collection, split),
             settings["depth"],
-            language,
+            language=language,
             k1=settings["k1"],
             b=settings["b"],
             threads=runtime["threads"],

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from hardneg.data.documents import read_documents
-from hardneg.data.languages import DEFAULT
 from hardneg.errors import HardnegError, nearest
 from hardneg.planning.plan import Plan
 from hardneg.stages.artifacts import Artifact
@@ -132,13 +131,12 @@ def _opened(plan: Plan, needed: dict[str, Stage]) -> dict[str, Artifact]:
 
 def _by_words(index: Artifact, settings: dict[str, Any], heap_mib: int) -> Callable[[str, int], Hits]:
     """A BM25 search."""
-    from hardneg.retrieval import languages
-
-    language = index.facts.get("language", DEFAULT)  # indexes made before languages were told lack it
+    from hardneg.retrieval import lexical
 
     def search(question: str, depth: int) -> Hits:
-        folder, formula = index.folder / "lucene", {"k1": settings["k1"], "b": settings["b"]}
-        (found,) = languages.search(folder, [question], depth, language, **formula, threads=1, heap_mib=heap_mib)
+        folder, language = index.folder / "lucene", index.facts["language"]
+        formula = {"k1": settings["k1"], "b": settings["b"]}
+        (found,) = lexical.search(folder, [question], depth, **formula, language=language, threads=1, heap_mib=heap_mib)
         return found
 
     return search

@@ -8,7 +8,6 @@ from typing import Annotated
 from pydantic import Field
 
 from hardneg.config.base import Model
-from hardneg.evaluation.own_grades import split_grade
 
 Grade = Annotated[int, Field(ge=1)]
 
@@ -26,11 +25,6 @@ class Evaluation(Model):
         1, description="lowest grade that counts as relevant in binary measures, for all splits or by split"
     )
     main_measure: str = Field("MRR@10", description="the measure by which the report ranks systems")
-
-    @property
-    def at_split_grade(self) -> tuple[str, ...]:
-        """The measures that take the lowest relevant grade of their split."""
-        return tuple(measure for measure in self.measures if split_grade(measure)[1] is None)
 
     def relevant_grades(self, splits: Iterable[str]) -> dict[str, int]:
         """The lowest relevant grade of each split; 1 for a split without one."""

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from hardneg.config import Model
 from hardneg.errors import HardnegError, nearest
-from hardneg.evaluation.own_grades import split_grade
+from hardneg.evaluation.measure_names import split_name
 
 COLUMNS = ["system", "split", "measure", "value"]
 ENTRY = "system, split, measure, value, tolerance, source"
@@ -101,7 +101,7 @@ def read_expected(path: Path) -> tuple[Entry, ...]:
         raise HardnegError("\n".join(_explain(path, tree, error) for error in fault.errors())) from None
     for number, entry in enumerate(entries):
         location = ("expected", number, "measure")
-        split_grade(entry.measure, f"{path}, line {_line(tree, location)}: {_dotted(location)}")
+        split_name(entry.measure, f"{path}, line {_line(tree, location)}: {_dotted(location)}")
     return entries
 
 

@@ -18,7 +18,6 @@ import pyarrow as pa
 from scipy import stats
 
 from hardneg.evaluation.measure_names import KNOWN, lower_is_better, split_name
-from hardneg.evaluation.own_grades import split_grade
 
 RESAMPLES = 10_000
 
@@ -27,7 +26,7 @@ _FLIP_BATCH = 200
 
 
 def parse_measures(names: Sequence[str]) -> dict[str, ir_measures.Measure]:
-    """Parse the names of measures, such as MRR@10, nDCG@10, R@100, MAP, Success@20, Judged@10, Hole@10.
+    """Parse the names of measures, such as MRR@10, nDCG@10, R@100, R(rel=2)@100, MAP, Success@20, Judged@10, Hole@10.
 
     Returns:
         The measures of ir_measures by the given names, in the given order.
@@ -55,7 +54,8 @@ def evaluate(
         qrels: query and passage (positions) and grade.
         query_ids: id of each query position.
         measures: from `parse_measures`.
-        relevant_grade: the lowest relevant grade for all measures except nDCG, which uses the grades themselves.
+        relevant_grade: the lowest relevant grade for measures that give none of their own. nDCG uses the grades
+            themselves.
 
     Returns:
         query_id (str), measure (str) and value (float64), by measure in the given order, then by query position.
@@ -66,7 +66,7 @@ def evaluate(
     if relevant_grade < 1:
         raise ValueError(f"the lowest relevant grade must be at least 1, not {relevant_grade}")
     asked = {
-        name: measure(rel=relevant_grade) if "rel" in measure.SUPPORTED_PARAMS else measure
+        name: measure(rel=relevant_grade) if "rel" in measure.SUPPORTED_PARAMS.keys() - measure.params else measure
         for name, measure in measures.items()
     }
     qrels = qrels.sort_by("query")
@@ -98,38 +98,6 @@ def evaluate(
                 value = 1 - value if hits[0, place] < hits[1, place] else 0.0
             scored.append((query_ids[query], name, value))
     return pd.DataFrame(scored, columns=["query_id", "measure", "value"])
-
-
-def evaluate_named(
-    run: pa.Table, qrels: pa.Table, query_ids: Sequence[str], names: Sequence[str], relevant_grade: int = 1
-) -> pd.DataFrame:
-    """Score a run for each query, where a name may give its own lowest relevant grade, such as `R(rel=1)@100`.
-
-    Args:
-        run: as for `evaluate`.
-        qrels: as for `evaluate`.
-        query_ids: as for `evaluate`.
-        names: of measures; `relevant_grade` counts for those that give none.
-        relevant_grade: as for `evaluate`.
-
-    Returns:
-        As `evaluate`, by the given names in their order.
-
-    Raises:
-        HardnegError: a name is unknown.
-        ValueError: `relevant_grade` is below 1.
-    """
-    asked = {name: split_grade(name) for name in names}
-    scored: dict[str, pd.DataFrame] = {}
-    for own in dict.fromkeys(grade for _, grade in asked.values()):
-        bare = parse_measures(list(dict.fromkeys(bare for bare, grade in asked.values() if grade == own)))
-        values = evaluate(run, qrels, query_ids, bare, relevant_grade if own is None else own)
-        scored |= {
-            name: values[values["measure"] == bare].assign(measure=name)
-            for name, (bare, grade) in asked.items()
-            if grade == own
-        }
-    return pd.concat([scored[name] for name in asked], ignore_index=True)
 
 
 def aggregate(per_query: pd.DataFrame) -> pd.DataFrame:
@@ -224,8 +192,9 @@ def significance_table(
 
 
 def _parse(name: str) -> ir_measures.Measure:
-    base, cut = split_name(name)
+    base, cut, grade = split_name(name)
     measure = getattr(ir_measures, KNOWN[base].name)
+    measure = measure(rel=grade) if grade is not None else measure
     return measure @ cut if cut else measure
 
 

@@ -151,7 +151,7 @@ class Plan:
         settings = {
             "system": name,
             "splits": self._shared.evaluated,
-            "measures": evaluation.at_split_grade,
+            "measures": evaluation.measures,
             "search": search_of(self.config.index_of(name)),
             "about": {"systems": self._chain(name), "format": self.config.collection.format},
         }

@@ -208,9 +208,7 @@ class Shared:
         evaluation = self.config.evaluation
         grades = evaluation.relevant_grades(self.config.splits.evaluate)
         settings = {"measures": evaluation.measures, "relevant_grade": grades}
-        own = evaluation.at_split_grade != evaluation.measures
-        roots = ["hardneg.evaluation.measures:evaluate_named"] if own else []
-        return self.graph.add("measure", label, settings, {"collection": self.collection, "run": run}, roots)
+        return self.graph.add("measure", label, settings, {"collection": self.collection, "run": run})
 
 
 def section_of(encoder: Encoder | CrossEncoder) -> str:

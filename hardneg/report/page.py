@@ -16,7 +16,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from hardneg.evaluation.own_grades import meaning
+from hardneg.evaluation.measure_names import meaning
 from hardneg.report.claims.differences import LEVEL
 from hardneg.report.content import MARKS
 from hardneg.report.files import drawn

@@ -9,8 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from hardneg.evaluation.measure_names import KNOWN
-from hardneg.evaluation.own_grades import lower_is_better
+from hardneg.evaluation.measure_names import KNOWN, lower_is_better
 from hardneg.report.claims.differences import LEVEL
 from hardneg.report.content import LOWER
 from hardneg.report.material import Material

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.resources
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +18,6 @@ from hardneg.errors import HardnegError
 LEAST_VERSION = 21  # the class files in Pyserini's jar are compiled for it
 
 JavaClass = Any  # a Java class or object seen through jnius, which has no static types
-
-_instead: dict[str, JavaClass] = {}
 
 
 @dataclass(frozen=True)
@@ -122,15 +119,4 @@ def start_jvm(heap_mib: int) -> Callable[[str], JavaClass]:
     autoclass("java.util.logging.LogManager").getLogManager().reset()
     error = autoclass("org.apache.logging.log4j.Level").ERROR
     autoclass("org.apache.logging.log4j.core.config.Configurator").setRootLevel(error)
-    return lambda name: _instead[name] if name in _instead else autoclass(name)
-
-
-@contextlib.contextmanager
-def instead(classes: Mapping[str, JavaClass]) -> Iterator[None]:
-    """While this is open, these are found in place of the Java classes of the same full names."""
-    _instead.update(classes)
-    try:
-        yield
-    finally:
-        for name in classes:
-            _instead.pop(name, None)
+    return autoclass

@@ -1,8 +1,8 @@
 """BM25 through Pyserini: a Lucene index of the passages, and ranked lists for queries.
 
-The analysis is Pyserini's default for English (Porter stemmer, stop words removed). The work is done by the Java
-classes that Pyserini wraps. `LuceneSearcher` itself is not used: it rounds scores to 1e-4, shifts tied scores, and
-returns hits one object at a time.
+The analysis is Lucene's for the language of the texts, by default Pyserini's for English (Porter stemmer, stop words
+removed). The work is done by the Java classes that Pyserini wraps. `LuceneSearcher` itself is not used: it rounds scores
+to 1e-4, shifts tied scores, and returns hits one object at a time.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hardneg.data.languages import DEFAULT
 from hardneg.data.prepare import in_groups
 from hardneg.errors import HardnegError
 from hardneg.retrieval.java import JavaClass, start_jvm
+from hardneg.retrieval.languages import analyser_of, read_in
 from hardneg.stages.progress import Progress
 
 # Lucene breaks ties by ascending docid, compared as text. Zero-padding makes that the order of positions.
@@ -38,6 +40,7 @@ def build_index(
     passages: Iterable[str],
     index: Path,
     *,
+    language: str = DEFAULT,
     heap_mib: int = 2048,
     threads: int = 1,
     progress_file: Path | None = None,
@@ -53,6 +56,7 @@ def build_index(
     Args:
         passages: the texts, in order of position (row number in `passages.parquet`).
         index: the folder to write.
+        language: one of `hardneg.data.languages.LANGUAGES`.
         heap_mib: maximum heap of the JVM in MiB; ignored if the JVM is already running.
         threads: indexing threads.
         progress_file: where progress is written.
@@ -69,10 +73,10 @@ def build_index(
     temporary = index.with_name(f".{index.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run
     with _java_faults(index), Progress("bm25 index", total, "passages", progress_file) as progress:
-        indexer = _indexer(java, temporary, threads)
+        indexer = _indexer(java, temporary, threads, analyser_of(language))
         writer = indexer.writer
         try:
-            seen, indexed = _add(indexer, passages, index, progress)
+            seen, indexed = _add(indexer, read_in(passages, language), index, progress)
             # Closed directly, not through Anserini, which hides faults on closing.
             writer.forceMerge(1)
             writer.close()
@@ -87,9 +91,10 @@ def build_index(
     return {"passages": seen, "blank": seen - indexed, "tokens": tokens}
 
 
-def _indexer(java: JavaClass, folder: Path, threads: int) -> JavaClass:
+def _indexer(java: JavaClass, folder: Path, threads: int, analyser: str | None) -> JavaClass:
     """An Anserini indexer that writes to `folder`."""
     arguments = {"input": "", "collection": "JsonCollection", "index": folder.absolute(), "threads": threads}
+    arguments |= {"language": analyser} if analyser is not None else {}
     indexer = java("io.anserini.index.SimpleIndexer")(
         [word for name, value in arguments.items() for word in (f"-{name}", str(value))]
     )
@@ -125,6 +130,7 @@ def search(
     k1: float,
     b: float,
     threads: int,
+    language: str = DEFAULT,
     heap_mib: int = 2048,
     batch: int = 1024,
     progress_file: Path | None = None,
@@ -144,6 +150,7 @@ def search(
         k1: saturation of term frequency.
         b: strength of length normalisation, 0 to 1.
         threads: queries searched at once.
+        language: that of the index.
         heap_mib: maximum heap of the JVM in MiB; ignored if the JVM is already running.
         batch: queries whose hits are held in memory at once.
         progress_file: where progress is written.
@@ -158,24 +165,29 @@ def search(
     """
     java = start_jvm(heap_mib)
     with _java_faults(index), contextlib.closing(_open(java, index)) as reader:
-        rank = _ranker(java, reader, k, k1, b)
+        rank = _ranker(java, reader, k, k1, b, analyser_of(language))
         with (
             ThreadPoolExecutor(threads) as pool,  # jnius lets other Python threads run while Java works
             Progress("bm25 search", total, "queries", progress_file) as progress,
         ):
-            for texts in in_groups(queries, batch):
+            for texts in in_groups(read_in(queries, language), batch):
                 ranked = list(pool.map(rank, texts))
                 progress.advance(len(ranked))
                 yield from ranked
 
 
-def _ranker(java: JavaClass, reader: JavaClass, k: int, k1: float, b: float) -> Callable[[str], Hits]:
+def _ranker(
+    java: JavaClass, reader: JavaClass, k: int, k1: float, b: float, analyser: str | None
+) -> Callable[[str], Hits]:
     """A function that ranks the passages of an open index for one query."""
     searcher = java("org.apache.lucene.search.IndexSearcher")(reader.getContext())
     searcher.setSimilarity(java("org.apache.lucene.search.similarities.BM25Similarity")(k1, b))
     searcher.setMaxClauseCount(2**31 - 1)  # by default Lucene rejects queries of more than 1024 terms
     generator = java("io.anserini.search.query.BagOfWordsQueryGenerator")()
-    analyzer = java("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
+    if analyser is None:
+        analyzer = java("io.anserini.index.IndexCollection").DEFAULT_ANALYZER
+    else:
+        analyzer = java("io.anserini.analysis.AnalyzerMap").getLanguageSpecificAnalyzer(analyser)
     field, kind = java("org.apache.lucene.search.SortField"), java("org.apache.lucene.search.SortField$Type")
     by_score_then_docid = java("org.apache.lucene.search.Sort")(field.FIELD_SCORE, field("id", kind.STRING_VAL))
     scored = java("io.anserini.search.ScoredDocs")

@@ -78,7 +78,7 @@ KINDS: dict[str, Kind] = {
         "index_bm25",
         {"collection": COLLECTION},
         (
-            "hardneg.retrieval.languages:build_index",
+            "hardneg.retrieval.lexical:build_index",
             "hardneg.retrieval.languages:detected",
             "hardneg.text.tokens:passage_texts",
             "hardneg.data.template:Reading",
@@ -88,7 +88,7 @@ KINDS: dict[str, Kind] = {
     "bm25_run": Kind(
         "search_bm25",
         {"collection": COLLECTION, "index": "the Lucene index"},
-        ("hardneg.retrieval.languages:search", "hardneg.text.tokens:query_texts", "hardneg.retrieval.runs:write_run"),
+        ("hardneg.retrieval.lexical:search", "hardneg.text.tokens:query_texts", "hardneg.retrieval.runs:write_run"),
         threads=2,
         minutes=240,
     ),
@@ -240,7 +240,7 @@ KINDS: dict[str, Kind] = {
         "measure_run",
         {"collection": COLLECTION, "run": "the system's run"},
         (
-            "hardneg.evaluation.measures:evaluate_named",
+            "hardneg.evaluation.measures:evaluate",
             "hardneg.evaluation.measures:parse_measures",
             "hardneg.data.copies:own_of",
             "hardneg.data.documents:read_documents",

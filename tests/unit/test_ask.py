@@ -233,6 +233,7 @@ def test_bm25_answers_as_its_run(plain: Plan) -> None:
     stage = begun(run.parents["index"])
     texts = (f"{row['title']} {row['text']}" for row in pq.read_table(collection.path("passages.parquet")).to_pylist())
     lexical.build_index(texts, stage.folder / "lucene", heap_mib=512)
+    stage.facts["language"] = "en"
     seal(stage, [f"lucene/{path.name}" for path in (stage.folder / "lucene").iterdir()])
     options = {name: run.settings[name] for name in ("k1", "b")}
     index, queries = stage.folder / "lucene", query_texts(collection, "dev")

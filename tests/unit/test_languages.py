@@ -95,8 +95,8 @@ def test_lists_of_common_words_have_like_lengths_and_no_word_twice() -> None:
 
 def answers(folder: Path, language: str, passages: list[str], query: str) -> list[int]:
     index = folder / language
-    languages.build_index(passages, index, language, heap_mib=HEAP_MIB)
-    [(positions, _)] = languages.search(index, [query], 10, language, **SETTINGS)
+    lexical.build_index(passages, index, language=language, heap_mib=HEAP_MIB)
+    [(positions, _)] = lexical.search(index, [query], 10, language=language, **SETTINGS)
     return positions.tolist()
 
 
@@ -118,10 +118,10 @@ def test_english_is_as_without_languages_also_after_another_one(tmp_path: Path) 
     passages = ["The dogs are running.", "A cat.", "dog dog cat"]
     answers(tmp_path, "de", passages, "dog")
     lexical.build_index(passages, tmp_path / "plain", heap_mib=HEAP_MIB)
-    languages.build_index(passages, tmp_path / "en", "en", heap_mib=HEAP_MIB)
+    lexical.build_index(passages, tmp_path / "en", language="en", heap_mib=HEAP_MIB)
     for query in ("the running dog", "cats"):
         [plain] = lexical.search(tmp_path / "plain", [query], 10, **SETTINGS)
-        [other] = languages.search(tmp_path / "en", [query], 10, "en", **SETTINGS)
+        [other] = lexical.search(tmp_path / "en", [query], 10, language="en", **SETTINGS)
         assert [part.tolist() for part in plain] == [part.tolist() for part in other]
         assert len(plain[0]) > 0
 

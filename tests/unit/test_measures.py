@@ -14,9 +14,7 @@ from scipy import stats
 
 from hardneg.errors import HardnegError
 from hardneg.evaluation import measures as m
-from hardneg.evaluation.measure_names import KNOWN, meaning
-from hardneg.evaluation.own_grades import BINARY, lower_is_better, split_grade
-from hardneg.evaluation.own_grades import meaning as meaning_of
+from hardneg.evaluation.measure_names import BINARY, KNOWN, lower_is_better, meaning, split_name
 
 QUERY_IDS = ["unjudged", "graded", "tied", "no-hits", "only-zero", "deep"]
 NAMES = ["MRR@2", "MRR@10", "nDCG@10", "nDCG@2", "R@2", "R@100", "P@2", "MAP", "Success@1", "Judged@2", "Hole@2"]
@@ -149,7 +147,7 @@ def test_grade_0_can_never_be_relevant() -> None:
 
 def test_a_measure_with_its_own_grade_is_that_of_ir_measures_beside_the_splits_grade() -> None:
     names = ["R(rel=1)@100", "R@100", "MRR(rel=3)@10", "nDCG@10", "MAP(rel=2)", "P(rel=1)@2", "Success(rel=2)@1"]
-    frame = m.evaluate_named(RUN, QRELS, QUERY_IDS, names, relevant_grade=2)
+    frame = m.evaluate(RUN, QRELS, QUERY_IDS, m.parse_measures(names), relevant_grade=2)
     assert frame["measure"].unique().tolist() == names
     truth = [ir_measures.Qrel(str(r["query"]), str(r["passage"]), r["grade"]) for r in QRELS.to_pylist()]
     hits = [ir_measures.ScoredDoc(str(r["query"]), str(r["passage"]), r["score"]) for r in RUN.to_pylist()]
@@ -166,11 +164,8 @@ def test_a_measure_with_its_own_grade_is_that_of_ir_measures_beside_the_splits_g
     assert graded["R@100"] == pytest.approx(1 / 2)
 
 
-def test_names_without_a_grade_are_scored_as_before() -> None:
-    for grade in (1, 2):
-        before = m.evaluate(RUN, QRELS, QUERY_IDS, m.parse_measures(NAMES), grade)
-        pd.testing.assert_frame_equal(m.evaluate_named(RUN, QRELS, QUERY_IDS, NAMES, grade), before)
-    nobody = m.evaluate_named(RUN, QRELS.slice(0, 0), QUERY_IDS, ["R(rel=1)@100", "R@100"])
+def test_without_judgements_nothing_is_scored() -> None:
+    nobody = m.evaluate(RUN, QRELS.slice(0, 0), QUERY_IDS, m.parse_measures(["R(rel=1)@100", "R@100"]))
     assert nobody.empty
     assert list(nobody) == ["query_id", "measure", "value"]
 
@@ -195,16 +190,16 @@ def test_the_measures_that_take_a_grade_are_those_of_ir_measures() -> None:
 )
 def test_a_grade_that_no_measure_takes_is_told(name: str, told: str) -> None:
     with pytest.raises(HardnegError) as caught:
-        split_grade(name, "evaluation.measures.0")
+        split_name(name, "evaluation.measures.0")
     assert told in str(caught.value)
     assert "evaluation.measures.0" in str(caught.value)
 
 
 def test_a_name_says_its_grade() -> None:
-    assert split_grade("R(rel=2)@100") == ("R@100", 2)
-    assert split_grade("MAP") == ("MAP", None)
-    assert "grade 2 or more" in meaning_of("MRR(rel=2)@10")
-    assert meaning_of("MRR@10") == meaning("MRR@10")
+    assert split_name("R(rel=2)@100") == ("R", 100, 2)
+    assert split_name("MAP") == ("MAP", None, None)
+    assert "grade 2 or more" in meaning("MRR(rel=2)@10")
+    assert "grade" not in meaning("MRR@10")
     assert lower_is_better("Hole@10")
     assert not lower_is_better("R(rel=1)@100")
 

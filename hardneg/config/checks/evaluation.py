@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hardneg.config.config import Config
 from hardneg.errors import HardnegError
-from hardneg.evaluation.own_grades import lower_is_better, split_grade
+from hardneg.evaluation.measure_names import lower_is_better, split_name
 
 
 def problems(config: Config) -> Iterator[HardnegError]:
@@ -14,7 +14,7 @@ def problems(config: Config) -> Iterator[HardnegError]:
     evaluation = config.evaluation
     for number, measure in enumerate(evaluation.measures):
         try:
-            _, grade = split_grade(measure, f"evaluation.measures.{number}")
+            grade = split_name(measure, f"evaluation.measures.{number}").grade
         except HardnegError as fault:
             yield fault
         else:

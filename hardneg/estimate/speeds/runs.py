@@ -14,7 +14,7 @@ def runs(plan: Plan, folder: Path, queries: int) -> tuple[float, float]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from hardneg.evaluation.measures import evaluate_named
+    from hardneg.evaluation.measures import evaluate, parse_measures
 
     evaluation = plan.config.evaluation
     depth = evaluation.depth
@@ -36,5 +36,5 @@ def runs(plan: Plan, folder: Path, queries: int) -> tuple[float, float]:
     judged = np.arange(queries, dtype=np.int32)
     qrels = pa.table({"query": judged, "passage": judged, "grade": np.ones(queries, np.int32)})
     names = [str(query) for query in judged]
-    scored = timed(lambda: evaluate_named(table, qrels, names, evaluation.measures))
+    scored = timed(lambda: evaluate(table, qrels, names, parse_measures(evaluation.measures)))
     return len(table) / timed(through), queries / scored

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from hardneg.evaluation.own_grades import lower_is_better
+from hardneg.evaluation.measure_names import lower_is_better
 from hardneg.report.claims.differences import LEVEL
 from hardneg.report.content import Content
 from hardneg.report.material import Material

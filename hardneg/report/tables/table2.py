@@ -7,7 +7,7 @@ from string import ascii_lowercase
 
 import pandas as pd
 
-from hardneg.evaluation.own_grades import lower_is_better
+from hardneg.evaluation.measure_names import lower_is_better
 from hardneg.report.claims.budgets import BUDGETS, budgets, compared
 from hardneg.report.claims.differences import LEVEL, tested
 from hardneg.report.claims.kinds import of_kind, starts
