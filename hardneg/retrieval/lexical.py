@@ -1,8 +1,8 @@
 """BM25 through Pyserini: a Lucene index of the passages, and ranked lists for queries.
 
-The analysis is Lucene's for the language of the texts, by default Pyserini's for English (Porter stemmer, stop words
-removed). The work is done by the Java classes that Pyserini wraps. `LuceneSearcher` itself is not used: it rounds scores
-to 1e-4, shifts tied scores, and returns hits one object at a time.
+The analysis is Lucene's for the language of the texts, by default Pyserini's for English (Porter stemmer, stop
+words removed). The work is done by the Java classes that Pyserini wraps. `LuceneSearcher` itself is not used: it rounds
+scores to 1e-4, shifts tied scores, and returns hits one object at a time.
 """
 
 from __future__ import annotations

@@ -212,7 +212,7 @@ MACHINE = [
     Case(
         "backbone that is not there",
         changed(encoder__backbone="./models/none"),
-        ("The encoder's folder does not exist.", "encoder.backbone", "./models/none", "correct the path"),
+        ("The model's folder does not exist.", "encoder.backbone", "./models/none", "correct the path"),
         whole=True,
     ),
     Case(

@@ -121,6 +121,17 @@ def mined_lists(folder: Path, lists: Mapping[int, Sequence[int]]) -> Artifact:
     return seal(stage, [NEGATIVES])
 
 
+def dense_teacher(folder: Path, vectors: Mapping[str, np.ndarray]) -> dict[str, Artifact]:
+    """The vectors of a dense teacher, of `queries` and `passages`, by their roles."""
+    made: dict[str, Artifact] = {}
+    for what, file in (("queries", "queries.train.npy"), ("passages", "passages.npy")):
+        stage = stage_of(folder / what, {})
+        np.save(stage.folder / file, vectors[what])
+        stage.facts = {"shards": [file]}
+        made[f"{what}_teacher"] = seal(stage, [file])
+    return made
+
+
 def write_collection(folder: Path, passages: Sequence[str], queries: Sequence[str]) -> Artifact:
     """A prepared collection with one split, `train`, judged as `QRELS` says."""
     stage = stage_of(folder, {"train": "train"})

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import JUDGED, RUNTIME, TRAIN, Small, mined_lists, seal, small, stage_of, training_settings
+from made import JUDGED, RUNTIME, TRAIN, Small, dense_teacher, mined_lists, small, training_settings
 
 from hardneg.config import load
 from hardneg.methods.draws import Relevance
@@ -31,13 +31,8 @@ def answers(**guide: float) -> dict[str, Any]:
 
 
 def parents_in(folder: Path) -> dict[str, Artifact]:
-    made: dict[str, Artifact] = {"negatives": mined_lists(folder / "mined", {q: [20, 21, 22] for q in range(12)})}
-    for what, file in (("queries", "queries.train.npy"), ("passages", "passages.npy")):
-        stage = stage_of(folder / what, {})
-        np.save(stage.folder / file, VECTORS[what])
-        stage.facts = {"shards": [file]}
-        made[f"{what}_teacher"] = seal(stage, [file])
-    return made
+    mined = mined_lists(folder / "mined", {q: [20, 21, 22] for q in range(12)})
+    return {"negatives": mined, **dense_teacher(folder, VECTORS)}
 
 
 @pytest.mark.parametrize(("absolute", "relative"), [(0.0, 0.0), (0.5, 0.0), (0.0, 0.2), (-0.3, 0.1)])

@@ -11,6 +11,7 @@ from batches import assert_same, in_batch, lists, loss_of, scores_of
 from made import JUDGED, PASSAGES, POSITIVE, QUERIES, TRAIN, training_settings
 
 from hardneg.config import load
+from hardneg.methods.axes import answers, function_of
 from hardneg.methods.draws import PairScores
 from hardneg.methods.lists import MinedLists
 from hardneg.methods.published import preset
@@ -21,7 +22,7 @@ STEPS: dict[str, Any] = preset("rocketqa")["steps"]
 SURE, UNSURE = np.log(9), 0.0  # logarithms of the odds of .9 and .5
 
 
-def answers(step: str, **more: Any) -> dict[str, Any]:
+def step_answers(step: str, **more: Any) -> dict[str, Any]:
     """A step's answers, on ten candidates."""
     given = {key: STEPS[step][key] for key in ("sampler", "loss", "batch")}
     return {**given, "sampler": {**given["sampler"], "k": 10}, "source": "run", **more}
@@ -40,7 +41,9 @@ def reader(scores: np.ndarray) -> PairScores:
 
 def test_a_denominator_has_all_positives_and_all_negatives_of_the_batch() -> None:
     """2B terms a query: B positives and one negative a row, masked where judged relevant."""
-    draws = Draws(training_settings(**answers("crossbatch"), train={**TRAIN, "batch_size": 6}), JUDGED, [candidates()])
+    draws = Draws(
+        training_settings(**step_answers("crossbatch"), train={**TRAIN, "batch_size": 6}), JUDGED, [candidates()]
+    )
     meeting = draws.at(0)
     assert meeting.listed.shape == (6, 12) and meeting.met.shape == (6, 12)
     scores = scores_of(6, 12)
@@ -51,9 +54,9 @@ def test_a_denominator_has_all_positives_and_all_negatives_of_the_batch() -> Non
 def test_the_last_step_learns_the_readers_sure_labels() -> None:
     rng = np.random.default_rng(2)
     scores = rng.normal(0, 3, (QUERIES, PASSAGES))
-    labels = function_labels(reader(scores))
+    labels = sure_labels(reader(scores))
     draws = Draws(
-        training_settings(**answers("augmented"), train={**TRAIN, "batch_size": 8}),
+        training_settings(**step_answers("augmented"), train={**TRAIN, "batch_size": 8}),
         JUDGED,
         [candidates()],
         teacher=labels,
@@ -80,18 +83,16 @@ def test_the_last_step_learns_the_readers_sure_labels() -> None:
     assert min(seen.values()) > 100
 
 
-def function_labels(scored: PairScores) -> Any:
-    from hardneg.methods.axes import function_of
-
+def sure_labels(scored: PairScores) -> Any:
     settings = {key: value for key, value in STEPS["augmented"]["labels"].items() if key != "system"}
     return function_of("labels", settings)(scored)
 
 
 def test_unknown_pairs_stay_as_they_were_judged() -> None:
     nothing = PairScores(np.zeros(0, int), np.zeros(0, int), np.zeros(0, np.float32), PASSAGES)
-    settings = training_settings(**answers("augmented"), train={**TRAIN, "batch_size": 8})
+    settings = training_settings(**step_answers("augmented"), train={**TRAIN, "batch_size": 8})
     plain = Draws({**settings, "labels": {"name": "judgements"}}, JUDGED, [candidates()]).at(3)
-    taught = Draws(settings, JUDGED, [candidates()], teacher=function_labels(nothing)).at(3)
+    taught = Draws(settings, JUDGED, [candidates()], teacher=sure_labels(nothing)).at(3)
     for name in ("grades", "listed"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(taught, name))
 
@@ -132,3 +133,10 @@ def test_the_reranker_reorders_bm25() -> None:
     plan = Plan(load({"collection": {"format": "pydocs"}, "systems": systems}))
     (reordered,) = [stage for stage in plan.of("rerank") if stage.label == "rerank"]
     assert reordered.parents["run"].label == "bm25" and reordered.parents["run"].settings["depth"] == 1000
+
+
+def test_no_candidate_is_both_relevant_and_not() -> None:
+    with pytest.raises(ValueError, match="cannot be both"):
+        answers("labels")["pseudo"].model_validate(
+            {"name": "pseudo", "system": "reader", "positive": 0.1, "negative": 0.2}
+        )

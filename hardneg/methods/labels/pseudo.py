@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hardneg.methods.base import Answer
 
@@ -27,6 +27,12 @@ class PseudoLabels(Answer):
     system: str = Field(description="the system that teaches")
     positive: float = Field(0.9, gt=0, lt=1, description="the probability above which a candidate is relevant")
     negative: float = Field(0.1, gt=0, lt=1, description="the probability from which on it is no negative")
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.negative > self.positive:
+            raise ValueError("negative must be at most positive: a candidate cannot be both")
+        return self
 
 
 def label(scored: Teacher | None, *, positive: float, negative: float) -> Relabelling:
