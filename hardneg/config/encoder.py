@@ -95,7 +95,7 @@ class Encoder(Model):
     temperature: float = Field(1.0, gt=0, description="inner products are divided by it in training")
     dims: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (),
-        description="narrower widths that vectors can be cut to (Matryoshka): training of both encoders adds the loss "
+        description="widths that vectors can be cut to (Matryoshka): training of both encoders adds the loss "
         "at each, and each dense system is also scored as `<system>.dim<width>`",
     )
     query_length: int | None = Field(

@@ -17,16 +17,18 @@ def narrow(vectors: torch.Tensor, width: int, normalize: bool) -> torch.Tensor:
     """The first `width` numbers of vectors float32 [n, dim], scaled to length 1 again where the whole vectors are.
 
     Raises:
-        HardnegError: the vectors are not wider than that.
+        HardnegError: the vectors are not as wide as that.
     """
-    if width >= vectors.shape[1]:
+    if width > vectors.shape[1]:
         raise HardnegError(
-            "Vectors can only be cut to a smaller width.",
+            "Vectors cannot be cut to more than they have.",
             where="encoder.dims",
             found=str(width),
-            expected=f"less than {vectors.shape[1]}, the width of the encoder's vectors",
+            expected=f"at most {vectors.shape[1]}, the width of the encoder's vectors",
             remedy="lower it.",
         )
+    if width == vectors.shape[1]:
+        return vectors
     cut = vectors[:, :width]
     return torch.nn.functional.normalize(cut, dim=-1) if normalize else cut
 

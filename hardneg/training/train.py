@@ -86,7 +86,9 @@ class _Step:
     ) -> None:
         self._scorer, self._draws, self._probe, self._device = scorer, draws, probe, device
         self._losses = [(function_of("loss", chosen), chosen["weight"]) for chosen in settings["loss"]]
-        self._among, self._dims = settings.get("passage_scores", False), settings.get("dims", ())
+        self._among = settings.get("passage_scores", False)
+        # The loss of the whole vectors is there anyway.
+        self._dims = [width for width in settings.get("dims", ()) if width != getattr(scorer.module, "dim", None)]
         self._follower, self._followed = draws.follower, draws.followed()
         self._log_every = settings["train"]["log_retrieved_every"]
 

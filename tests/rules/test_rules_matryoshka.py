@@ -83,7 +83,13 @@ def test_the_loss_is_the_sum_over_widths(tmp_path: Path) -> None:
     number = count().__next__
     logged = alone([WIDTH, 4])
     assert logged == pytest.approx(alone([WIDTH]) + alone([4]) - alone([]), rel=1e-5)
+    assert alone([16, WIDTH]) == alone([WIDTH]), "the whole width counts once"
     assert len({round(alone(dims), 4) for dims in ([], [WIDTH], [4])}) == 3
+
+
+def test_the_whole_width_is_the_vectors_themselves() -> None:
+    vectors = torch.randn(3, 8)
+    assert narrow(vectors, 8, True) is vectors
 
 
 def test_scores_at_a_width_are_those_of_the_cut_vectors(tmp_path: Path) -> None:
@@ -99,8 +105,12 @@ def test_scores_at_a_width_are_those_of_the_cut_vectors(tmp_path: Path) -> None:
 
 
 def test_widths_that_cannot_be_are_refused() -> None:
-    with pytest.raises(HardnegError, match="only be cut to a smaller width"):
-        narrow(torch.ones(2, 8), 8, True)
+    with pytest.raises(HardnegError, match="more than they have"):
+        narrow(torch.ones(2, 8), 9, True)
+    warm = {"warm": {"preset": "inbatch", "train": {"steps": 3}}}
+    for dims in ([256], [8, 8]):  # builtin:tiny is 128 wide
+        with pytest.raises(HardnegError, match=r"encoder\.dims"):
+            load({"collection": {"format": "pydocs"}, "encoder": {"dims": dims}, "systems": warm})
     systems: dict[str, dict[str, Any]] = {
         "warm": {"preset": "inbatch", "train": {"steps": 3}},
         "cut": {"from": "warm", "width": 8},

@@ -24,6 +24,7 @@ def problems(config: Config) -> Iterator[HardnegError]:
         except HardnegError as fault:
             yield fault
     yield from _backbone(config.encoder)
+    yield from _dims(config.encoder)
     yield from _lengths(config)
     trains = [name for name, system in config.systems.items() if system.trains in ("both_encoders", "query_encoder")]
     if config.encoder.weights == "bfloat16" and config.encoder.lora is None and trains:
@@ -32,6 +33,19 @@ def problems(config: Config) -> Iterator[HardnegError]:
             where="encoder.weights",
             found=f"bfloat16, and {', '.join(trains)} train all weights",
             remedy="set encoder.lora, which trains adapters in float32, or weights: float32.",
+        )
+
+
+def _dims(encoder: Encoder) -> Iterator[HardnegError]:
+    """Widths that vectors can be cut to; a pretrained backbone without a head tells its own when it is loaded."""
+    width = encoder.projection or (encoder.tiny.hidden if encoder.backbone == "builtin:tiny" else None)
+    if len(set(encoder.dims)) < len(encoder.dims) or (width is not None and max(encoder.dims, default=0) > width):
+        yield HardnegError(
+            "These are no widths that vectors can be cut to.",
+            where="encoder.dims",
+            found=str(list(encoder.dims)),
+            expected=f"each once{f', at most {width}' if width is not None else ''}",
+            remedy="correct the list.",
         )
 
 
