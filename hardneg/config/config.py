@@ -7,6 +7,7 @@ from pydantic import Field
 from hardneg.config.analyses import Analyses
 from hardneg.config.base import Model, Path
 from hardneg.config.collection import Collection, Splits
+from hardneg.config.elsewhere import EvaluatedOn
 from hardneg.config.encoder import CrossEncoder, Encoder
 from hardneg.config.evaluation import Evaluation
 from hardneg.config.export import Exported, NegativesExport
@@ -30,6 +31,11 @@ class Config(Model):
     index: Index = Field(default_factory=Index)
     systems: dict[str, System] = Field(min_length=1)
     evaluation: Evaluation = Field(default_factory=Evaluation)
+    evaluate_on: tuple[EvaluatedOn, ...] = Field(
+        (),
+        exclude_if=lambda given: not given,
+        description="collections that all systems are also evaluated on as they are, with the mean over them",
+    )
     analyses: Analyses = Field(default_factory=Analyses)
     export: tuple[Exported, ...] = Field(
         (),

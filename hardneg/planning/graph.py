@@ -18,12 +18,13 @@ class Graph:
 
     Args:
         dataset: the collection's name.
+        beside: a graph whose revisions of code hold here too, since finding them reads every source.
     """
 
-    def __init__(self, dataset: str) -> None:
+    def __init__(self, dataset: str, beside: Graph | None = None) -> None:
         self.dataset = dataset
         self._stages: dict[tuple[str, str, str, str], Stage] = {}
-        self._revisions = Revisions(ARTIFACTS / ".revisions.json", PACKAGE)
+        self._revisions = beside._revisions if beside else Revisions(ARTIFACTS / ".revisions.json", PACKAGE)
 
     @property
     def stages(self) -> list[Stage]:

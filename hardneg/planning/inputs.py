@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from hardneg.config import Config, CrossEncoder, Encoder, FolderCollection, Generation, System
+from hardneg.config import Config, CrossEncoder, Encoder, FolderCollection, Generation, Splits, System
 from hardneg.data import readers
 from hardneg.data.template import QUERY_TEMPLATE
 from hardneg.errors import HardnegError
@@ -43,10 +43,11 @@ class Inputs:
     Args:
         config: what names them.
         said: what the backbone of `config.encoder` says of itself.
+        read: the splits that the collection is prepared with; None: those of `config`.
     """
 
-    def __init__(self, config: Config, said: Described | None = None) -> None:
-        self._config, self.said = config, said or Described()
+    def __init__(self, config: Config, said: Described | None = None, read: Splits | None = None) -> None:
+        self._config, self.said, self._read = config, said or Described(), read or config.splits
         self._digests = ARTIFACTS / ".digests.json"
 
     def digest(self, path: Path, key: str) -> str:
@@ -74,7 +75,7 @@ class Inputs:
         Raises:
             HardnegError: files are missing.
         """
-        collection, splits = self._config.collection, self._config.splits
+        collection, splits = self._config.collection, self._read
         chosen = collection.model_dump(mode="json")
         wanted = self.splits()
         settings = _without_places(plain(collection, drop=["name", "download"]))
@@ -99,7 +100,7 @@ class Inputs:
 
     def splits(self) -> list[str]:
         """The splits that are read, the training split first."""
-        splits = self._config.splits
+        splits = self._read
         return list(dict.fromkeys([*([splits.train] if splits.train else []), *splits.evaluate]))
 
     def backbone(self, encoder: Encoder | CrossEncoder, key: str) -> dict[str, Any]:

@@ -7,14 +7,15 @@ Nothing here imports torch: Snakemake evaluates the plan at every start.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hardneg.config import Config, load, read_yaml
+from hardneg.config import Config, Splits, load, read_yaml
 from hardneg.errors import HardnegError
 from hardneg.planning.analyses import ONLY_SYSTEMS, Analyses
 from hardneg.planning.backbone import local_backbone, resolved
+from hardneg.planning.elsewhere import Scored, can_move, moved, places_of
 from hardneg.planning.graph import Graph
 from hardneg.planning.inputs import Inputs
 from hardneg.planning.shared import Shared, search_of
@@ -30,6 +31,8 @@ class Plan:
     Args:
         config: what to plan.
         within: configuration files of the studies that led to this one, which it must not come back to.
+        home: the study whose systems this one evaluates on a further collection; they start from `<dataset>:<system>`.
+        read: the splits that the collection is prepared with, where it has more than are evaluated.
 
     Raises:
         HardnegError: files that the configuration names are missing, or a study that it draws on is wrong.
@@ -40,17 +43,23 @@ class Plan:
         rounds: the training stages of each system that trains, one a round.
         analyses: the stages behind the report's analyses.
         exports: the export stage of each exported system, and of mined negatives as `<system>-negatives`.
+        elsewhere: the plan of each further collection, by its name.
+        scored: the collections that the systems are evaluated on as they are, with their scores.
         said: what the encoder's backbone says of itself.
         notes: what people should know before it runs, such as settings that the backbone contradicts.
     """
 
-    def __init__(self, config: Config, within: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, config: Config, within: Sequence[Path] = (), home: Plan | None = None, read: Splits | None = None
+    ) -> None:
         encoder, self.said, self.notes = resolved(config.encoder)
         config = config.model_copy(update={"encoder": encoder})
-        self.config, self._within = config, within
+        self.config, self._within, self._home = config, within, home
         self.dataset = config.collection.name
-        self._graph, self._inputs = Graph(self.dataset), Inputs(config, self.said)
+        self._graph = Graph(self.dataset, home and home._graph)
+        self._inputs = Inputs(config, self.said, read)
         self._studies: dict[str, Plan] = {}
+        self._at_home = {name_of(stage.record) for stage in home.stages} if home is not None else set[str]()
         self.collection = self._collection()
         self._shared = Shared(config, self._graph, self._inputs, self.collection)
         systems = Systems(config, self._shared, self._start_of)
@@ -59,6 +68,8 @@ class Plan:
         self.exports = {name: self._export(name) for name in config.exported}
         for asked in config.exported_negatives:
             self.exports[f"{asked.negatives}-negatives"] = systems.exported_negatives(asked)
+        self.elsewhere: dict[str, Plan] = {}
+        self.scored = list(self._scored())
         self._graph.save()
 
     @property
@@ -87,13 +98,19 @@ class Plan:
     @property
     def places(self) -> dict[str, dict[str, Any]]:
         """Where the files lie, on this machine, that stages read from outside; by the stages' names."""
-        places = {name: place for study in self._studies.values() for name, place in study.places.items()}
-        theirs = {name_of(stage.record) for study in self._studies.values() for stage in study.stages}
+        others = [*self._studies.values(), *self.elsewhere.values()]
+        places = {name: place for other in others for name, place in other.places.items()}
+        theirs = self._at_home.union(*(other._made for other in others))
         for stage in self.stages:
             name = name_of(stage.record)
             if name not in theirs and (place := self._inputs.place(stage.kind, stage.label, self._backbone(stage))):
                 places[name] = place
         return places
+
+    @property
+    def _made(self) -> set[str]:
+        """The names of its stages without those of the study whose systems it evaluates."""
+        return {name_of(stage.record) for stage in self.stages} - self._at_home
 
     def _backbone(self, stage: Stage) -> str | None:
         """The local backbone that a stage reads."""
@@ -114,6 +131,8 @@ class Plan:
 
     def _study(self, name: str) -> Plan:
         """The plan of another study, whose systems this one starts from or evaluates."""
+        if self._home is not None:
+            return self._home
         if name not in self._studies:
             path = self.config.studies[name]
             if path.resolve() in self._within:
@@ -142,8 +161,21 @@ class Plan:
 
     def _with_seed(self, seed: int) -> Mapping[str, SystemStages]:
         analyses = self.config.analyses.model_copy(update=ONLY_SYSTEMS)
-        again = self.config.model_copy(update={"seed": seed, "analyses": analyses, "export": ()})
+        again = self.config.model_copy(update={"seed": seed, "analyses": analyses, "export": (), "evaluate_on": ()})
         return Plan(again, self._within).systems
+
+    def _scored(self) -> Iterator[Scored]:
+        """What scores the systems on the collections of `evaluate_on`; those of this study's own are there already."""
+        names = [name for name in self.config.systems if can_move(name, self.config)]
+        for place in places_of(self.config):
+            if place.collection is None:
+                at: Plan = self
+            else:
+                at = Plan(moved(self.config, place), home=self, read=place.read)
+                self.elsewhere[at.dataset] = at
+                self.notes += [note for note in at.notes if note not in self.notes]
+            measures = {name: self._graph.adopt(at.systems[name].measure) for name in names}
+            yield Scored(at.dataset, place.entry.split, measures)
 
     def _export(self, name: str) -> Stage:
         """A system in the layouts of other tools."""

@@ -104,12 +104,21 @@ class Systems:
         if ":" not in system.from_:
             return self.stages[system.from_].roles
         start, adopt = self._start_of(system.from_, f"systems.{name}.from"), self._shared.graph.adopt
-        assert start.tokenizer is not None and start.model is not None and start.passage_model is not None
-        label = system.from_.replace(":", ".")
-        base = {"tokenizer": adopt(start.tokenizer), "passage_model": adopt(start.passage_model)}
+        base = {role: adopt(stage) for role in STARTED if (stage := start.roles.get(role)) is not None}
         if encoded:
-            base |= self._shared.encoded(label, base["tokenizer"], base["passage_model"])
-        return {**base, "model": adopt(start.model)}
+            encoder, model = base["passage_model"], base["model"]
+            base |= self._encoded_before(encoder) or self._shared.encoded(
+                system.from_.replace(":", "."), base["tokenizer"], encoder
+            )
+            base["model"] = model
+        return base
+
+    def _encoded_before(self, encoder: Stage) -> Roles:
+        """The passages that another system has encoded by the same encoder: query encoders may share one."""
+        for earlier in self.stages.values():
+            if earlier.passages is not None and earlier.passages.parents.get("model") is encoder:
+                return {"passages": earlier.passages}
+        return {}
 
     def _untrained(self, name: str, system: System) -> Roles:
         """A system as it is: the backbone, another study's on this collection, or one of this with another index."""
@@ -252,3 +261,6 @@ def missing_start(found: str, key: str, systems: Mapping[str, SystemStages]) -> 
 
 TRAINED = tuple(TRAINS.values())
 """The kinds of stages that train."""
+STARTED = ("tokenizer", "passage_model", "model")
+"""The roles of another study's system that one of this study starts from."""
+

@@ -57,6 +57,14 @@ def brief(plan: Plan) -> dict[str, Any]:
             for cell in analysed.compression
         ],
         "seeds": [[name, seed, str(stage.manifest)] for (name, seed), stage in analysed.seeds.items()],
+        "collections": [
+            {
+                "dataset": scored.dataset,
+                "split": scored.split,
+                "measures": [[name, str(stage.manifest)] for name, stage in scored.measures.items()],
+            }
+            for scored in plan.scored
+        ],
         "configuration": _configuration(plan),
     }
 

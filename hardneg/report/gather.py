@@ -15,6 +15,7 @@ from hardneg.analysis.examples import examples
 from hardneg.evaluation.measures import aggregate, significance_table
 from hardneg.report.budgets import budget_of
 from hardneg.report.material import Compression, Errors, Examples, Material, Movement, Negatives
+from hardneg.report.summary import COLLECTIONS
 from hardneg.stages.artifacts import Artifact, cost_of, library_versions
 
 COSTS = ["stage", "system", "version", "seconds", "devices", "device", "peak_memory_mib"]
@@ -73,6 +74,7 @@ def gather(summary: Mapping[str, Any], folder: Path) -> Material:
         agreement=_agreement(summary["agreement"]),
         seeds=_seeds(summary, measures, asked),
         examples=_examples(summary, collection, per_query),
+        collections=pd.read_csv(folder / COLLECTIONS) if summary["collections"] else None,
     )
 
 
@@ -143,6 +145,12 @@ def _targets(summary: Mapping[str, Any]) -> pd.DataFrame:
     rows += [(f"training curve of {system}", manifest) for system, manifest in summary["trajectory"]]
     rows += [(f"{cell['system']} served on {cell['served_on']}", cell["measure"]) for cell in summary["compression"]]
     rows += [(f"{system} with seed {seed}", manifest) for system, seed, manifest in summary["seeds"]]
+    rows += [
+        (f"scores of {system} on {entry['dataset']}", manifest)
+        for entry in summary["collections"]
+        for system, manifest in entry["measures"]
+        if entry["dataset"] != summary["dataset"]
+    ]
     rows += [(what, summary[what]) for what in ("agreement", "movement") if summary[what]]
     return pd.DataFrame([(what, reproducing(manifest)) for what, manifest in rows], columns=["what", "command"])
 

@@ -37,6 +37,9 @@ _ENTRIES: Mapping[str, Entry] = {
     "effectiveness": Entry(
         "figure", "Effectiveness", "Effectiveness with confidence intervals", None, "figures.effectiveness"
     ),
+    "collections": Entry(
+        "table", "Effectiveness", "Effectiveness on several collections", "collections", "tables.collections"
+    ),
     "comparisons": Entry("table", "Effectiveness", "Differences and significance tests", None, "tables.comparisons"),
     "wins": Entry("table", "Effectiveness", "Wins and losses by query", None, "tables.wins"),
     "figure5": Entry("figure", "Effectiveness", "Figure 5: Ablation of ADORE", "ablation", "figures.figure5"),

@@ -125,6 +125,7 @@ class Material:
             configured. `trajectory`: system, step, name, value. `ablation`: base, variant, system. `agreement`: system,
             queries, hits, relevant, judged_not_relevant, unjudged, agreed, hole, measured_false_negative_rate.
             `seeds`: system, seed, split, measure, value.
+        collections: the table of `hardneg.evaluation.several.over_collections`; None unless configured.
     """
 
     dataset: str
@@ -154,6 +155,7 @@ class Material:
     agreement: pd.DataFrame | None = None
     seeds: pd.DataFrame | None = None
     examples: Examples | None = None
+    collections: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hardneg.config.checks import analyses, collection, encoder, evaluation, splits, systems
+from hardneg.config.checks import analyses, collection, elsewhere, encoder, evaluation, splits, systems
 from hardneg.config.config import Config
 from hardneg.errors import HardnegError
 
@@ -20,3 +20,4 @@ def contradictions(config: Config) -> Iterator[HardnegError]:
     yield from encoder.problems(config)
     yield from analyses.problems(config)
     yield from evaluation.problems(config)
+    yield from elsewhere.problems(config)
