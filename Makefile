@@ -3,7 +3,7 @@
 # make test-slow  install, then run the tests that kill a run a dozen times
 # make lint       check format, style, types and imports of the Python, and the rules
 # make install    install only
-# make lock       rewrite requirements.lock and envs/ from the pins in pyproject.toml
+# make lock       rewrite requirements.lock and envs/ from the ranges in pyproject.toml
 # make clean      remove .venv and the caches of the tools; artifacts/ and results/ stay
 
 SHELL := /bin/bash

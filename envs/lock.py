@@ -1,7 +1,8 @@
-"""Rewrite requirements.lock and the conda environments from the pins in pyproject.toml: `make lock`.
+"""Rewrite requirements.lock and the conda environments from the ranges in pyproject.toml: `make lock`.
 
 pip resolves the direct dependencies to complete sets of pins, without installing them: one set for the workflow, and
-one that adds the development tools. The lock is for pip and the CPU. `gpu.yaml` differs from `cpu.yaml` only in FAISS.
+one that adds the development tools. The packages of the embedded collection stay at the versions that its documented
+numbers were measured with. The lock is for pip and the CPU. `gpu.yaml` differs from `cpu.yaml` only in FAISS.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
+from hardneg.data.formats.pydocs import DISTRIBUTIONS
+
 ROOT = Path(__file__).resolve().parents[1]
 # torch's CUDA build pins these, and its CPU build does not need them, so one lock serves both.
 LEFT_TO_TORCH = re.compile(r"(nvidia|cuda)-.*|triton")
-HEADER = "# Written by `make lock` from the pins in pyproject.toml.\n"
+HEADER = "# Written by `make lock` from the ranges in pyproject.toml.\n"
 ENVIRONMENT = """\
 name: hardneg-{device}
 channels:
@@ -57,12 +60,12 @@ def main() -> None:
     """Write the three files."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    runtime = resolve([*project["dependencies"], *extras["cpu"]])
+    embedded = [f"{name}=={version}" for name, version in DISTRIBUTIONS.items()]
+    runtime = resolve([*project["dependencies"], *extras["cpu"], *embedded])
     everything = resolve([*runtime, *extras["dev"]])
-    (cpu,), (gpu,) = extras["cpu"], extras["gpu"]
     (ROOT / "requirements.lock").write_text(HEADER + "".join(f"{pin}\n" for pin in everything), encoding="utf-8")
-    for device, faiss in {"cpu": cpu, "gpu": gpu}.items():
-        pins = [faiss if pin == cpu else pin for pin in runtime]
+    for device in ("cpu", "gpu"):
+        pins = [re.sub(r"^faiss-cpu==", f"faiss-{device}==", pin) for pin in runtime]
         (ROOT / "envs" / f"{device}.yaml").write_text(environment(device, pins), encoding="utf-8")
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hardneg.data.installed import installed_versions
 from hardneg.data.prepare import prepare, repairs
 from hardneg.data.readers import FETCHED, digest_of, open_collection
 from hardneg.errors import HardnegError
@@ -16,6 +17,7 @@ from workflow_scripts.command import stage_command
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Prepare it."""
     settings, windows = stage.settings, stage.settings["windows"]
+    refuse_other_packages(settings)
     reader = open_collection(
         runtime["places"]["collection"],
         settings["train"],
@@ -45,6 +47,26 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     for repair in repairs(facts):
         print(f"warning: {repair}", file=sys.stderr)
     return names
+
+
+def refuse_other_packages(settings: Mapping[str, Any]) -> None:
+    """Check that the embedded collection's packages are those that the plan saw.
+
+    Args:
+        settings: of the stage.
+
+    Raises:
+        HardnegError: the job has others, as where it runs in another environment.
+    """
+    planned = settings.get("distributions")
+    if planned is not None and planned != (found := installed_versions()):
+        other = [name for name in planned if found[name] != planned[name]]
+        raise HardnegError(
+            "The packages that the embedded collection is read from are not those that the run was planned with.",
+            found=", ".join(f"{name} {found[name]}" for name in other),
+            expected=", ".join(f"{name} {planned[name]}" for name in other),
+            remedy="let the job and the command that starts it use the same environment.",
+        )
 
 
 def refuse_changed(reader: Any, settings: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The `hardneg` command: run, watch, plan, prune, estimate, expect, search, methods."""
+"""The `hardneg` command: init, run, watch, plan, prune, estimate, expect, search, methods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from hardneg.cli import expected, methods, plan, prune, run, search, watch
+from hardneg.cli import expected, init, methods, plan, prune, run, search, watch
 from hardneg.cli.options import add_configurations, config, positive
 from hardneg.cli.version import ShowVersion
 from hardneg.errors import HardnegError
@@ -47,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action=ShowVersion, help="show the version, and the commit of a checkout")
     commands = parser.add_subparsers(dest="command", required=True)
+    beginning = commands.add_parser("init", help="write a project: a configuration to run, and profiles")
+    init.add_arguments(beginning)
     running = commands.add_parser("run", help="run the workflow on a configuration, by Snakemake")
     run.add_arguments(running)
     watching = commands.add_parser("watch", help="progress of running stages, until interrupted")
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (planning, pruning, estimating, expecting, searching):
         add_configurations(command, study=command in (planning, estimating), several=command is not searching)
     for command, action in (
+        (beginning, init.run),
         (watching, watch.run),
         (planning, plan.run),
         (pruning, prune.run),

@@ -10,10 +10,9 @@ from itertools import takewhile
 from pathlib import Path
 
 from hardneg.cli.options import default_file, settings
-from hardneg.cli.version import CHECKOUT
+from hardneg.cli.workflow import SNAKEFILE, workflow_folder
 from hardneg.errors import HardnegError
 
-SNAKEFILE = "Snakefile"
 ELSEWHERE = ("--profile", "--executor", "-e", "--jobs", "-j")
 """Options that say how many jobs run at once, or where."""
 
@@ -83,13 +82,5 @@ def _study(named: Sequence[str]) -> str:
 
 
 def _snakefile() -> str:
-    """The workflow of this folder, or of the checkout that `hardneg` is installed from."""
-    for folder in (Path(), CHECKOUT):
-        if (folder / SNAKEFILE).is_file():
-            return str(folder / SNAKEFILE)
-    raise HardnegError(
-        "The workflow is not here.",
-        where=str(Path.cwd()),
-        found=f"no {SNAKEFILE}",
-        remedy=f"change to the folder of the checkout, or give its path: --snakefile /path/to/{SNAKEFILE}.",
-    )
+    """The workflow of this folder, or the one that belongs to `hardneg`; errors as for `workflow_folder`."""
+    return SNAKEFILE if Path(SNAKEFILE).is_file() else str(workflow_folder() / SNAKEFILE)

@@ -80,8 +80,9 @@ def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> Coll
     match chosen["format"]:
         case "pydocs":
             from hardneg.data.formats.pydocs import PyDocs
+            from hardneg.data.installed import installed_versions
 
-            return PyDocs(workers=workers)
+            return PyDocs(installed_versions(), workers=workers)
         case "beir":
             from hardneg.data.formats.beir import Beir
 

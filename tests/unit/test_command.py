@@ -26,7 +26,7 @@ from hardneg.report.gather import reproducing
 from hardneg.stages.artifacts import writer_lock
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["run", "watch", "plan", "prune", "estimate", "expect", "search", "methods"]
+COMMANDS = ["init", "run", "watch", "plan", "prune", "estimate", "expect", "search", "methods"]
 
 
 @pytest.fixture

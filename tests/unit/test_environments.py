@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from hardneg.data.formats.pydocs import DISTRIBUTIONS
@@ -31,6 +32,16 @@ def pins(lines: list[str]) -> dict[str, str]:
     return named
 
 
+def wanted(lines: list[str]) -> dict[str, SpecifierSet]:
+    """Ranges by normalised name."""
+    return {str(canonicalize_name(one.name)): one.specifier for one in map(Requirement, lines)}
+
+
+def suits(available: dict[str, str], lines: list[str]) -> bool:
+    """Whether each of the requirements is available in its range."""
+    return all(name in available and asked.contains(available[name]) for name, asked in wanted(lines).items())
+
+
 def locked() -> dict[str, str]:
     return pins([line for line in (ROOT / "requirements.lock").read_text().splitlines() if line[0] != "#"])
 
@@ -41,20 +52,29 @@ def environment(device: str) -> dict[str, str]:
     return pins(packages["pip"])
 
 
+def test_the_project_asks_for_ranges() -> None:
+    """A user's other packages must fit beside it. Exact are only what decides data (ir_datasets repairs texts)."""
+    lines = [*DIRECT, *(line for extra in EXTRAS.values() for line in extra)]
+    assert {name for name, asked in wanted(lines).items() if "==" in str(asked)} == {"ir-datasets"}
+    assert [line for line in lines if "==" not in line and not re.fullmatch(r"[\w.-]+>=[\d.]+,<[\d.]+", line)] == []
+
+
 def test_the_lock_holds_what_the_project_asks_for() -> None:
-    assert pins([*DIRECT, *EXTRAS["cpu"], *EXTRAS["dev"]]).items() <= locked().items()
+    assert suits(locked(), [*DIRECT, *EXTRAS["cpu"], *EXTRAS["dev"]])
+    assert not suits(locked(), ["numpy>=99"])
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
 def test_an_environment_holds_the_lock_s_pins(device: str) -> None:
     found = environment(device)
-    assert pins([*DIRECT, *EXTRAS[device]]).items() <= found.items()
+    assert suits(found, [*DIRECT, *EXTRAS[device]])
     assert found.keys() & FAISS == {f"faiss-{device}"}
     assert {pin for pin in found.items() if pin[0] not in FAISS} <= locked().items()
 
 
 def test_the_environments_differ_in_faiss_alone() -> None:
-    assert environment("cpu").items() ^ environment("gpu").items() == pins([*EXTRAS["cpu"], *EXTRAS["gpu"]]).items()
+    different = dict(environment("cpu").items() ^ environment("gpu").items())
+    assert different.keys() == FAISS and suits(different, [*EXTRAS["cpu"], *EXTRAS["gpu"]])
 
 
 @pytest.mark.parametrize(
@@ -83,7 +103,9 @@ def test_nothing_is_left_for_pip_to_choose(available: dict[str, str], asked: lis
 def test_the_embedded_collection_reads_the_locked_packages() -> None:
     asked = pins([f"{name}=={version}" for name, version in DISTRIBUTIONS.items()])
     assert asked.items() <= locked().items()
-    assert asked.items() <= pins(DIRECT).items()
+    assert asked.keys() <= wanted(DIRECT).keys() and suits(
+        asked, [line for line in DIRECT if wanted([line]).keys() <= asked.keys()]
+    )
 
 
 @pytest.mark.parametrize("folder", ["hardneg", "workflow_scripts", "snakemake_logger_plugin_hardneg"])
@@ -96,7 +118,7 @@ def test_what_the_code_imports_is_asked_for(folder: str) -> None:
             elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
                 imported.add(node.module.partition(".")[0])
     foreign = imported - sys.stdlib_module_names - {"hardneg", "workflow_scripts"}
-    asked = pins([*DIRECT, *EXTRAS["cpu"], *EXTRAS["ir_datasets"], *EXTRAS["lora"], *EXTRAS["endpoint"]]).keys()
+    asked = wanted([*DIRECT, *EXTRAS["cpu"], *EXTRAS["ir_datasets"], *EXTRAS["lora"], *EXTRAS["endpoint"]]).keys()
     owners = metadata.packages_distributions()
     assert imported
     assert [
