@@ -88,9 +88,9 @@ onstart:
 onsuccess:
     from hardneg.data.prepare import repairs
 
-    if PLAN.collection.manifest.exists():
-        for repair in repairs(json.loads(PLAN.collection.manifest.read_text())["facts"]):
-            print(f"warning: {PLAN.dataset}: {repair}", file=sys.stderr)
+    for prepared in [stage for stage in PLAN.of("collection") if stage.manifest.exists()]:
+        for repair in repairs(json.loads(prepared.manifest.read_text())["facts"]):
+            print(f"warning: {prepared.dataset}: {repair}", file=sys.stderr)
     table = PLAN.results / "measures.txt"
     if table.exists():
         print(f"\n{table.read_text()}\n{PLAN.results}/report.html", file=sys.stderr)

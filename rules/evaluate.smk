@@ -26,6 +26,7 @@ rule measure_run:
 rule summarise_measures:
     input:
         measures=[stages.measure.manifest for stages in PLAN.systems.values()],
+        elsewhere=[s.manifest for at in PLAN.scored if at.dataset != PLAN.dataset for s in at.measures.values()],
         exports=[stage.manifest for stage in PLAN.exports.values()],
     output:
         measures=f"{PLAN.results}/measures.csv",

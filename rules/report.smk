@@ -1,4 +1,5 @@
 parts = PLAN.analyses.parts | ({"ablation"} if PLAN.config.analyses.ablation else set())
+parts |= {"collections"} if PLAN.scored else set()
 ITEMS = names(parts)
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from hardneg.report.summary import summarise
+from hardneg.report.summary import Scored, summarise
 from workflow_scripts.command import readable_errors
 
 
@@ -17,7 +17,7 @@ def main() -> None:
         "--brief",
         required=True,
         type=Path,
-        help="JSON file: measures and exports (manifests by system), pairs, main_measure",
+        help="JSON file: measures and exports (manifests by system), pairs, main_measure, collections",
     )
     parser.add_argument("--output", required=True, type=Path, help="measures.csv; the rest goes beside it")
     given = parser.parse_args()
@@ -26,8 +26,12 @@ def main() -> None:
         measures = {system: Path(manifest) for system, manifest in brief["measures"]}
         exports = {system: Path(manifest) for system, manifest in brief["exports"].items()}
         pairs = [(a, b) for a, b in brief["pairs"]]
+        collections = [
+            Scored(entry["dataset"], entry["split"], {name: Path(manifest) for name, manifest in entry["measures"]})
+            for entry in brief["collections"]
+        ]
         given.output.parent.mkdir(parents=True, exist_ok=True)
-        summarise(measures, pairs, brief["main_measure"], exports, given.output)
+        summarise(measures, pairs, brief["main_measure"], exports, given.output, collections)
 
 
 if __name__ == "__main__":

@@ -5,15 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow.parquet as pq
 
 from hardneg.errors import HardnegError
 from hardneg.evaluation.measures import aggregate, significance_table
-from hardneg.report.text import measures_text
+from hardneg.evaluation.several import over_collections
+from hardneg.report.text import collections_text, measures_text
 from hardneg.stages.artifacts import Artifact, atomic_path, write_table
 from hardneg.stages.stage import ARTIFACTS
+
+COLLECTIONS = "collections.csv"
+"""The scores on several collections, beside `measures.csv`."""
+
+
+class Scored(NamedTuple):
+    """A collection that the systems are evaluated on: its name, the split that counts, the manifest of each system."""
+
+    dataset: str
+    split: str
+    measures: Mapping[str, Path]
 
 
 def summarise(
@@ -22,11 +35,13 @@ def summarise(
     main_measure: str,
     exports: Mapping[str, Path],
     output: Path,
+    collections: Sequence[Scored] = (),
 ) -> None:
     """Write `measures.csv` (system, split, measure, value) and the files beside it.
 
     These are `per_query.parquet`, `significance.csv`, `measures.txt`, and links into the artifacts:
-    `runs/<system>.<split>.trec`, and `export/<system>` for exported systems.
+    `runs/<system>.<split>.trec`, and `export/<system>` for exported systems. With several collections there are also
+    `collections.csv` (see `hardneg.evaluation.several.over_collections`) and `runs/<system>.<collection>.<split>.trec`.
 
     Args:
         systems: the manifest of each system's measure stage, in display order.
@@ -34,9 +49,10 @@ def summarise(
         main_measure: shown first.
         exports: the manifest of each exported system's export stage.
         output: `measures.csv`.
+        collections: that the systems are also evaluated on.
     """
     folder, frames = output.parent, []
-    links = {}
+    links: dict[str, Path] = {}
     for system, manifest in systems.items():
         stage = Artifact.open(manifest)
         for name in sorted(stage.manifest["files"]):
@@ -46,17 +62,48 @@ def summarise(
             else:
                 frames.append(pq.read_table(stage.path(name)).to_pandas().assign(system=system, split=split))
     per_query = pd.concat(frames, ignore_index=True)[["system", "split", "query_id", "measure", "value"]]
-    main_first = per_query["measure"].ne(main_measure)
-    per_query = per_query.iloc[main_first.argsort(kind="stable")].reset_index(drop=True)
+    per_query = _main_first(per_query, main_measure)
     measures = aggregate(per_query)
     write_table(folder / "per_query.parquet", per_query)
     _write_csv(significance_table(per_query, pairs), folder / "significance.csv")
+    texts = [measures_text(measures, split) for split in measures["split"].unique()]
+    if collections:
+        several = _several(collections, main_measure)
+        _write_csv(several, folder / COLLECTIONS)
+        texts.append(collections_text(several, main_measure))
+        links |= _runs_elsewhere(collections, own=output.parent.name)
+    else:
+        (folder / COLLECTIONS).unlink(missing_ok=True)
     _link(folder / "runs", links)
     _link(folder / "export", {system: manifest.parent for system, manifest in exports.items()})
     with atomic_path(folder / "measures.txt") as temporary:
-        tables = [measures_text(measures, split) for split in measures["split"].unique()]
-        temporary.write_text("\n\n".join(tables) + "\n", encoding="utf-8")
+        temporary.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
     _write_csv(measures, output)
+
+
+def _several(collections: Sequence[Scored], main_measure: str) -> pd.DataFrame:
+    """The scores on each collection and their mean."""
+    scored = []
+    for dataset, split, measures in collections:
+        for system, manifest in measures.items():
+            values = pq.read_table(Artifact.open(manifest).path(f"measures.{split}.parquet")).to_pandas()
+            scored.append((dataset, split, system, _main_first(values, main_measure)))
+    return over_collections(scored)
+
+
+def _main_first(values: pd.DataFrame, main_measure: str) -> pd.DataFrame:
+    others = values["measure"].ne(main_measure)
+    return values.iloc[others.argsort(kind="stable")].reset_index(drop=True)
+
+
+def _runs_elsewhere(collections: Sequence[Scored], own: str) -> dict[str, Path]:
+    """Links to the runs on collections that are not the study's own, which has them already."""
+    return {
+        f"{system}.{dataset}.{split}.trec": Artifact.open(manifest).path(f"{split}.trec")
+        for dataset, split, measures in collections
+        if dataset != own
+        for system, manifest in measures.items()
+    }
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -26,8 +26,21 @@ def measures_text(measures: pd.DataFrame, split: str) -> str:
     """Scores on one split as an aligned text table. A star marks the best value of each measure."""
     table = by_system(measures, split)
     best = pd.DataFrame({name: table[name].eq(_best(table[name], lower_is_better(str(name)))) for name in table})
+    return _starred(table, best, split)
+
+
+def collections_text(several: pd.DataFrame, measure: str) -> str:
+    """Scores by one measure on several collections, and their mean, as an aligned text table; stars as above."""
+    chosen = several[several["measure"] == measure]
+    named = chosen.assign(measure=chosen["collection"], split=measure)
+    table = by_system(named, measure)
+    best = pd.DataFrame({name: table[name].eq(_best(table[name], lower_is_better(measure))) for name in table})
+    return _starred(table, best, f"{measure} by collection")
+
+
+def _starred(table: pd.DataFrame, best: pd.DataFrame, heading: str) -> str:
     text = table.map("{:.4f}".format).where(table.notna(), MISSING) + best.replace({True: "*", False: " "})
-    return text.rename_axis(index=None, columns=split).to_string()
+    return text.rename_axis(index=None, columns=heading).to_string()
 
 
 def by_system(measures: pd.DataFrame, split: str) -> pd.DataFrame:
