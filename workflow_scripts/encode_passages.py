@@ -9,6 +9,7 @@ import torch
 
 from hardneg.model.embedding import encode_passages, shard_rows
 from hardneg.model.encoder import Encoder
+from hardneg.model.untied import passage_side
 from hardneg.stages.artifacts import PROGRESS, StageFolder
 from hardneg.text.tokens import TokenStore
 from workflow_scripts.command import stage_command
@@ -17,7 +18,8 @@ from workflow_scripts.command import stage_command
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Encode it."""
     settings, shard, shards = stage.settings, runtime["shard"], runtime["of"]
-    encoder, store = Encoder.load(stage.parents["model"]), TokenStore(stage.parents["tokens"], "passages")
+    encoder = Encoder.load(passage_side(stage.parents["model"]))
+    store = TokenStore(stage.parents["tokens"], "passages")
     rows = shard_rows(len(store), shard, shards)
     part = f"{shard:04d}-of-{shards:04d}"
     encode_passages(

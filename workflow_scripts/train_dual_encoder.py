@@ -1,4 +1,4 @@
-"""Train both encoders, one set of weights, or take the backbone's as it is."""
+"""Train both encoders, of one set of weights or of two, or take the backbone's as it is."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from hardneg.stages.artifacts import StageFolder
-from hardneg.training.scorers import starting_encoder
-from hardneg.training.train import train
+from hardneg.training.scorers import starting_encoders
+from hardneg.training.launch import trained
 from workflow_scripts.command import stage_command
 from workflow_scripts.told import nothing_learnt
 
@@ -18,10 +16,10 @@ from workflow_scripts.told import nothing_learnt
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Train."""
     if stage.settings["trains"] == "nothing":
-        encoder = starting_encoder(stage, runtime)
-        stage.facts |= encoder.facts
-        return encoder.save(stage.folder)
-    names = train(stage, runtime, [torch.device(name) for name in devices])
+        encoders = starting_encoders(stage, runtime)
+        stage.facts |= encoders.facts
+        return encoders.save(stage.folder)
+    names = trained(stage, runtime, devices)
     for line in nothing_learnt(stage.folder / "loss.csv"):
         print(f"warning: {line}", file=sys.stderr)
     return names

@@ -78,6 +78,16 @@ class Encoder(Model):
 
     backbone: str = Field("builtin:tiny", description=BACKBONES)
     revision: str | None = Field(None, description="commit of the backbone on the Hugging Face Hub")
+    untied: bool = Field(
+        False,
+        description="queries and passages have encoders of their own, as in DPR, which both start from the backbone; "
+        "false: one encoder serves both",
+    )
+    passage_backbone: str | None = Field(
+        None,
+        description="for untied: where the passage encoder starts instead, with the same tokenizer; null: backbone",
+    )
+    passage_revision: str | None = Field(None, description="commit of the passage_backbone on the Hugging Face Hub")
     trust_remote_code: bool = Field(False, description="run the Python code that comes with the backbone")
     tiny: Tiny = Field(default_factory=Tiny, description="the size of builtin:tiny")
     pooling: Literal["cls", "mean", "last_token", "weighted_mean"] | None = Field(

@@ -17,6 +17,7 @@ from hardneg.evaluation.measure_names import meaning
 from hardneg.evaluation.measures import aggregate
 from hardneg.export.encoders import encoder_settings, prompts_of
 from hardneg.methods.axes import AXES
+from hardneg.model.untied import passage_side
 from hardneg.stages.artifacts import Artifact, StageFolder, atomic_path
 from hardneg.text.tokens import TokenStore
 
@@ -207,6 +208,14 @@ Encoder settings:
 {{ encoder | yaml }}
 ```
 
+{% if passage_encoder != encoder %}
+Settings of the passage encoder:
+
+```yaml
+{{ passage_encoder | yaml }}
+```
+
+{% endif %}
 {% endif %}
 {% if searched %}
 Search settings:
@@ -321,10 +330,12 @@ def write_cards(stage: StageFolder, reading: Reading | None, pyserini: bool, sea
 def _of_encoder(stage: StageFolder, reading: Reading) -> dict[str, Any]:
     parents, model = stage.parents, stage.parents["model"]
     encoder, tokens = encoder_settings(model), parents["tokens"]
+    passages = passage_side(parents["passage_model"])
     return {
         "encoder": encoder,
         "dim": model.facts["dim"],
-        "apart": model.folder != parents["passage_model"].folder,
+        "apart": model.folder != passages.folder,
+        "passage_encoder": encoder_settings(passages),
         "vectors": parents["passages"].settings,
         "trust": ", trust_remote_code=True" if encoder.get("trust_remote_code") else "",
         "reading": reading,

@@ -11,6 +11,7 @@ from hardneg.export.card import METHODS, write_cards
 from hardneg.export.encoders import write_encoder
 from hardneg.export.runs import write_runs
 from hardneg.export.vectors import write_pyserini
+from hardneg.model.untied import passage_side
 from hardneg.stages.artifacts import StageFolder
 from hardneg.text.tokens import READ
 
@@ -40,7 +41,8 @@ def export(stage: StageFolder) -> list[str]:
         reading = Reading(**tokenizer.facts["reading"] | own)
         for name, (role, length) in ENCODERS.items():
             texts = "query" if length == "query_length" else "document"
-            write_encoder(stage.folder / name, parents[role], tokenizer, tokens.facts[length], reading, texts)
+            model = passage_side(parents[role]) if role == "passage_model" else parents[role]
+            write_encoder(stage.folder / name, model, tokenizer, tokens.facts[length], reading, texts)
     written = "passages" in parents and write_pyserini(
         stage.folder / PYSERINI,
         parents["collection"],

@@ -68,7 +68,7 @@ def describe(read: Read, where: str) -> Described:
     """
     listed = read(MODULES)
     if not isinstance(listed, list):
-        return Described()
+        return Described(pooling="cls") if (read("config.json") or {}).get("model_type") == "dpr" else Described()
     said: dict[str, Any] = {"normalize": False, "modules": (), "files": ()}
     prompts: dict[str, str] = {}
     prompted = True

@@ -1,4 +1,4 @@
-"""The encoder: a Transformer with pooling and an optional head. One encoder serves queries and passages."""
+"""The encoder: a Transformer with pooling and an optional head, of queries, of passages, or of both."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from hardneg.errors import HardnegError
+from hardneg.model.dpr import bert_of, class_of
 from hardneg.model.lora import ADAPTERS, REFERENCE, adapters, attach, merged, reference, referred, without
 from hardneg.model.pooling import layer_of, load_layers, pool, positions_in
+from hardneg.model.rows import around_recomputing
 from hardneg.stages.artifacts import Artifact, write_json
 from hardneg.text.tokens import TokenStore
 
@@ -74,7 +76,9 @@ class Encoder(nn.Module):
         if self.settings.get("lora"):
             self.backbone.enable_input_require_grads()  # type: ignore[operator]
         try:
-            self.backbone.activation_checkpointing_enable()  # type: ignore[operator]
+            self.backbone.activation_checkpointing_enable(  # type: ignore[operator]
+                {"use_reentrant": False, "context_fn": around_recomputing}
+            )
         except ValueError as fault:
             raise HardnegError(
                 "The backbone does not support gradient checkpointing.",
@@ -226,13 +230,12 @@ def _tiny(size: dict[str, Any], vocabulary: int, pad: int, longest: int) -> nn.M
 
 
 def _pretrained(place: str, settings: dict[str, Any]) -> nn.Module:
-    from transformers import AutoModel
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        made = AutoModel.from_pretrained(
+        made = class_of(place, settings.get("revision")).from_pretrained(
             place,
             revision=settings.get("revision"),
             trust_remote_code=settings.get("trust_remote_code", False),
@@ -260,7 +263,7 @@ def _pretrained(place: str, settings: dict[str, Any]) -> nn.Module:
         )
     if getattr(backbone, "pooler", None) is not None:
         backbone.register_module("pooler", None)  # the encoder pools itself; this head would never be trained
-    return backbone
+    return bert_of(backbone, place)
 
 
 def _load_head(encoder: Encoder, place: str, settings: dict[str, Any]) -> None:

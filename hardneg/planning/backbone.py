@@ -139,7 +139,7 @@ def _fetched(name: str, revision: str | None) -> dict[str, Any] | None:
     try:
         listed = fetch(MODULES)
         inner = [f"{entry['path']}/config.json" for entry in listed or [] if entry.get("path")]
-        for file in (*inner, PROMPTS, *LENGTHS, "config.json", "tokenizer_config.json") if listed else ():
+        for file in (*inner, PROMPTS, *LENGTHS, "config.json", "tokenizer_config.json") if listed else ("config.json",):
             fetch(file)
     except (OSError, ValueError):  # the stage that loads the weights says why, if it cannot
         return None
@@ -149,13 +149,13 @@ def _fetched(name: str, revision: str | None) -> dict[str, Any] | None:
 # --- what that means for the settings ---
 
 
-def resolved(encoder: Encoder) -> tuple[Encoder, Described, list[str]]:
+def resolved(encoder: Encoder, key: str = "encoder.backbone") -> tuple[Encoder, Described, list[str]]:
     """An encoder with every open setting filled in, what its backbone says, and where the two differ.
 
     Raises:
         HardnegError: see `described`.
     """
-    said, notes = described(encoder)
+    said, notes = described(encoder, key)
     theirs: dict[str, Any] = {
         "pooling": said.pooling,
         "normalize": said.normalize,

@@ -103,12 +103,13 @@ class Inputs:
         splits = self._read
         return list(dict.fromkeys([*([splits.train] if splits.train else []), *splits.evaluate]))
 
-    def backbone(self, encoder: Encoder | CrossEncoder, key: str) -> dict[str, Any]:
+    def backbone(self, encoder: Encoder | CrossEncoder, key: str, said: Described | None = None) -> dict[str, Any]:
         """What decides pretrained weights: a name and revision on the hub, or the digests of local files.
 
         Args:
             encoder: whose backbone.
             key: where it stands in the configuration.
+            said: what it says of itself; None: it is that of `config.encoder`, or says nothing.
         """
         folder = local_backbone(encoder.backbone, key)
         if folder is None:
@@ -119,7 +120,7 @@ class Inputs:
             }
         files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors", ".txt", ".model"))
         digests = {path.name: cached_digest(path, self._digests) for path in files}
-        inner = self.said.files if isinstance(encoder, Encoder) else ()
+        inner = (said or self.said).files if isinstance(encoder, Encoder) else ()
         digests |= {name: self.digest(folder / name, key) for name in inner}
         return {"backbone": "local", "files": digests, "trust_remote_code": encoder.trust_remote_code}
 
@@ -176,13 +177,13 @@ class Inputs:
         assert self._config.generation is not None, "source generated is refused without it"
         return self._config.generation
 
-    def place(self, kind: str, label: str, backbone: str | None) -> dict[str, Any]:
+    def place(self, kind: str, label: str, backbones: Mapping[str, str]) -> dict[str, Any]:
         """Where the files lie, on this machine, that a stage reads from outside; empty where it reads none.
 
         Args:
             kind: of the stage.
             label: of the stage.
-            backbone: the local backbone that it reads.
+            backbones: the local backbones that it reads, by `backbone` and `passage_backbone`.
         """
         if kind == "collection":
             return {"collection": self._config.collection.model_dump(mode="json")}
@@ -194,7 +195,7 @@ class Inputs:
             return {"review": str(review)}
         if kind == "given_vectors":
             return {"vectors": plain(self._config.systems[label])["vectors"]}
-        return {"backbone": backbone} if backbone is not None else {}
+        return dict(backbones)
 
 
 def _without_places(value: Any) -> Any:

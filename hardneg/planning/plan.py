@@ -14,11 +14,12 @@ from typing import Any
 from hardneg.config import Config, Splits, load, read_yaml
 from hardneg.errors import HardnegError
 from hardneg.planning.analyses import ONLY_SYSTEMS, Analyses
-from hardneg.planning.backbone import local_backbone, resolved
+from hardneg.planning.backbone import local_backbone
 from hardneg.planning.elsewhere import Scored, can_move, moved, places_of
 from hardneg.planning.graph import Graph
 from hardneg.planning.inputs import Inputs
 from hardneg.planning.shared import Shared, search_of
+from hardneg.planning.sides import of_passages, resolved_sides
 from hardneg.planning.systems import TRAINED, Systems, SystemStages, missing_start
 from hardneg.stages.stage import RESULTS, Stage, name_of
 
@@ -52,7 +53,7 @@ class Plan:
     def __init__(
         self, config: Config, within: Sequence[Path] = (), home: Plan | None = None, read: Splits | None = None
     ) -> None:
-        encoder, self.said, self.notes = resolved(config.encoder)
+        encoder, self.said, passages_said, self.notes = resolved_sides(config.encoder)
         config = config.model_copy(update={"encoder": encoder})
         self.config, self._within, self._home = config, within, home
         self.dataset = config.collection.name
@@ -61,7 +62,7 @@ class Plan:
         self._studies: dict[str, Plan] = {}
         self._at_home = {name_of(stage.record) for stage in home.stages} if home is not None else set[str]()
         self.collection = self._collection()
-        self._shared = Shared(config, self._graph, self._inputs, self.collection)
+        self._shared = Shared(config, self._graph, self._inputs, self.collection, passages_said)
         systems = Systems(config, self._shared, self._start_of)
         self.systems, self.rounds = systems.stages, systems.rounds
         self.analyses = Analyses(config, self._shared, systems).plan(self._with_seed)
@@ -103,7 +104,7 @@ class Plan:
         theirs = self._at_home.union(*(other._made for other in others))
         for stage in self.stages:
             name = name_of(stage.record)
-            if name not in theirs and (place := self._inputs.place(stage.kind, stage.label, self._backbone(stage))):
+            if name not in theirs and (place := self._inputs.place(stage.kind, stage.label, self._backbones(stage))):
                 places[name] = place
         return places
 
@@ -112,12 +113,22 @@ class Plan:
         """The names of its stages without those of the study whose systems it evaluates."""
         return {name_of(stage.record) for stage in self.stages} - self._at_home
 
-    def _backbone(self, stage: Stage) -> str | None:
-        """The local backbone that a stage reads."""
-        digests = stage.settings if stage.kind == "tokenizer" else stage.settings.get("encoder", {})
-        if stage.kind not in ("tokenizer", *TRAINED) or digests.get("backbone") != "local":
-            return None
-        for section in (self.config.encoder, self.config.cross_encoder):
+    def _backbones(self, stage: Stage) -> dict[str, str]:
+        """The local backbones that a stage reads, by the names of their places."""
+        if stage.kind == "tokenizer":
+            read = {"backbone": stage.settings}
+        elif stage.kind in TRAINED:
+            named = {"backbone": "encoder", "passage_backbone": "passage_encoder"}
+            read = {place: stage.settings.get(key, {}) for place, key in named.items()}
+        else:
+            return {}
+        found = {place: self._local(digests) for place, digests in read.items() if digests.get("backbone") == "local"}
+        return {place: folder for place, folder in found.items() if folder is not None}
+
+    def _local(self, digests: Mapping[str, Any]) -> str | None:
+        """The folder of a local backbone of this configuration with these digests."""
+        encoder = self.config.encoder
+        for section in (encoder, of_passages(encoder) or encoder, self.config.cross_encoder):
             folder = local_backbone(section.backbone)
             if folder is not None and self._shared.backbone(section)["files"] == digests["files"]:
                 return str(folder)

@@ -12,6 +12,7 @@ from hardneg.config import Index
 from hardneg.errors import HardnegError
 from hardneg.planning.backbone import local_backbone
 from hardneg.planning.plan import Plan
+from hardneg.planning.sides import KEY, of_passages
 from hardneg.planning.systems import TRAINED
 from hardneg.retrieval.java import find_java
 from hardneg.stages.artifacts import Artifact
@@ -30,9 +31,11 @@ def check_machine(plan: Plan) -> None:
     check_visible()
     if _to_do(plan, "bm25_index", "bm25_run"):
         find_java()
-    folder = local_backbone(plan.config.encoder.backbone)
-    if folder is not None and _to_do(plan, "tokenizer", *TRAINED):
-        _check_backbone(folder)
+    folder, passages = local_backbone(plan.config.encoder.backbone), of_passages(plan.config.encoder)
+    own = local_backbone(passages.backbone, KEY) if passages is not None else None
+    for place in filter(None, (folder, own)):
+        if _to_do(plan, "tokenizer", *TRAINED):
+            _check_backbone(place)
     _check_indexes(plan, folder)
 
 

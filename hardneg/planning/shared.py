@@ -8,12 +8,15 @@ from typing import Any
 
 from hardneg.config import Config, CrossEncoder, Encoder, Index, System
 from hardneg.data.template import QUERY_TEMPLATE
+from hardneg.model.described import Described
 from hardneg.planning.graph import Graph
 from hardneg.planning.inputs import READING, Inputs, plain
+from hardneg.planning.sides import KEY, of_passages
 from hardneg.stages.stage import Stage
 
 # Settings of weights that are named only where they are not as usual.
 USUAL = {"lora": None, "weights": "float32"}
+UNTIED = ("untied", "passage_backbone", "passage_revision")
 # Settings of an index that only its searches see.
 SEARCHED = ("nprobe", "ef_search")
 
@@ -31,10 +34,20 @@ class Shared:
         graph: where stages go.
         inputs: the files of the configuration.
         collection: the stage of the prepared collection.
+        passages_said: what the backbone of the passage encoder says of itself; None: it is that of queries too.
     """
 
-    def __init__(self, config: Config, graph: Graph, inputs: Inputs, collection: Stage) -> None:
+    def __init__(
+        self,
+        config: Config,
+        graph: Graph,
+        inputs: Inputs,
+        collection: Stage,
+        passages_said: Described | None = None,
+    ) -> None:
         self.config, self.graph, self.inputs, self.collection = config, graph, inputs, collection
+        self._passages = of_passages(config.encoder)
+        self._passages_said = passages_said or inputs.said
 
     @property
     def evaluated(self) -> list[str]:
@@ -56,6 +69,8 @@ class Shared:
 
     def backbone(self, encoder: Encoder | CrossEncoder) -> dict[str, Any]:
         """What decides the weights of a backbone that is not built in."""
+        if encoder == self._passages:
+            return self.inputs.backbone(encoder, KEY, self._passages_said)
         return self.inputs.backbone(encoder, f"{section_of(encoder)}.backbone")
 
     def tokens(self, tokenizer: Stage, encoder: Encoder | CrossEncoder | None = None) -> Stage:
@@ -75,23 +90,31 @@ class Shared:
     def weights(self, encoder: Encoder | CrossEncoder) -> dict[str, Any]:
         """The settings that decide the weights which a training starts with."""
         reading = {*READING, "query_length", "passage_length"}
-        settings = plain(encoder, drop=["backbone", "revision", "trust_remote_code", "tiny", "dims", *reading])
+        drop = ["backbone", "revision", "trust_remote_code", "tiny", "dims", *UNTIED, *reading]
+        settings = plain(encoder, drop=drop)
         usual = [name for name, plainly in USUAL.items() if settings.get(name) == plainly]
         settings = {name: value for name, value in settings.items() if name not in usual}
-        if isinstance(encoder, Encoder) and self.inputs.said.modules:
-            settings["modules"] = list(self.inputs.said.modules)
+        said = self._passages_said if encoder == self._passages else self.inputs.said
+        if isinstance(encoder, Encoder) and said.modules:
+            settings["modules"] = list(said.modules)
         if encoder.backbone == "builtin:tiny":
             size = plain(encoder.tiny, drop=("vocabulary", "lower_case"))
             return {**settings, "backbone": encoder.backbone, "tiny": size}
         return {**settings, **self.backbone(encoder)}
 
+    def passage_weights(self) -> dict[str, Any]:
+        """`passage_encoder`, the settings that decide the first weights of a passage encoder with its own backbone."""
+        return {} if self._passages is None else {"passage_encoder": self.weights(self._passages)}
+
     def pretrained(self, tokenizer: Stage) -> Stage:
-        """The encoder as its backbone has it, without any training."""
+        """The encoder as its backbone has it, without any training; two where there are two backbones."""
         weights = self.weights(self.config.encoder)
         drawn = weights["backbone"] == "builtin:tiny" or weights.get("lora") is not None
         drawn = drawn or (weights["projection"] is not None and weights["head_from"] is None)
         # A seed that decides nothing would encode everything again for every seed.
         settings = {"trains": "nothing", "encoder": weights, "seed": self.config.seed if drawn else 0}
+        if own := self.passage_weights():
+            settings |= {"untied": True, **own}
         parents = {"tokenizer": tokenizer, "tokens": self.tokens(tokenizer)}
         return self.graph.add("dual_encoder", "pretrained", settings, parents)
 
@@ -119,7 +142,8 @@ class Shared:
             "dtype": arithmetic.vectors,
         }
         parents = {"model": model, "tokens": self.tokens(tokenizer)}
-        passages = self.graph.add("passages", label, settings, parents)
+        roots = ["hardneg.model.untied:passage_side"] if model.settings.get("untied") else []
+        passages = self.graph.add("passages", label, settings, parents, roots)
         return {"tokenizer": tokenizer, "model": model, "passage_model": model, "passages": passages}
 
     def queries(self, label: str, tokenizer: Stage, model: Stage, splits: Sequence[str]) -> Stage:

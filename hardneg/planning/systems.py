@@ -140,6 +140,7 @@ class Systems:
         mines_start = any("mine" in s.stages and s.mined_system(system.from_) == system.from_ for s in system.source)
         clustered = "clusters" in system.order.stages or "teacher_vectors" in system.labels.stages
         base = self._base(name, system, encoded=mines_start or clustered)
+        self._check_untied(name, system, base)
         tokenizer = base.get("tokenizer") or self._shared.tokenizer(self._config.encoder)
         start = base.get("model")
         if start is None and self._config.encoder.lora is not None:  # adapters leave the backbone where it is
@@ -149,12 +150,25 @@ class Systems:
         for number in range(1, system.refresh.count() + 1):
             parents: dict[str, Stage | None] = {"tokenizer": tokenizer, "tokens": self._shared.tokens(tokenizer)}
             parents["init"] = start if not roles else None
+            if self._config.encoder.untied and not roles and base.get("passage_model", start) is not start:
+                parents["init_passages"] = base["passage_model"]
             model = self._trainings.stage(name, number, roles or base, roles.get("model"), parents)
             self.rounds[name].append(model)
             roles = self._shared.encoded(model.label, tokenizer, model)
         queries = self._shared.queries(name, tokenizer, roles["model"], self._shared.evaluated)
         index = self._shared.index(name, roles["passages"], self._config.index_of(name))
         return {**roles, "queries": queries, "index": index}
+
+    def _check_untied(self, name: str, system: System, base: Roles) -> None:
+        """Refuse one encoder that would start from two."""
+        passages = base.get("passage_model")
+        if passages is not None and passages.settings.get("untied") and not self._config.encoder.untied:
+            raise HardnegError(
+                "One encoder of queries and passages cannot start from two.",
+                where=f"systems.{name}.from",
+                found=f"{system.from_}, whose encoders are untied",
+                remedy="set encoder.untied: true, or start from a system with one encoder.",
+            )
 
     def _query_encoder(self, name: str, system: System) -> Roles:
         base = self._base(name, system, encoded=True)

@@ -72,6 +72,9 @@ class Trainings:
         }
         if kind == "dual_encoder" or kind == "cross_encoder":
             settings["encoder"] = self._weights(kind, parents.get("init") or continues)
+        if kind == "dual_encoder" and config.encoder.untied:
+            fresh = parents.get("init") is None and continues is None
+            settings |= {"untied": True, **(self._shared.passage_weights() if fresh else {})}
         roots = [root_of(key, answer) for key, answer in chosen if key != "filter"]
         parents = {"collection": self._shared.collection, **parents, "continues": continues}
         parents |= self._needed(system, latest)

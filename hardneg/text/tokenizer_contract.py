@@ -8,7 +8,7 @@ texts, special tokens included.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from itertools import zip_longest
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 from hardneg.data.template import FIELDS, Reading
 from hardneg.errors import HardnegError
+from hardneg.stages.artifacts import Artifact
 
 KEY = "encoder.contract"
 
@@ -105,3 +106,40 @@ def check_contract(tokenizer: Any, contract: Sequence[dict[str, Any]], reading: 
                 remedy=f"install the versions that the contract was made with (installed: {installed}), "
                 "or correct encoder.backbone, lower_case, prefix_space and passage_template.",
             )
+
+
+def check_same_tokens(tokenizer: Artifact, place: str, chosen: Mapping[str, Any]) -> None:
+    """Check that the passage encoder's backbone numbers tokens as the tokenizer that all texts are read with.
+
+    Args:
+        tokenizer: the tokenizer stage.
+        place: the folder of the passage encoder's backbone, or its name on the hub.
+        chosen: its settings: `revision`, `trust_remote_code`.
+
+    Raises:
+        HardnegError: its tokenizer cannot be loaded, or has another vocabulary or other special tokens.
+    """
+    from transformers import AutoTokenizer
+
+    where = f"encoder.passage_backbone: {place}"
+    ours = AutoTokenizer.from_pretrained(tokenizer.folder / "tokenizer")
+    try:
+        theirs = AutoTokenizer.from_pretrained(
+            place, revision=chosen.get("revision"), trust_remote_code=chosen.get("trust_remote_code", False)
+        )
+    except (OSError, ValueError) as fault:
+        raise HardnegError(
+            "The tokenizer of the passage encoder's backbone cannot be loaded.",
+            where=where,
+            found=str(fault).splitlines()[0],
+            remedy="correct the name, or download the model and give its folder.",
+        ) from None
+    special = [(each.cls_token_id, each.sep_token_id, each.bos_token_id, each.eos_token_id) for each in (ours, theirs)]
+    if ours.get_vocab() != theirs.get_vocab() or special[0] != special[1]:
+        raise HardnegError(
+            "The two backbones number tokens differently, and all texts are read with one tokenizer.",
+            where=where,
+            found=f"{len(theirs):,} tokens, special ones {special[1]}",
+            expected=f"those of encoder.backbone: {len(ours):,} tokens, special ones {special[0]}",
+            remedy="choose backbones with one tokenizer.",
+        )

@@ -6,6 +6,7 @@ caching wraps.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,13 +22,17 @@ from hardneg.methods.draws import Positions, Scores
 from hardneg.model.cross_encoder import CrossEncoder
 from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
 from hardneg.model.narrow import narrow
+from hardneg.model.untied import Untied, passage_side, sides
 from hardneg.retrieval.search.centroids import FILE, CodedIndex, decoded
+from hardneg.retrieval.search.exact import Part
 from hardneg.retrieval.search.retrieve import files_of, open_searcher, served_vectors
 from hardneg.stages.artifacts import StageFolder, atomic_path
 from hardneg.text.outside import TrainingPairs, passage_store
+from hardneg.text.tokenizer_contract import check_same_tokens
 from hardneg.text.tokens import TokenStore
 from hardneg.training.draws import Live, Meeting
 from hardneg.training.gradients import encode_of
+from hardneg.training.processes import ALONE, Processes
 
 Encode = Callable[[Encoder, TokenStore, Positions, int, torch.device], torch.Tensor]
 
@@ -36,7 +41,7 @@ class Scorer(Protocol):
     """What trains."""
 
     @property
-    def module(self) -> Encoder | CrossEncoder:
+    def module(self) -> Encoder | Untied | CrossEncoder:
         """The model."""
 
     @property
@@ -74,7 +79,7 @@ class Scorer(Protocol):
 class OfModel:
     """What trains is the model alone."""
 
-    module: Encoder | CrossEncoder
+    module: Encoder | Untied | CrossEncoder
 
     @property
     def weights(self) -> nn.Module:
@@ -87,7 +92,7 @@ class OfModel:
 
 
 class BothEncoders(OfModel):
-    """Queries and passages are encoded by one set of weights.
+    """Queries and passages are encoded by one set of weights, or each by its own (`untied`).
 
     Args:
         stage: of the training.
@@ -96,7 +101,7 @@ class BothEncoders(OfModel):
         encode: from texts to vectors.
     """
 
-    module: Encoder
+    module: Encoder | Untied
     live = None
     found = None
 
@@ -107,7 +112,8 @@ class BothEncoders(OfModel):
         self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
         self._passages = passage_store(parents, options["passage_length"])
         self._rows, self._device, self._encode = options["rows_per_forward"], device, encode
-        self.module = starting_encoder(stage, runtime).to(device)
+        self.module = starting_encoders(stage, runtime).to(device)
+        self._sides = sides(self.module)
         lengths = parents["tokens"].facts
         self.module.require_length(max(lengths["query_length"], lengths["passage_length"]))  # it will encode them all
         self.encoded: torch.Tensor | None = None
@@ -119,12 +125,14 @@ class BothEncoders(OfModel):
     @torch.no_grad()
     def plain(self, what: str, positions: Positions, weights: Mapping[str, torch.Tensor] | None) -> torch.Tensor:
         """See `hardneg.methods.draws.EncodePlain`."""
+        prefix, side = self._sides[what]
+        own = {name.removeprefix(prefix): value for name, value in (weights or {}).items() if name.startswith(prefix)}
 
         def by_other_weights(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            vectors: torch.Tensor = functional_call(self.module, dict(weights or {}), (ids, mask))
+            vectors: torch.Tensor = functional_call(side, own, (ids, mask))
             return vectors
 
-        encoder: Any = self.module if weights is None else by_other_weights
+        encoder: Any = side if weights is None else by_other_weights
         store = self._queries if what == "queries" else self._passages
         self.module.eval()
         vectors = encode_rows(encoder, store, positions, self._rows, self._device).float()
@@ -133,12 +141,13 @@ class BothEncoders(OfModel):
 
     def queries(self, rows: Positions) -> torch.Tensor:
         """See `Scorer`."""
-        return self._encode(self.module, self._queries, rows, self._rows, self._device)
+        return self._encode(self._sides["queries"][1], self._queries, rows, self._rows, self._device)
 
     def scores(self, query: torch.Tensor | None, meeting: Meeting) -> torch.Tensor:
         """See `Scorer`."""
         assert query is not None
-        self.encoded = self._encode(self.module, self._passages, meeting.passages, self._rows, self._device)
+        encoder = self._sides["passages"][1]
+        self.encoded = self._encode(encoder, self._passages, meeting.passages, self._rows, self._device)
         with torch.autocast(self._device.type, enabled=False):  # mixed precision is for the encoder
             return query @ self.encoded.T / self.module.temperature
 
@@ -172,6 +181,7 @@ class QueryEncoder(OfModel):
         judged: the training judgements.
         live: whether the index is searched at every step.
         encode: from texts to vectors.
+        processes: that train together; each searches its part of the passages.
     """
 
     module: Encoder
@@ -183,7 +193,9 @@ class QueryEncoder(OfModel):
         judged: Judgements,
         live: bool,
         encode: Encode = encode_rows,
+        processes: Processes = ALONE,
     ) -> None:
+        self._processes = processes
         options, parents = stage.settings["train"], stage.parents
         self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
         self._rows, self._device, self._encode = options["rows_per_forward"], devices[0], encode
@@ -200,7 +212,8 @@ class QueryEncoder(OfModel):
         self._vectors = served_vectors(parents["passages"], parents["index"])
         if self.live is not None:
             size, search = stage.settings["train"]["batch_size"], stage.settings["search"]
-            self._searcher = open_searcher(parents["passages"], parents["index"], devices, size, search)
+            part = Part(self._processes.rank, self._processes.count, self._processes.join)
+            self._searcher = open_searcher(parents["passages"], parents["index"], devices, size, search, part)
 
     def _asked(self, query: torch.Tensor) -> torch.Tensor:
         """Query vectors [n, dim] in the space of the passages' vectors, with gradients."""
@@ -338,7 +351,12 @@ class Reranker(OfModel):
 
 
 def scorer_of(
-    stage: StageFolder, runtime: dict[str, Any], devices: Sequence[torch.device], judged: Judgements, live: bool
+    stage: StageFolder,
+    runtime: dict[str, Any],
+    devices: Sequence[torch.device],
+    judged: Judgements,
+    live: bool,
+    processes: Processes = ALONE,
 ) -> Scorer:
     """What a training stage trains; `live` says whether it searches the index at every step."""
     encode = encode_of(stage.settings["train"].get("chunk"))
@@ -347,24 +365,37 @@ def scorer_of(
             return BothEncoders(stage, runtime, devices[0], encode)
         case "query_encoder":
             made = QueryEncoderAndCentroids if stage.settings["train"].get("centroids") else QueryEncoder
-            return made(stage, devices, judged, live, encode)
+            return made(stage, devices, judged, live, encode, processes)
         case "cross_encoder":
             return Reranker(stage, runtime, devices[0])
         case unknown:
             raise ValueError(unknown)
 
 
-def starting_encoder(stage: StageFolder, runtime: dict[str, Any]) -> Encoder:
-    """The encoder of the last round, or of the system that this one starts from, or the backbone's."""
+def starting_encoders(stage: StageFolder, runtime: dict[str, Any]) -> Encoder | Untied:
+    """The encoders of the last round, or of the system that this one starts from, or the backbone's.
+
+    Raises:
+        HardnegError: a backbone cannot be loaded, or the two do not fit together.
+    """
+    parents, settings = stage.parents, stage.settings
+    untied = settings.get("untied", False)
     for role in ("continues", "init"):
-        if role in stage.parents:
-            return Encoder.load(stage.parents[role])
+        if role in parents:
+            query = Encoder.load(parents[role])
+            passages = passage_side(parents.get("init_passages", parents[role]))
+            return Untied(query, Encoder.load(passages)) if untied else query
+    query = _of_backbone(settings["encoder"], stage, runtime["places"].get("backbone"))
+    if not untied:
+        return query
+    if (chosen := settings.get("passage_encoder")) is None:
+        return Untied(query, copy.deepcopy(query))
+    place = runtime["places"].get("passage_backbone")
+    check_same_tokens(parents["tokenizer"], place or chosen["backbone"], chosen)
+    return Untied(query, _of_backbone(chosen, stage, place))
+
+
+def _of_backbone(chosen: dict[str, Any], stage: StageFolder, place: str | None) -> Encoder:
     template, lengths = stage.parents["tokenizer"].facts, stage.parents["tokens"].facts
-    return initial_encoder(
-        stage.settings["encoder"],
-        template["vocabulary"],
-        template["pad"],
-        max(lengths["passage_length"], lengths["query_length"]),
-        runtime["places"].get("backbone"),
-        stage.settings["seed"],
-    )
+    longest = max(lengths["passage_length"], lengths["query_length"])
+    return initial_encoder(chosen, template["vocabulary"], template["pad"], longest, place, stage.settings["seed"])

@@ -24,6 +24,7 @@ def problems(config: Config) -> Iterator[HardnegError]:
         except HardnegError as fault:
             yield fault
     yield from _backbone(config.encoder)
+    yield from _passage_backbone(config.encoder)
     yield from _dims(config.encoder)
     yield from _lengths(config)
     trains = [name for name, system in config.systems.items() if system.trains in ("both_encoders", "query_encoder")]
@@ -88,6 +89,34 @@ def _backbone(encoder: Encoder) -> Iterator[HardnegError]:
             found=f"{tiny.heads} heads for a hidden width of {tiny.hidden}",
             expected="a divisor of encoder.tiny.hidden",
             remedy="change one of the two.",
+        )
+
+
+def _passage_backbone(encoder: Encoder) -> Iterator[HardnegError]:
+    """A backbone of the passage encoder, which only untied encoders have."""
+    if encoder.passage_revision is not None and encoder.passage_backbone is None:
+        yield HardnegError(
+            "A commit is given without the backbone that it is of.",
+            where="encoder.passage_revision",
+            found=encoder.passage_revision,
+            remedy="set encoder.passage_backbone, or remove the key.",
+        )
+    if encoder.passage_backbone is None:
+        return
+    if not encoder.untied:
+        yield HardnegError(
+            "One encoder cannot start from two backbones.",
+            where="encoder.passage_backbone",
+            found=encoder.passage_backbone,
+            expected="encoder.untied: true",
+            remedy="set that, or remove the key.",
+        )
+    if "builtin:tiny" in (encoder.backbone, encoder.passage_backbone):
+        yield HardnegError(
+            "builtin:tiny cannot be paired with another backbone.",
+            where="encoder.passage_backbone",
+            found=f"{encoder.passage_backbone}, beside {encoder.backbone}",
+            remedy="remove the key: untied encoders both start from encoder.backbone.",
         )
 
 

@@ -38,7 +38,7 @@ class _Training(Law):
 
     def memory(self, stage: Stage, sizes: Sizes) -> int:
         """The data, and what the device holds; only the weights if the device is a GPU."""
-        on_host = 4 * sizes.dense.parameters if sizes.machine.gpus else self.device_bytes(stage, sizes)
+        on_host = 4 * parameters(stage, sizes) if sizes.machine.gpus else self.device_bytes(stage, sizes)
         return sizes.base_bytes + self.host_bytes(stage, sizes) + on_host
 
     def gpu_memory(self, stage: Stage, sizes: Sizes) -> int:
@@ -47,11 +47,11 @@ class _Training(Law):
 
     def disk(self, stage: Stage, sizes: Sizes) -> int:
         """The weights."""
-        return 4 * sizes.dense.parameters
+        return 4 * parameters(stage, sizes)
 
     def scratch(self, stage: Stage, sizes: Sizes) -> int:
         """Checkpoints of weights and moments: two kept, and one being written."""
-        return CHECKPOINTS * CHECKPOINT_BYTES * sizes.dense.parameters
+        return CHECKPOINTS * CHECKPOINT_BYTES * parameters(stage, sizes)
 
     def seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float:
         """Steps x the seconds of a step."""
@@ -63,11 +63,11 @@ class Untrained(Law):
 
     def memory(self, stage: Stage, sizes: Sizes) -> int:
         """The weights, on the host."""
-        return sizes.base_bytes + 4 * sizes.dense.parameters
+        return sizes.base_bytes + 4 * parameters(stage, sizes)
 
     def disk(self, stage: Stage, sizes: Sizes) -> int:
         """The weights."""
-        return 4 * sizes.dense.parameters
+        return 4 * parameters(stage, sizes)
 
     def seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float:
         """Next to nothing."""
@@ -85,7 +85,7 @@ class DualEncoder(_Training):
         """Weights, gradients and Adam's moments, and the activations of all texts in a step, or of a chunk of them."""
         batch = stage.settings["train"]["batch_size"]
         rows = batch * (1 + negatives(stage.settings))
-        return ADAM_BYTES * sizes.dense.parameters + held_bytes(stage.settings, batch, rows, sizes)
+        return ADAM_BYTES * parameters(stage, sizes) + held_bytes(stage.settings, batch, rows, sizes)
 
     def host_bytes(self, stage: Stage, sizes: Sizes) -> int:
         """The offset of each text, and the mined lists."""
@@ -97,7 +97,7 @@ class DualEncoder(_Training):
         passage, query = training_widths(stage.settings["train"], sizes.counts.lengths)
         rows = batch * (1 + negatives(stage.settings))
         texts = batch * neural.train[query].seconds + rows * neural.train[passage].seconds
-        return texts * _passes(stage.settings) + neural.optimizer
+        return texts * _passes(stage.settings) + encoders(stage.settings) * neural.optimizer
 
 
 class QueryEncoder(_Training):
@@ -134,6 +134,16 @@ class QueryEncoder(_Training):
         if not is_live(stage.settings):
             return 0, 0
         return search_bytes(stage.parents["index"], stage.settings["train"]["batch_size"], sizes)
+
+
+def parameters(stage: Stage, sizes: Sizes) -> int:
+    """Weights of all encoders that a stage trains or writes."""
+    return encoders(stage.settings) * sizes.dense.parameters
+
+
+def encoders(settings: Mapping[str, Any]) -> int:
+    """Encoders that a stage trains: two where queries and passages have one each."""
+    return 2 if settings.get("untied") else 1
 
 
 def kept_bytes(settings: Mapping[str, Any], sizes: Sizes) -> tuple[int, int]:

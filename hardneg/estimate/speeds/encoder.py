@@ -27,6 +27,7 @@ def encoder_of(settings: Settings, trained: dict[str, Any]) -> tuple[Encoder, st
     """
     from transformers import AutoConfig, AutoModel, BertConfig, RobertaConfig
 
+    from hardneg.model.dpr import bert_of
     from hardneg.model.encoder import Encoder, initial_encoder
 
     longest = max(settings.query_tokens, settings.passage_tokens)
@@ -45,7 +46,7 @@ def encoder_of(settings: Settings, trained: dict[str, Any]) -> tuple[Encoder, st
         )
         size = "bert-base" if bert else "roberta-base"
         said = f"the size of {size} with random weights ({name} could not be loaded)"
-    backbone = AutoModel.from_config(config)
+    backbone: Any = bert_of(AutoModel.from_config(config), name)
     if getattr(backbone, "pooler", None) is not None:
         backbone.pooler = None  # as in training: the encoder pools
     return Encoder(backbone, trained), said
