@@ -27,8 +27,8 @@ from hardneg.retrieval.search.centroids import FILE, CodedIndex, decoded
 from hardneg.retrieval.search.retrieve import files_of, open_searcher, served_vectors
 from hardneg.stages.artifacts import StageFolder, atomic_path
 from hardneg.text.outside import TrainingPairs, passage_store
-from hardneg.text.tokens import TokenStore
 from hardneg.text.tokenizer_contract import check_same_tokens
+from hardneg.text.tokens import TokenStore
 from hardneg.training.draws import Live, Meeting
 from hardneg.training.gradients import encode_of
 
@@ -123,10 +123,10 @@ class BothEncoders(OfModel):
     @torch.no_grad()
     def plain(self, what: str, positions: Positions, weights: Mapping[str, torch.Tensor] | None) -> torch.Tensor:
         """See `hardneg.methods.draws.EncodePlain`."""
-
-        def by_other_weights(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         prefix, side = self._sides[what]
         own = {name.removeprefix(prefix): value for name, value in (weights or {}).items() if name.startswith(prefix)}
+
+        def by_other_weights(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
             vectors: torch.Tensor = functional_call(side, own, (ids, mask))
             return vectors
 
