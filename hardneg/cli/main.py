@@ -100,7 +100,7 @@ def _add_estimate_arguments(command: argparse.ArgumentParser) -> None:
 
 def _estimate(given: argparse.Namespace) -> None:
     from hardneg.estimate import text
-    from hardneg.estimate.counts import Given, count, plan_of
+    from hardneg.estimate.counts import Given, count, count_elsewhere, plan_of
     from hardneg.estimate.estimate import on_this_machine
     from hardneg.stages.devices import lease
 
@@ -112,7 +112,13 @@ def _estimate(given: argparse.Namespace) -> None:
     with lease(1, "cpu" if plan.config.runtime.device == "cpu" else "auto") as granted:
         print("measuring this machine", file=sys.stderr, flush=True)
         estimate = on_this_machine(
-            plan, counts, granted.devices[0], given.gpus or 1, quick=given.quick, all_to_do=said.any
+            plan,
+            counts,
+            granted.devices[0],
+            given.gpus or 1,
+            quick=given.quick,
+            all_to_do=said.any,
+            elsewhere=count_elsewhere(plan),
         )
     print(json.dumps(text.as_json(estimate), indent=2) if given.json else text.table(estimate, given.gpus))
 

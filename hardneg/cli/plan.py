@@ -36,7 +36,8 @@ def run(given: argparse.Namespace) -> None:
     for stage in plan.stages:
         state = "done" if stage.manifest.exists() else f"to do: {_reason(stage)}"
         waiting += state != "done"
-        print(f"{stage.kind:<17}{stage.label:<22}{stage.version:<15}{state}")
+        label = stage.label if stage.dataset == plan.dataset else f"{stage.dataset}/{stage.label}"
+        print(f"{stage.kind:<17}{label:<22}{stage.version:<15}{state}")
     print(f"{len(plan.stages)} stages, {waiting} to do")
 
 

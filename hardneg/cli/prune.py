@@ -18,6 +18,11 @@ from hardneg.stages.stage import ARTIFACTS
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     command.add_argument("--yes", action="store_true", help="remove without asking")
+    command.add_argument(
+        "--elsewhere",
+        action="store_true",
+        help="look at the collections of `evaluate_on` too; name the configurations of all studies that use them",
+    )
 
 
 def run(given: argparse.Namespace) -> None:
@@ -25,6 +30,8 @@ def run(given: argparse.Namespace) -> None:
     chosen = list(plans(given))
     named = {stage.folder for plan in chosen for stage in plan.stages}
     datasets = {plan.dataset for plan in chosen}
+    if given.elsewhere:  # another study may have trained there for hours, so nobody loses that unasked
+        datasets |= {dataset for plan in chosen for dataset in plan.elsewhere}
     folders = [f for dataset in sorted(datasets) for f in sorted((ARTIFACTS / dataset).glob("*/*-*")) if f.is_dir()]
     unnamed = [folder for folder in folders if folder not in named]
     if not unnamed:

@@ -73,7 +73,9 @@ def run(given: argparse.Namespace) -> None:
 
 def running(artifacts: Path) -> Iterator[Running]:
     """The stages whose lock a process holds, by path."""
-    for owner in sorted(artifacts.glob(f"*/*/*/*{LOCK}{OWNER}")):
+    owners = sorted(artifacts.glob(f"*/*/*/*{LOCK}{OWNER}"))
+    several = len({owner.parents[2].name for owner in owners}) > 1
+    for owner in owners:
         try:
             if not _is_held(owner.with_name(owner.name.removesuffix(OWNER))):  # its writer was killed
                 continue
@@ -82,6 +84,7 @@ def running(artifacts: Path) -> Iterator[Running]:
             continue
         part = owner.name.removesuffix(LOCK + OWNER).strip(".")
         label = owner.parent.name.rpartition("-")[0]
+        label = f"{owner.parents[2].name}/{label}" if several else label
         name = " ".join(filter(None, [owner.parent.parent.name, label, part]))
         line = _newest(owner.with_name(f"{part}.{PROGRESS}" if part else PROGRESS), since)
         yield Running(name, holder, max(time.time() - since, 0.0), line)

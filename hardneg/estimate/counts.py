@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -131,6 +132,18 @@ def count(plan: Plan, given: Given) -> Counts:
             queries[split] = given.evaluate // len(others) + (number < given.evaluate % len(others))
     passages = passages if given.passages is None else given.passages
     return Counts(passages, queries, splits.train, _lengths(plan, given, texts), source)
+
+
+def count_elsewhere(plan: Plan) -> dict[str, Counts]:
+    """The counts of the further collections that systems are evaluated on, by name.
+
+    One that cannot be counted yet, such as one that is still to be downloaded, is left out.
+    """
+    counted: dict[str, Counts] = {}
+    for name, other in plan.elsewhere.items():
+        with contextlib.suppress(HardnegError):
+            counted[name] = count(other, Given())
+    return counted
 
 
 def _prepared_sample(plan: Plan, split: str) -> Sample:

@@ -7,8 +7,9 @@ reported with what they actually took.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from hardneg.estimate.counts import Counts
 from hardneg.estimate.laws.index import is_compressed
@@ -71,7 +72,15 @@ class Estimate:
         return max((row.need.scratch for row in self.rows if row.predicted), default=0)
 
 
-def estimate(plan: Plan, counts: Counts, measured: Measured, machine: Machine, *, all_to_do: bool = False) -> Estimate:
+def estimate(
+    plan: Plan,
+    counts: Counts,
+    measured: Measured,
+    machine: Machine,
+    *,
+    all_to_do: bool = False,
+    elsewhere: Mapping[str, Counts] = MappingProxyType({}),
+) -> Estimate:
     """Predict every unfinished stage of a plan.
 
     The time to check the inputs' digests and to write the outputs' is added to each stage: bytes / rate of SHA-256.
@@ -82,13 +91,16 @@ def estimate(plan: Plan, counts: Counts, measured: Measured, machine: Machine, *
         measured: by `speeds`.
         machine: to predict for.
         all_to_do: treat finished stages as unfinished, since they were made from other counts.
+        elsewhere: counts of the further collections that systems are evaluated on, by name; without those of one, what
+            its stages need is not known.
     """
     sizes = sizes_of(plan, counts, measured, machine)
+    others = {name: sizes_of(plan.elsewhere[name], found, measured, machine) for name, found in elsewhere.items()}
     rows: list[Row] = []
     written: dict[str, int] = {}
     for stage in plan.stages:
         predicted = all_to_do or not stage.manifest.exists()
-        need = need_of(stage, sizes, measured) if predicted else finished(stage)
+        need = need_of(stage, others.get(stage.dataset, sizes), measured) if predicted else finished(stage)
         written[stage.version] = need.disk or 0
         if predicted and need.seconds is not None:
             checked = written[stage.version] + sum(written[parent.version] for parent in stage.parents.values())
@@ -99,7 +111,14 @@ def estimate(plan: Plan, counts: Counts, measured: Measured, machine: Machine, *
 
 
 def on_this_machine(
-    plan: Plan, counts: Counts, device: str, gpus: int, *, quick: bool = False, all_to_do: bool = False
+    plan: Plan,
+    counts: Counts,
+    device: str,
+    gpus: int,
+    *,
+    quick: bool = False,
+    all_to_do: bool = False,
+    elsewhere: Mapping[str, Counts] = MappingProxyType({}),
 ) -> Estimate:
     """Measure this machine and predict.
 
@@ -110,13 +129,14 @@ def on_this_machine(
         gpus: how many of this device to predict for; ignored on a CPU.
         quick: measure for a shorter time, less accurately.
         all_to_do: as for `estimate`.
+        elsewhere: as for `estimate`.
 
     Raises:
         HardnegError: see `hardneg.estimate.speeds.measure.measure`.
     """
     machine = this_machine(device, gpus)
     measured = measure(plan, counts.lengths, searches_of(plan), device, quick)
-    return estimate(plan, counts, measured, machine, all_to_do=all_to_do)
+    return estimate(plan, counts, measured, machine, all_to_do=all_to_do, elsewhere=elsewhere)
 
 
 def searches_of(plan: Plan) -> list[tuple[int, int]]:

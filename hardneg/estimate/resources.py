@@ -53,6 +53,7 @@ class Resources:
     def __init__(self, plan: Plan) -> None:
         self._plan, self._config = plan, plan.config
         self._known: Sizes | None = None
+        self._elsewhere = {name: Resources(other) for name, other in plan.elsewhere.items()}
 
     def threads(self, kind: Kind) -> int:
         """CPU threads of a job."""
@@ -65,6 +66,8 @@ class Resources:
     def memory_mb(self, stage: Stage) -> int:
         """Megabytes of host memory at the first attempt."""
         known = memory_mb(stage, self._sizes)
+        if stage.dataset in self._elsewhere:
+            return self._elsewhere[stage.dataset].memory_mb(stage)
         return UNKNOWN_MB if known is None else max(LEAST_MB, math.ceil(MARGIN * known / 100) * 100)
 
     def minutes(self, stage: Stage, least: int) -> int:
@@ -73,6 +76,8 @@ class Resources:
         Where there is no law, `least` is for a million passages, and more of them take as much longer.
         """
         law = law_of(stage, self._sizes)
+        if stage.dataset in self._elsewhere:
+            return self._elsewhere[stage.dataset].minutes(stage, least)
         if law is None:
             return math.ceil(least * max(1.0, self._sizes.counts.passages / ASSUMED))
         seconds = law.seconds(stage, self._sizes, self._speeds) or 0

@@ -29,7 +29,13 @@ def as_json(estimate: Estimate) -> dict[str, Any]:
         "machine": asdict(estimate.machine),
         "measured": {name: _keys_as_text(value) for name, value in asdict(estimate.measured).items()},
         "stages": [
-            {"stage": row.kind, "system": row.label, "predicted": row.predicted, **asdict(row.need)}
+            {
+                "dataset": row.stage.dataset,
+                "stage": row.kind,
+                "system": row.label,
+                "predicted": row.predicted,
+                **asdict(row.need),
+            }
             for row in estimate.rows
         ],
         "total": {"seconds": estimate.seconds, "disk": estimate.disk, "scratch": estimate.scratch},
@@ -71,7 +77,8 @@ def _cells(estimate: Estimate) -> list[tuple[str, ...]]:
             memory = f"{need.processes} x {memory}"
         gpu = "-" if need.gpu_memory in (0, None) else size_text(need.gpu_memory)
         how = "predicted" if row.predicted else "done"
-        cells.append((row.kind, row.label, how, time_text(need.seconds), memory, gpu, size_text(need.disk)))
+        label = row.label if row.stage.dataset == estimate.dataset else f"{row.stage.dataset}/{row.label}"
+        cells.append((row.kind, label, how, time_text(need.seconds), memory, gpu, size_text(need.disk)))
     return [*cells, ("total", "", "predicted", time_text(estimate.seconds), "", "", size_text(estimate.disk))]
 
 

@@ -20,11 +20,14 @@ from pydantic import Field, ValidationError, field_validator
 from hardneg.config import Model
 from hardneg.errors import HardnegError, nearest
 from hardneg.evaluation.measure_names import split_name
+from hardneg.evaluation.several import COLLECTIONS
+from hardneg.evaluation.several import COLUMNS as OF_COLLECTIONS
 
 COLUMNS = ["system", "split", "measure", "value"]
 ENTRY = "system, split, measure, value, tolerance, source"
 
 Key = tuple[str, str, str]
+"""System, split and measure. On a further collection the split is `<collection>:<split>`, and the mean is `mean`."""
 Verdict = Literal["pass", "short", "beyond", "missing"]
 
 
@@ -32,7 +35,7 @@ class Entry(Model):
     """One expected score and its source."""
 
     system: str = Field(min_length=1)
-    split: str = Field(min_length=1)
+    split: str = Field(min_length=1, description="or `<collection>:<split>` of evaluate_on, or `mean`")
     measure: str = Field(description="as in evaluation.measures, such as MRR@10")
     value: float = Field(allow_inf_nan=False)
     tolerance: float = Field(gt=0, allow_inf_nan=False, description="absolute: value - tolerance is good enough")
@@ -106,11 +109,25 @@ def read_expected(path: Path) -> tuple[Entry, ...]:
 
 
 def read_measures(path: Path) -> dict[Key, float]:
-    """The scores of `measures.csv`, by system, split and measure.
+    """The scores of `measures.csv`, and of `collections.csv` beside it, by system, split and measure.
+
+    Raises:
+        HardnegError: the first file is missing, or one has other columns or lines than the report writes.
+    """
+    scores = {(system, split, measure): value for system, split, measure, value in _rows(path, COLUMNS)}
+    if (several := path.with_name(COLLECTIONS)).exists():
+        for system, collection, split, measure, value, _ in _rows(several, OF_COLLECTIONS):
+            scores[system, f"{collection}:{split}".rstrip(":"), measure] = value
+    return scores
+
+
+def _rows(path: Path, columns: Sequence[str]) -> list[Any]:
+    """The rows of a table, with its values as numbers.
 
     Raises:
         HardnegError: the file is missing, or has other columns or lines than the report writes.
     """
+    value = columns.index("value")
     try:
         with path.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.reader(stream))
@@ -122,29 +139,30 @@ def read_measures(path: Path) -> dict[Key, float]:
             remedy="run the workflow: `hardneg run ...`.",
         ) from None
     remedy = f"delete {path} and run the workflow again, which writes the file again."
-    if not rows or rows[0] != COLUMNS:
+    if not rows or rows[0] != columns:
         found = ",".join(rows[0]) if rows else "an empty file"
         raise HardnegError(
             "The table of measures has unexpected columns.",
             where=f"{path}:1",
             found=found,
-            expected=",".join(COLUMNS),
+            expected=",".join(columns),
             remedy=remedy,
         )
-    scores: dict[Key, float] = {}
+    read = []
     for number, row in enumerate(rows[1:], 2):
         try:
-            system, split, measure, value = row
-            scores[system, split, measure] = float(value)
+            if len(row) != len(columns):
+                raise ValueError("a row of another length")
+            read.append([*row[:value], float(row[value]), *row[value + 1 :]])
         except ValueError:
             raise HardnegError(
                 "A line of the table of measures cannot be read.",
                 where=f"{path}:{number}",
                 found=",".join(row),
-                expected="a system, a split, a measure and a number",
+                expected=f"{len(columns)} columns, with a number as `value`",
                 remedy=remedy,
             ) from None
-    return scores
+    return read
 
 
 def compare(entries: Sequence[Entry], scores: Mapping[Key, float], systems: Collection[str]) -> list[Outcome]:

@@ -8,6 +8,9 @@ import pandas as pd
 
 from hardneg.config.elsewhere import MEAN
 
+COLLECTIONS = "collections.csv"
+"""The file that a study keeps them in, beside `measures.csv`."""
+
 COLUMNS = ["system", "collection", "split", "measure", "value", "queries"]
 
 

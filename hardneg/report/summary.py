@@ -12,13 +12,10 @@ import pyarrow.parquet as pq
 
 from hardneg.errors import HardnegError
 from hardneg.evaluation.measures import aggregate, significance_table
-from hardneg.evaluation.several import over_collections
+from hardneg.evaluation.several import COLLECTIONS, over_collections
 from hardneg.report.text import collections_text, measures_text
 from hardneg.stages.artifacts import Artifact, atomic_path, write_table
 from hardneg.stages.stage import ARTIFACTS
-
-COLLECTIONS = "collections.csv"
-"""The scores on several collections, beside `measures.csv`."""
 
 
 class Scored(NamedTuple):

@@ -6,9 +6,9 @@ import pandas as pd
 
 from hardneg.config.elsewhere import MEAN
 from hardneg.evaluation.measure_names import lower_is_better
+from hardneg.evaluation.several import COLLECTIONS
 from hardneg.report.content import LOWER, Content
 from hardneg.report.material import Material
-from hardneg.report.summary import COLLECTIONS
 
 
 def collections(material: Material, found: pd.DataFrame) -> Content:
