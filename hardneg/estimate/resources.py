@@ -65,9 +65,9 @@ class Resources:
 
     def memory_mb(self, stage: Stage) -> int:
         """Megabytes of host memory at the first attempt."""
-        known = memory_mb(stage, self._sizes)
         if stage.dataset in self._elsewhere:
             return self._elsewhere[stage.dataset].memory_mb(stage)
+        known = memory_mb(stage, self._sizes)
         return UNKNOWN_MB if known is None else max(LEAST_MB, math.ceil(MARGIN * known / 100) * 100)
 
     def minutes(self, stage: Stage, least: int) -> int:
@@ -75,9 +75,9 @@ class Resources:
 
         Where there is no law, `least` is for a million passages, and more of them take as much longer.
         """
-        law = law_of(stage, self._sizes)
         if stage.dataset in self._elsewhere:
             return self._elsewhere[stage.dataset].minutes(stage, least)
+        law = law_of(stage, self._sizes)
         if law is None:
             return math.ceil(least * max(1.0, self._sizes.counts.passages / ASSUMED))
         seconds = law.seconds(stage, self._sizes, self._speeds) or 0

@@ -88,8 +88,8 @@ def _check_indexes(plan: Plan, folder: Path | None) -> None:
 
     FAISS is imported for these only: every start of the workflow comes here.
     """
-    collection = plan.collection.manifest
-    passages = Artifact.open(collection, digests=False).facts["passages"] if collection.exists() else None
+    made = [stage for stage in plan.of("collection") if stage.manifest.exists()]
+    passages = {stage.dataset: Artifact.open(stage.manifest, digests=False).facts["passages"] for stage in made}
     for where, index, stage in _indexes(plan):
         used = [user for user in plan.stages if user.parents.get("index") is stage and not user.manifest.exists()]
         built, searched = _is_built(index, stage), bool(used) and (index.nprobe, index.ef_search) != (None, None)
@@ -100,7 +100,7 @@ def _check_indexes(plan: Plan, folder: Path | None) -> None:
         factory.check_factory(index.factory, dim, f"{where}.factory")
         factory.check_search(index.factory, dim, index.nprobe, index.ef_search, where)
         if built:
-            factory.check_sample(index.factory, dim, passages, index.train_rows, where)
+            factory.check_sample(index.factory, dim, passages.get(stage.dataset), index.train_rows, where)
             if any(user.kind == "query_encoder" for user in used):
                 factory.check_reconstruct(index.factory, dim, f"{where}.factory")
             if any("centroids" in user.settings.get("train", {}) for user in used):

@@ -43,12 +43,6 @@ def _starred(table: pd.DataFrame, best: pd.DataFrame, heading: str) -> str:
     return text.rename_axis(index=None, columns=heading).to_string()
 
 
-def main_split(measures: pd.DataFrame) -> str:
-    """The split that ranks the systems: test, or the last one."""
-    splits = list(measures["split"].unique())
-    return "test" if "test" in splits else str(splits[-1])
-
-
 def by_system(measures: pd.DataFrame, split: str) -> pd.DataFrame:
     """Values on one split, by system (rows) and measure (columns), in the order of `measures`."""
     chosen = measures[measures["split"] == split]
