@@ -55,6 +55,12 @@ class PyDocsCollection(BaseCollection):
 
     format: Literal["pydocs"]
     name: FolderName = "pydocs"
+    passages: int | None = Field(
+        None,
+        ge=1000,
+        exclude_if=lambda given: given is None,
+        description="a sample of at most so many passages, with the queries that they answer; null: all",
+    )
 
 
 class FolderCollection(BaseCollection):

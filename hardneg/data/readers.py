@@ -82,7 +82,7 @@ def _open(chosen: Mapping[str, Any], fetched: Path | None, workers: int) -> Coll
             from hardneg.data.formats.pydocs import PyDocs
             from hardneg.data.installed import installed_versions
 
-            return PyDocs(installed_versions(), workers=workers)
+            return PyDocs(installed_versions(), workers=workers, most=chosen.get("passages"))
         case "beir":
             from hardneg.data.formats.beir import Beir
 

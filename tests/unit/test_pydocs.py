@@ -250,3 +250,26 @@ def test_another_version_is_refused() -> None:
 def test_a_local_version_part_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata.Distribution, "version", property(lambda self: "3.6.1+cpu"))
     assert installed_roots({"networkx": "3.6.1"})[0].name == "networkx"
+
+
+def test_a_sample_keeps_whole_groups_and_smaller_ones_are_part_of_larger_ones() -> None:
+    # Every third passage answers two queries, which makes a group of two queries and two passages.
+    docstrings = [Docstring(f"m.f{n}", f"Do the thing of number {n}.", f"Rest {n}. {FILLER}") for n in range(60)]
+    docstrings += [Docstring(f"m.g{n}", f"Do the thing of number {n}.", f"Other {n}. {FILLER}") for n in range(0, 60, 3)]
+    whole = merge(docstrings, 4000, 4000)
+    relevant = {(j.query_id, j.passage_id) for split in whole.judgements.values() for j in split}
+    ids: list[set[str]] = []
+    for most in (10, 30, 200):
+        part = merge(docstrings, 4000, 4000, most)
+        kept = {passage.passage_id for passage in part.passages}
+        assert most - 2 < len(kept) <= most or kept == {passage.passage_id for passage in whole.passages}
+        asked = {query.query_id for split in part.queries.values() for query in split}
+        assert {(j.query_id, j.passage_id) for split in part.judgements.values() for j in split} == {
+            pair for pair in relevant if pair[1] in kept
+        }
+        assert asked == {query for query, passage in relevant if passage in kept}
+        assert all(pair[1] in kept for pair in relevant if pair[0] in asked)  # nothing relevant is missing
+        for split, queries in part.queries.items():
+            assert {query.query_id for query in queries} <= {query.query_id for query in whole.queries[split]}
+        ids.append(kept)
+    assert ids[0] < ids[1] < ids[2]

@@ -18,6 +18,8 @@ Sources are parsed, never imported. The rules:
 * The split is a fixed range of a hash. Queries that share a passage go to the same split, by the hash of the
   alphabetically first of them, so no passage is judged in two splits. Adding a package moves an existing query only if
   it links the query to such a group.
+* A sample consists of whole groups of such queries with their passages, taken in the order of another hash until the
+  next would exceed the number of passages. A smaller sample is part of a larger one.
 """
 
 from __future__ import annotations
@@ -225,13 +227,33 @@ def group_leaders(judged: Mapping[str, Sequence[str]]) -> dict[str, str]:
     return {query: find(query) for query in leader}
 
 
-def merge(docstrings: Sequence[Docstring], test: int, dev: int) -> Merged:
+def sample(judged: Mapping[str, Sequence[str]], leaders: Mapping[str, str], most: int) -> set[str]:
+    """The ids of the passages of a sample: whole groups, at most `most` passages.
+
+    Args:
+        judged: the queries of each passage, by passage id.
+        leaders: the first query of each query's group.
+        most: passages.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    for passage_id, queries in judged.items():
+        groups[leaders[queries[0]]].append(passage_id)
+    taken: set[str] = set()
+    for leader in sorted(groups, key=lambda text: hashlib.sha256(f"sample {text}".encode()).digest()):
+        if len(taken) + len(groups[leader]) > most:
+            break
+        taken.update(groups[leader])
+    return taken
+
+
+def merge(docstrings: Sequence[Docstring], test: int, dev: int, most: int | None = None) -> Merged:
     """Build queries, passages and judgements by the rules of this module's docstring.
 
     Args:
         docstrings: the docstrings, in a fixed order.
         test: the number of test slots out of `QUERIES_ABOUT`.
         dev: the number of dev slots out of `QUERIES_ABOUT`.
+        most: passages of a sample; None: all passages.
     """
     query_texts: dict[str, str] = {}
     by_rest: dict[str, dict[str, Docstring]] = defaultdict(dict)  # the best docstring by rest and query
@@ -254,13 +276,18 @@ def merge(docstrings: Sequence[Docstring], test: int, dev: int) -> Merged:
         passages.append(Passage(passage_id, title, first.rest))
         judged[passage_id] = list(answers)
 
+    leaders = group_leaders(judged)
+    if most is not None:
+        taken = sample(judged, leaders, most)
+        passages = [passage for passage in passages if passage.passage_id in taken]
+        judged = {passage_id: answered for passage_id, answered in judged.items() if passage_id in taken}
+
     queries: dict[str, list[Query]] = {split: [] for split in SPLITS}
     judgements: dict[str, list[Judgement]] = {split: [] for split in SPLITS}
     relevant: dict[str, list[str]] = defaultdict(list)
     for passage_id, answered in sorted(judged.items()):
         for query in answered:
             relevant[query].append(passage_id)
-    leaders = group_leaders(judged)
     for query_id, query in sorted((query_id_of(query), query) for query in relevant):
         split = split_of(leaders[query], test, dev)
         queries[split].append(Query(query_id, query_texts[query]))
@@ -315,16 +342,22 @@ class PyDocs:
         workers: the number of parsing processes. It does not change the result.
         test: the number of test slots out of `QUERIES_ABOUT`.
         dev: the number of dev slots out of `QUERIES_ABOUT`.
+        most: passages of a sample; None: all passages.
 
     Raises:
         HardnegError: a distribution is not installed at its version.
     """
 
     def __init__(
-        self, distributions: Mapping[str, str] = DISTRIBUTIONS, workers: int = 1, test: int = 1000, dev: int = 1000
+        self,
+        distributions: Mapping[str, str] = DISTRIBUTIONS,
+        workers: int = 1,
+        test: int = 1000,
+        dev: int = 1000,
+        most: int | None = None,
     ) -> None:
         self.distributions = dict(distributions)
-        self.workers, self.test, self.dev = workers, test, dev
+        self.workers, self.test, self.dev, self.most = workers, test, dev, most
         self.roots = installed_roots(distributions) + standard_library_roots()
 
     @cached_property
@@ -333,7 +366,7 @@ class PyDocs:
 
     @cached_property
     def _merged(self) -> Merged:
-        return merge(self._sources.docstrings, self.test, self.dev)
+        return merge(self._sources.docstrings, self.test, self.dev, self.most)
 
     def splits(self) -> tuple[str, ...]:
         """train, dev, test."""
