@@ -163,6 +163,18 @@ def test_every_law_against_values_worked_by_hand() -> None:
     assert rows["collection", "made"][0].seconds == pytest.approx((400e6 + 11_024 * 40) / 10e6)
 
 
+def test_untied_encoders_have_twice_the_parameters_where_both_train() -> None:
+    one, two = needs(estimated()), needs(estimated(encoder={"query_length": 24, "passage_length": 120, "untied": True}))
+    (tied,), (untied,) = one["dual_encoder", "star"], two["dual_encoder", "star"]
+    assert untied.memory is not None and tied.memory is not None and tied.seconds is not None
+    assert (untied.disk, untied.scratch) == (8_000_000, 72_000_000)
+    assert untied.memory - tied.memory == 16_000_000  # the activations are as many
+    assert untied.seconds == pytest.approx(tied.seconds + 100 * 0.01)
+    for key in (("query_encoder", "adore"), ("passages", "star"), ("queries", "star")):
+        (before,), (after,) = one[key], two[key]
+        assert (before.memory, before.disk) == (after.memory, after.disk), "one side is loaded"
+
+
 def test_memory_needs_no_measurement() -> None:
     plan = Plan(load(config()))
     kept = {key: cost.bytes for key, cost in NEURAL.train.items()}

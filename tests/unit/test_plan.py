@@ -26,7 +26,8 @@ from hardneg.stages.stage import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = {**{entry.script: kind for kind, entry in KINDS.items()}, "seal_passages": "passages"}
-CHOSEN_ROOTS = {"collection": [*readers.ROOTS.values()], "index": ["hardneg.retrieval.search.centroids:write_trained"]}
+CHOSEN_ROOTS = {"collection": [*readers.ROOTS.values()], "passages": ["hardneg.model.untied:passage_side"]}
+CHOSEN_ROOTS["index"] = ["hardneg.retrieval.search.centroids:write_trained"]
 """Code that decides the result of some stages of a kind, which the plan adds to these alone."""
 LOOKED_INTO = {"pairwise_errors", "trajectory", "diagnosis", "agreement", "movement", "export", "negatives_export"}
 
@@ -88,7 +89,7 @@ def test_parents_come_first_and_folders_are_their_own(settings: dict[str, Any]) 
         assert canonical_json(stage.record)  # JSON types only
     assert len({stage.folder for stage in plan.stages}) == len(plan.stages)
     elsewhere = {"download", "given_run", "given_vectors", "given_lists", "negatives_export", "trajectory", "movement"}
-    with_a_cross_encoder = {"cross_encoder", "rerank", "pair_scores", "clusters"}
+    with_a_cross_encoder = {"cross_encoder", "late_interaction", "rerank", "pair_scores", "clusters"}
     asked_for = {"generated", "outside", "narrowed"}
     assert {s.kind for s in plan.stages} == KINDS.keys() - elsewhere - with_a_cross_encoder - asked_for
     for stage in plan.stages:
@@ -473,12 +474,8 @@ def test_what_starts_from_another_study_keeps_its_encoder_and_reads_texts_by_its
     assert model.settings["encoder"]["temperature"] == 0.05
     tokens = model.parents["tokens"]
     assert tokens.dataset == "mine" and tokens.parents["tokenizer"].dataset == "pydocs"
-    assert tokens.settings == {
-        "query_length": 32,
-        "passage_length": 64,
-        "passage_template": "{text}",
-        "characters": None,
-    }
+    lengths = {"query_length": 32, "passage_length": 64}
+    assert tokens.settings == {**lengths, "passage_template": "{text}", "characters": None}
 
 
 def test_places_are_those_of_the_study_that_plans_a_stage(drawing: dict[str, Any]) -> None:
