@@ -24,7 +24,6 @@ from hardneg.model.encoder import Encoder
 from hardneg.model.untied import Untied, passage_side
 from hardneg.planning.plan import Plan
 from hardneg.stages.artifacts import Artifact
-from hardneg.stages.stage import Stage
 from hardneg.text.tokens import TokenStore
 from hardneg.training.draws import Draws, Meeting
 from hardneg.training.scorers import BothEncoders, scorer_of, starting_encoders
@@ -308,14 +307,12 @@ def test_one_encoder_cannot_start_from_two(tmp_path: Path) -> None:
     assert model is not None and model.settings["untied"] and not model.parents["init"].settings.get("untied")
 
 
-def test_a_pair_of_another_study_is_evaluated_as_it_is(tmp_path: Path) -> None:
-    def passages(plan: Plan) -> Stage:
-        found = plan.systems["ours"].passages
-        assert found is not None
-        return found
-
-    apart = passages(other_study(tmp_path, untied=True, here=False, trains="nothing"))
-    assert apart.parents["model"].settings["untied"] is True
+@pytest.mark.parametrize("untied", [True, False])
+def test_systems_of_another_study_are_evaluated_as_they_are(tmp_path: Path, untied: bool) -> None:
+    found = other_study(tmp_path, untied=untied, here=not untied, trains="nothing").systems["ours"].passages
+    assert found is not None
+    assert found.parents["model"].settings.get("untied", False) is untied
+    assert found.parents["model"].label == "star"
 
 
 @pytest.mark.parametrize(
