@@ -1,4 +1,4 @@
-"""The one exception that speaks to the person at the keyboard."""
+"""The exceptions that speak to the person at the keyboard."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ class HardnegError(Exception):
         parts = [("where", where), ("found", found), ("expected", expected), ("remedy", remedy)]
         lines = [what] + [f"  {name + ':':<10}{text}" for name, text in parts if text is not None]
         super().__init__("\n".join(lines))
+
+
+class Stopped(Exception):
+    """A job was told to stop, and left what it needs to go on; the message says where."""
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hardneg.errors import HardnegError
+from hardneg.errors import HardnegError, Stopped
 from hardneg.stages.artifacts import Artifact, StageFolder, writer_lock
 from hardneg.stages.devices import describe, lease, set_arithmetic_threads
 from hardneg.stages.kinds import KINDS
@@ -129,6 +129,8 @@ def open_parents(inputs: Sequence[Path], record: Mapping[str, Any]) -> dict[str,
 def readable_errors(folder: Path | None = None, name: str = "") -> Iterator[None]:
     """Turn faults that the user can mend into one message on the standard error and exit status 1.
 
+    A job that was told to stop, and can go on, ends with status 75 (EX_TEMPFAIL).
+
     Args:
         folder: where the job writes. What was told is kept there, so that a retry in the same run of Snakemake, which
             shows every log, does not tell it again.
@@ -136,6 +138,9 @@ def readable_errors(folder: Path | None = None, name: str = "") -> Iterator[None
     """
     try:
         yield
+    except Stopped as asked:
+        print(asked, file=sys.stderr)
+        sys.exit(os.EX_TEMPFAIL)
     except Exception as fault:
         mendable = fault if isinstance(fault, HardnegError) else _mendable(fault, folder or Path.cwd())
         if mendable is None:

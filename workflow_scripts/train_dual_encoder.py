@@ -6,11 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from hardneg.stages.artifacts import StageFolder
+from hardneg.training.launch import trained
 from hardneg.training.scorers import starting_encoders
-from hardneg.training.train import train
 from workflow_scripts.command import stage_command
 from workflow_scripts.told import nothing_learnt
 
@@ -21,7 +19,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
         encoders = starting_encoders(stage, runtime)
         stage.facts |= encoders.facts
         return encoders.save(stage.folder)
-    names = train(stage, runtime, [torch.device(name) for name in devices])
+    names = trained(stage, runtime, devices)
     for line in nothing_learnt(stage.folder / "loss.csv"):
         print(f"warning: {line}", file=sys.stderr)
     return names

@@ -6,17 +6,15 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from hardneg.stages.artifacts import StageFolder
-from hardneg.training.train import train
+from hardneg.training.launch import trained
 from workflow_scripts.command import stage_command
 from workflow_scripts.told import nothing_learnt
 
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Train."""
-    names = train(stage, runtime, [torch.device(name) for name in devices])
+    names = trained(stage, runtime, devices)
     for line in nothing_learnt(stage.folder / "loss.csv"):
         print(f"warning: {line}", file=sys.stderr)
     return names

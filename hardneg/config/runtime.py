@@ -23,6 +23,9 @@ class Runtime(Model):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     shards: int = Field(2, ge=1, description="encoding jobs per collection")
+    gpus_per_training: int = Field(
+        1, ge=1, description="devices of a training job, each with a process; the batch of a step stays the same"
+    )
     gpus_per_search: int = Field(1, ge=1)
     checkpoint_seconds: float = Field(
         60.0, ge=0, description="seconds between training checkpoints; 0: one after every step"

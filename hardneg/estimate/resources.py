@@ -61,7 +61,8 @@ class Resources:
 
     def gpus(self, kind: Kind) -> int:
         """Devices of a job."""
-        return kind.gpu if isinstance(kind.gpu, int) else int(getattr(self._config.runtime, kind.gpu))
+        runtime = self._config.runtime
+        return kind.gpu if isinstance(kind.gpu, int) else max(int(getattr(runtime, name)) for name in kind.gpu)
 
     def memory_mb(self, stage: Stage) -> int:
         """Megabytes of host memory at the first attempt."""

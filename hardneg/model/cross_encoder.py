@@ -12,6 +12,7 @@ from torch import nn
 
 from hardneg.errors import HardnegError
 from hardneg.model.encoder import positions_of, tiny_config
+from hardneg.model.rows import around_recomputing
 from hardneg.stages.artifacts import Artifact, StageFolder, write_json
 from hardneg.text.pairs import PairStore
 
@@ -97,7 +98,9 @@ class CrossEncoder(nn.Module):
 
     def checkpoint_gradients(self) -> None:
         """Turn on gradient checkpointing: recompute activations in the backward pass instead of storing them."""
-        self.classifier.gradient_checkpointing_enable()  # type: ignore[operator]
+        self.classifier.activation_checkpointing_enable(  # type: ignore[operator]
+            {"use_reentrant": False, "context_fn": around_recomputing}
+        )
 
     def save(self, folder: Path) -> list[str]:
         """Write the model to `folder/cross_encoder/`; returns the names of the files, relative to `folder`."""

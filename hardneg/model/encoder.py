@@ -16,6 +16,7 @@ from hardneg.errors import HardnegError
 from hardneg.model.dpr import bert_of, class_of
 from hardneg.model.lora import ADAPTERS, REFERENCE, adapters, attach, merged, reference, referred, without
 from hardneg.model.pooling import layer_of, load_layers, pool, positions_in
+from hardneg.model.rows import around_recomputing
 from hardneg.stages.artifacts import Artifact, write_json
 from hardneg.text.tokens import TokenStore
 
@@ -75,7 +76,9 @@ class Encoder(nn.Module):
         if self.settings.get("lora"):
             self.backbone.enable_input_require_grads()  # type: ignore[operator]
         try:
-            self.backbone.activation_checkpointing_enable()  # type: ignore[operator]
+            self.backbone.activation_checkpointing_enable(  # type: ignore[operator]
+                {"use_reentrant": False, "context_fn": around_recomputing}
+            )
         except ValueError as fault:
             raise HardnegError(
                 "The backbone does not support gradient checkpointing.",

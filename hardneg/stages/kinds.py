@@ -47,7 +47,7 @@ class Kind:
         roles: the parents that it can have, with a description. A role that ends in a dot is a family of roles.
         roots: the code that determines its result, as `module:name`, in addition to a system's answers.
         threads: CPU threads of a job: a number, or the name of a setting under `arithmetic`.
-        gpu: devices of a job: a number, or the name of a setting under `runtime`.
+        gpu: devices of a job: a number, or the names of settings under `runtime`, of which the largest counts.
         minutes: the least time limit of a job's first attempt. Laws of the estimate ask for more.
     """
 
@@ -55,7 +55,7 @@ class Kind:
     roles: Mapping[str, str]
     roots: tuple[str, ...]
     threads: int | str = 1
-    gpu: int | str = 0
+    gpu: int | tuple[str, ...] = 0
     minutes: int = 60
 
 
@@ -165,16 +165,20 @@ KINDS: dict[str, Kind] = {
         ("hardneg.retrieval.clusters:cluster", ARITHMETIC),
         threads="encoding_threads",
     ),
-    "dual_encoder": Kind("train_dual_encoder", TRAINED, TRAINING, threads="training_threads", gpu=1, minutes=240),
+    "dual_encoder": Kind(
+        "train_dual_encoder", TRAINED, TRAINING, threads="training_threads", gpu=("gpus_per_training",), minutes=240
+    ),
     "query_encoder": Kind(
         "train_query_encoder",
         {**TRAINED, "passages": "the passage vectors, which do not change", "index": INDEX},
         TRAINING,
         threads="training_threads",
-        gpu="gpus_per_search",
+        gpu=("gpus_per_training", "gpus_per_search"),
         minutes=240,
     ),
-    "cross_encoder": Kind("train_cross_encoder", TRAINED, TRAINING, threads="training_threads", gpu=1, minutes=2880),
+    "cross_encoder": Kind(
+        "train_cross_encoder", TRAINED, TRAINING, threads="training_threads", gpu=("gpus_per_training",), minutes=2880
+    ),
     "passages": Kind(
         "encode_passages",
         {"model": MODEL, "tokens": TOKENS},
@@ -220,7 +224,7 @@ KINDS: dict[str, Kind] = {
             ARITHMETIC,
         ),
         threads="encoding_threads",
-        gpu="gpus_per_search",
+        gpu=("gpus_per_search",),
         minutes=240,
     ),
     "rerank": Kind(
@@ -270,7 +274,7 @@ KINDS: dict[str, Kind] = {
         },
         ("hardneg.analysis.trajectory:trajectory", ARITHMETIC),
         threads="encoding_threads",
-        gpu="gpus_per_search",
+        gpu=("gpus_per_search",),
         minutes=240,
     ),
     "diagnosis": Kind(

@@ -25,10 +25,19 @@ class Progress:
         file: where JSON lines are written: `label`, `state`, `done`, `total`, `unit`, `rate` (units a second),
             `seconds_left`, `values`, `time`.
         done: units already done when a run is resumed.
+        silent: say nothing, since another process does.
     """
 
-    def __init__(self, label: str, total: int | None, unit: str, file: Path | None = None, done: int = 0) -> None:
-        self.label, self.total, self.unit, self.file = label, total, unit, file
+    def __init__(
+        self,
+        label: str,
+        total: int | None,
+        unit: str,
+        file: Path | None = None,
+        done: int = 0,
+        silent: bool = False,
+    ) -> None:
+        self.label, self.total, self.unit, self.file = label, total, unit, None if silent else file
         self.done = self.first = done
         self.started = time.monotonic()
         self.reported = float("-inf")
@@ -37,7 +46,7 @@ class Progress:
             total=total,
             unit=f" {unit}",
             initial=done,
-            disable=not sys.stderr.isatty(),
+            disable=silent or not sys.stderr.isatty(),
             dynamic_ncols=True,
             delay=BAR_SECONDS,
         )

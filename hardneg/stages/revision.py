@@ -32,6 +32,10 @@ from hardneg.stages.artifacts import write_json
 RUNTIME_MODULES = (
     "hardneg.errors",  # messages; a run that raises gives no numbers
     "hardneg.stages.progress",  # bars and logs
+    "hardneg.model.rows",  # how processes share a forward pass, which is that of one
+    "hardneg.training.processes",  # what they tell each other
+    "hardneg.training.launch",  # starts them
+    "hardneg.training.stopping",  # signals
     "hardneg.stages.artifacts",  # locks, renames and digests of finished files
     "hardneg.stages.devices",  # where to compute; its arithmetic settings count if a stage lists them as a root
     "hardneg.methods.axes",  # maps an answer's name to its function; the function chosen is itself a root

@@ -21,13 +21,15 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import get_scheduler
 
-from hardneg.errors import HardnegError
+from hardneg.errors import HardnegError, Stopped
 from hardneg.methods.draws import Kept
 from hardneg.stages.artifacts import PROGRESS, TRACKERS, StageFolder, atomic_path
 from hardneg.stages.progress import Progress
 from hardneg.training.optimizers import optimizer_of
+from hardneg.training.processes import ALONE, Processes
 from hardneg.training.schedule import generator, planned_steps
 from hardneg.training.state import Log, TrainingState, newest, write_checkpoint
+from hardneg.training.stopping import Asked, asked_to_stop
 
 HANDOVER = "handover.safetensors"
 
@@ -88,6 +90,7 @@ def fit(
     continues: Path | None = None,
     answers: Sequence[Kept] = (),
     begin: Callable[[], None] | None = None,
+    processes: Processes = ALONE,
 ) -> Log:
     """Run the steps of a budget, resuming from the newest checkpoint if there is one.
 
@@ -102,23 +105,27 @@ def fit(
         continues: the state that an earlier round left, from which to continue at `budget.first`.
         answers: those with a state of their own, which is part of every checkpoint.
         begin: called before the first step of a training that goes on from nothing.
+        processes: that train together. The first writes checkpoints and progress, and all go on from them.
 
     Returns:
         The log.
 
     Raises:
-        HardnegError: the loss is not finite, or the schedule ends before the training.
+        HardnegError: the loss is not finite, the schedule ends before the training, or processes read different
+            checkpoints.
+        Stopped: a signal asked for it; there is a checkpoint of the last step.
     """
     train, seed = stage.settings["train"], stage.settings["seed"]
     module.train()
     optimizer = optimizer_of(module, train)
     module, optimizer, scheduler = accelerator.prepare(module, optimizer, _scheduler(optimizer, train, budget.total))
-    state = TrainingState(module, optimizer, scheduler, accelerator, answers)
-    start, log = _start(stage, state, budget, continues, label, begin)
+    state = TrainingState(module, optimizer, scheduler, accelerator, answers, processes)
+    start, log = _start(stage, state, budget, continues, label, begin, processes)
     if accelerator.log_with:
         accelerator.init_trackers(label.replace(" ", "-"), config={})
     saved = time.monotonic()
-    with Progress(label, budget.end, "steps", stage.folder / PROGRESS, done=start) as bar:
+    told = Progress(label, budget.end, "steps", stage.folder / PROGRESS, done=start, silent=not processes.first)
+    with told as bar, asked_to_stop() as asked:
         for step in range(start, budget.end):
             torch.manual_seed(int(generator(seed, step, purpose=2).integers(2**62)))
             with accelerator.autocast():
@@ -129,13 +136,23 @@ def fit(
                 log.rows.append((step + 1, value, lr))
                 accelerator.log({"loss": value, "lr": lr}, step=step + 1)
             bar.advance(1, loss=value)
-            if step + 1 < budget.end and time.monotonic() - saved >= checkpoint_seconds:
+            stops = processes.any(asked.by is not None) and step + 1 < budget.end
+            due = stops or (step + 1 < budget.end and time.monotonic() - saved >= checkpoint_seconds)
+            if due and processes.first:
                 write_checkpoint(stage.checkpoints, state, step + 1, log)
                 saved = time.monotonic()
-    accelerator.end_training()
-    if budget.end < budget.total:
+            if stops:
+                raise _stopped(label, step + 1, asked)
+    for tracker in accelerator.trackers:  # `end_training` would part the processes, and a last look is still to come
+        tracker.finish()
+    if budget.end < budget.total and processes.first:
         state.write(stage.folder / HANDOVER, {})
     return log
+
+
+def _stopped(label: str, step: int, asked: Asked) -> Stopped:
+    by = asked.by or "a signal to another of its processes"
+    return Stopped(f"{label} was stopped by {by} after step {step}. The same command goes on from there.")
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, train: dict[str, Any], total: int) -> Any:
@@ -155,11 +172,14 @@ def _start(
     continues: Path | None,
     label: str,
     begin: Callable[[], None] | None,
+    processes: Processes,
 ) -> tuple[int, Log]:
     """The step to start from, and the log so far; `state` holds that step's weights and moments."""
     if continues is not None:
         state.read(continues)
-    if (resumed := newest(stage.checkpoints, state)) is not None:
+    resumed = newest(stage.checkpoints, state)
+    processes.agree(resumed[0] if resumed is not None else -1, "the checkpoint that they read")
+    if resumed is not None:
         print(f"resuming {label} at step {resumed[0]}", flush=True)
         return resumed
     if begin is not None and continues is None:

@@ -24,6 +24,7 @@ from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
 from hardneg.model.narrow import narrow
 from hardneg.model.untied import Untied, passage_side, sides
 from hardneg.retrieval.search.centroids import FILE, CodedIndex, decoded
+from hardneg.retrieval.search.exact import Part
 from hardneg.retrieval.search.retrieve import files_of, open_searcher, served_vectors
 from hardneg.stages.artifacts import StageFolder, atomic_path
 from hardneg.text.outside import TrainingPairs, passage_store
@@ -31,6 +32,7 @@ from hardneg.text.tokenizer_contract import check_same_tokens
 from hardneg.text.tokens import TokenStore
 from hardneg.training.draws import Live, Meeting
 from hardneg.training.gradients import encode_of
+from hardneg.training.processes import ALONE, Processes
 
 Encode = Callable[[Encoder, TokenStore, Positions, int, torch.device], torch.Tensor]
 
@@ -179,6 +181,7 @@ class QueryEncoder(OfModel):
         judged: the training judgements.
         live: whether the index is searched at every step.
         encode: from texts to vectors.
+        processes: that train together; each searches its part of the passages.
     """
 
     module: Encoder
@@ -190,7 +193,9 @@ class QueryEncoder(OfModel):
         judged: Judgements,
         live: bool,
         encode: Encode = encode_rows,
+        processes: Processes = ALONE,
     ) -> None:
+        self._processes = processes
         options, parents = stage.settings["train"], stage.parents
         self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
         self._rows, self._device, self._encode = options["rows_per_forward"], devices[0], encode
@@ -207,7 +212,8 @@ class QueryEncoder(OfModel):
         self._vectors = served_vectors(parents["passages"], parents["index"])
         if self.live is not None:
             size, search = stage.settings["train"]["batch_size"], stage.settings["search"]
-            self._searcher = open_searcher(parents["passages"], parents["index"], devices, size, search)
+            part = Part(self._processes.rank, self._processes.count, self._processes.join)
+            self._searcher = open_searcher(parents["passages"], parents["index"], devices, size, search, part)
 
     def _asked(self, query: torch.Tensor) -> torch.Tensor:
         """Query vectors [n, dim] in the space of the passages' vectors, with gradients."""
@@ -345,7 +351,12 @@ class Reranker(OfModel):
 
 
 def scorer_of(
-    stage: StageFolder, runtime: dict[str, Any], devices: Sequence[torch.device], judged: Judgements, live: bool
+    stage: StageFolder,
+    runtime: dict[str, Any],
+    devices: Sequence[torch.device],
+    judged: Judgements,
+    live: bool,
+    processes: Processes = ALONE,
 ) -> Scorer:
     """What a training stage trains; `live` says whether it searches the index at every step."""
     encode = encode_of(stage.settings["train"].get("chunk"))
@@ -354,7 +365,7 @@ def scorer_of(
             return BothEncoders(stage, runtime, devices[0], encode)
         case "query_encoder":
             made = QueryEncoderAndCentroids if stage.settings["train"].get("centroids") else QueryEncoder
-            return made(stage, devices, judged, live, encode)
+            return made(stage, devices, judged, live, encode, processes)
         case "cross_encoder":
             return Reranker(stage, runtime, devices[0])
         case unknown:

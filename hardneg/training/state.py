@@ -19,6 +19,7 @@ from torch import nn
 from hardneg.methods.draws import Kept
 from hardneg.stages.artifacts import atomic_path
 from hardneg.training.optimizers import CENTROIDS
+from hardneg.training.processes import ALONE, Processes
 
 KEPT_CHECKPOINTS = 2
 
@@ -40,6 +41,7 @@ class TrainingState:
         scheduler: its learning-rate schedule.
         accelerator: what prepared the three.
         answers: those with a state of their own.
+        processes: that train together.
     """
 
     def __init__(
@@ -49,9 +51,10 @@ class TrainingState:
         scheduler: Any,
         accelerator: Accelerator,
         answers: Sequence[Kept] = (),
+        processes: Processes = ALONE,
     ) -> None:
         self.module, self.optimizer, self.scheduler, self.accelerator = module, optimizer, scheduler, accelerator
-        self.answers = answers
+        self.answers, self._processes = answers, processes
 
     def update(self, loss: torch.Tensor, max_grad_norm: float) -> float:
         """Take one optimizer step down the gradient of `loss`; the learning rate that it used.
@@ -60,6 +63,7 @@ class TrainingState:
         """
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
+        self._processes.add_gradients()
         clipped = [parameter for name, parameter in self.module.named_parameters() if name != CENTROIDS]
         self.accelerator.clip_grad_norm_(clipped, max_grad_norm)
         lr = float(self.scheduler.get_last_lr()[0])

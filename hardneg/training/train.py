@@ -16,12 +16,15 @@ from hardneg.stages.artifacts import StageFolder
 from hardneg.training.draws import Draws, Meeting
 from hardneg.training.loop import HANDOVER, Budget, fit, new_accelerator, write_log
 from hardneg.training.probe import Probe, named
+from hardneg.training.processes import ALONE, Processes
 from hardneg.training.schedule import total_steps
 from hardneg.training.scorers import BothEncoders, Scorer, scorer_of
 from hardneg.training.state import Log
 
 
-def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.device]) -> list[str]:
+def train(
+    stage: StageFolder, runtime: dict[str, Any], devices: list[torch.device], processes: Processes = ALONE
+) -> list[str]:
     """Train what the stage says and write its weights into the stage's folder.
 
     A step takes its queries in the order that the order answer gives and encodes them. Sources offer candidates, the
@@ -39,15 +42,17 @@ def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.devic
             `negatives`, `clusters`, `teacher`, `outside`.
         runtime: `checkpoint_seconds`, `trackers`, `places`.
         devices: training runs on the first; all of them search.
+        processes: that train together. Each calls this, and the first writes.
 
     Returns:
-        The names of the files written.
+        The names of the files written; of other processes than the first, none.
     """
     settings, parents, device = stage.settings, stage.parents, devices[0]
     collection, options, split = parents["collection"], settings["train"], settings["split"]
     counts = collection.facts["splits"][split]["queries"], collection.facts["passages"]
     judged = Judgements.read(collection.path(f"qrels.{split}.parquet"), *counts)
-    scorer = scorer_of(stage, runtime, devices, judged, settings["live"])
+    scorer = scorer_of(stage, runtime, devices, judged, settings["live"], processes)
+    processes.share(scorer.module)
     if options["gradient_checkpointing"]:
         scorer.module.checkpoint_gradients()
     probe = None
@@ -57,7 +62,8 @@ def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.devic
     draws = Draws.of(settings, parents, judged, scorer.live)
     total = total_steps(options["steps"], options["epochs"], len(draws.trainable), options["batch_size"])
     first, end = function_of("refresh", settings["refresh"])(total, settings["round"])
-    accelerator = new_accelerator(device, settings["precision"], runtime["trackers"], stage.folder)
+    trackers = runtime["trackers"] if processes.first else []
+    accelerator = new_accelerator(device, settings["precision"], trackers, stage.folder)
     log = fit(
         scorer.weights,
         _Step(settings, scorer, draws, probe, device),
@@ -69,12 +75,15 @@ def train(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.devic
         continues=parents["continues"].path(HANDOVER) if "continues" in parents else None,
         answers=[*draws.stateful, *([draws.follower] if draws.follower is not None else [])],
         begin=lambda: draws.start(scorer),
+        processes=processes,
     )
     if probe is not None and end == total:
         with accelerator.autocast():
             probe.take(end, log, last=True)
     stage.facts |= {"first_step": first, "steps": end - first, "queries": len(draws.trainable)}
     stage.facts |= {**scorer.module.facts, **(draws.follower.facts if draws.follower is not None else {})}
+    if not processes.first:
+        return []
     return [*scorer.save(stage.folder), *write_log(log, stage.folder), *([HANDOVER] if end < total else [])]
 
 

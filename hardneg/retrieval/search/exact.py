@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import torch
 
@@ -26,6 +27,23 @@ ALIGNMENT = 64  # bytes; MKL guarantees equal results only for equal alignment
 LAST_POSITION = 2**32 - 1
 
 
+class Part(NamedTuple):
+    """What of the passages a searcher reads itself.
+
+    Attributes:
+        number: which part, from 0.
+        count: of how many; every `count`-th block is of one part.
+        join: from the best keys of this part, int64 [n, any width], and k to those of all parts.
+    """
+
+    number: int
+    count: int
+    join: Callable[[torch.Tensor, int], torch.Tensor]
+
+
+WHOLE = Part(0, 1, lambda keys, k: keys)
+
+
 class ExactSearcher:
     """Finds the k passages with the highest inner product for each query; ties go to the lower position.
 
@@ -37,6 +55,7 @@ class ExactSearcher:
             of host memory. On the CPU, aligned float32 shards are mapped and take no memory in either case.
         query_batch: queries in one matrix product. It can change the last bits of scores, so it is part of a stage's
             settings. A training loop passes its own batch size.
+        part: the passages to read; other processes read the others, and all of them search together.
 
     At its peak a device holds [query_batch, BLOCK] float32 scores and [queries, k] int64 results.
 
@@ -51,13 +70,14 @@ class ExactSearcher:
         devices: Sequence[torch.device] = (torch.device("cpu"),),
         resident: bool | None = None,
         query_batch: int = QUERY_BATCH,
+        part: Part = WHOLE,
     ) -> None:
         if len({device.type for device in devices}) != 1:
             raise ValueError(
                 f"devices must be of one kind, or scores depend on the device that computes them: {devices}"
             )
-        self.vectors = vectors
-        starts = range(0, vectors.rows, BLOCK)
+        self.vectors, self._join = vectors, part.join
+        starts = range(0, vectors.rows, BLOCK)[part.number :: part.count]
         self._shares = []
         for device, mine in ((device, starts[number :: len(devices)]) for number, device in enumerate(devices)):
             if mine:
@@ -84,7 +104,8 @@ class ExactSearcher:
                     found = list(pool.map(lambda share: share.search(queries, k), self._shares))
             else:
                 found = [share.search(queries, k) for share in self._shares]
-        merged = torch.cat([keys.to(queries.device) for keys in found], dim=1)
+        none = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
+        merged = self._join(torch.cat([none, *(keys.to(queries.device) for keys in found)], dim=1), k)
         return _unpack(merged.topk(min(k, self.vectors.rows)).values)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hardneg.retrieval.search.exact import ExactSearcher
+from hardneg.retrieval.search.exact import WHOLE, ExactSearcher, Part
 from hardneg.retrieval.search.index import FaissSearcher, ServedVectors
 from hardneg.retrieval.search.sizes import HITS_AT_ONCE, QUERY_BATCH
 from hardneg.retrieval.search.vectors import VectorStore
@@ -74,6 +74,7 @@ def open_searcher(
     devices: Sequence[torch.device],
     query_batch: int = QUERY_BATCH,
     search: Mapping[str, int | None] | None = None,
+    part: Part = WHOLE,
 ) -> Searcher:
     """The exact searcher if passage vectors are given and the index is Flat or None; else FAISS.
 
@@ -83,9 +84,10 @@ def open_searcher(
         devices: where to search; the work is spread over all of them.
         query_batch: queries in one matrix product, or in one call of FAISS.
         search: `nprobe` and `ef_search`, each None for FAISS's default; see `FaissSearcher`.
+        part: of the passages, where several processes search exactly together; each searches a whole index alone.
     """
     if passages is not None and _is_exact(index):
-        return ExactSearcher(vectors_of(passages), devices, query_batch=query_batch)
+        return ExactSearcher(vectors_of(passages), devices, query_batch=query_batch, part=part)
     assert index is not None
     return FaissSearcher(files_of(index), devices, query_batch, **(search or {}))
 
