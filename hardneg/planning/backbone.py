@@ -108,10 +108,10 @@ def _on_hub(name: str, revision: str | None) -> dict[str, Any] | None:
     """The small files of a hub model, kept once they were read; None if the hub cannot be reached."""
     memory, key = ARTIFACTS / ".backbones.json", f"{name}@{revision or 'main'}"
     known: dict[str, Any] = _json(memory.parent, memory.name) or {}
-    if key not in known:
+    if "config.json" not in known.get(key, {}):  # which was not always asked for
         files = _fetched(name, revision)
         if files is None:
-            return None
+            return known.get(key)
         known[key] = files
         memory.parent.mkdir(parents=True, exist_ok=True)
         write_json(memory, known)

@@ -174,6 +174,16 @@ def test_a_hub_model_is_read_once_and_remembered(hub: list[str]) -> None:
     assert all(name.endswith(".json") for name in asked)
 
 
+def test_a_dpr_checkpoint_has_its_vector_at_the_first_token(hub: list[str], tmp_path: Path) -> None:
+    (tmp_path / "there/modules.json").unlink()
+    (tmp_path / "there/config.json").write_text('{"model_type": "dpr"}')
+    (tmp_path / "artifacts").mkdir()
+    (tmp_path / "artifacts/.backbones.json").write_text('{"made/question@main": {}}')  # of an earlier version
+    encoder, said, notes = resolved(Settings(backbone="made/question"))
+    assert (encoder.pooling, said, notes) == ("cls", Described(pooling="cls"), [])
+    assert hub == ["modules.json", "config.json"]
+
+
 def test_a_hub_that_is_not_reached_is_told(hub: list[str]) -> None:
     encoder, _, notes = resolved(Settings(backbone="lost/model"))
     assert encoder.pooling == "mean" and len(notes) == 1 and "the hub was not reached" in notes[0]
