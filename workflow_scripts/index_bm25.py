@@ -6,9 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from hardneg.data.members import members_of
 from hardneg.data.template import Reading
 from hardneg.retrieval.languages import detected
 from hardneg.retrieval.lexical import build_index
+from hardneg.retrieval.members import index_within
 from hardneg.stages.artifacts import PROGRESS, StageFolder
 from hardneg.text.tokens import passage_texts
 from workflow_scripts.command import stage_command
@@ -25,6 +27,17 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     for line in language_of(given, found):
         print(line, file=sys.stderr)
     stage.facts |= {"language": language, "detected": found._asdict()}
+    if members := members_of(collection.facts):
+        files, counts = index_within(
+            passage_texts(collection, reading),
+            members,
+            stage.folder,
+            language=language,
+            heap_mib=runtime["java_heap_mib"],
+            progress_file=stage.folder / PROGRESS,
+        )
+        stage.facts |= counts
+        return files
     stage.facts |= build_index(
         passage_texts(collection, reading),
         index,

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hardneg.data.installed import installed_versions
+from hardneg.data.members import absent, count_members, members_of
 from hardneg.data.prepare import prepare, repairs
 from hardneg.data.readers import FETCHED, digest_of, open_collection
 from hardneg.errors import HardnegError
@@ -17,6 +18,7 @@ from workflow_scripts.command import stage_command
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Prepare it."""
     settings, windows = stage.settings, stage.settings["windows"]
+    parts, own = settings.get("parts"), settings["own_passages"]
     refuse_other_packages(settings)
     reader = open_collection(
         runtime["places"]["collection"],
@@ -31,7 +33,8 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
         settings["train"],
         stage.folder / PROGRESS,
         (windows["words"], windows["overlap"]) if windows else None,
-        settings["own_passages"],
+        # The ids of a joined collection begin with a name, so that none is told to be a number.
+        "same_text" if parts and own == "auto" else own,
     )
     least = runtime.get("least_passages")
     if least and facts["passages"] < least["rows"]:
@@ -44,7 +47,9 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
         )
     refuse_changed(reader, settings)
     stage.facts |= facts
-    for repair in repairs(facts):
+    if parts:
+        stage.facts["members"] = count_members(stage.folder, [part["name"] for part in parts], settings["splits"])
+    for repair in (*repairs(facts), *absent(members_of(stage.facts))):
         print(f"warning: {repair}", file=sys.stderr)
     return names
 

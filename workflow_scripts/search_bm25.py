@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from hardneg.data.members import members_of
 from hardneg.data.prepare import in_groups
 from hardneg.retrieval.lexical import search
+from hardneg.retrieval.members import search_within
 from hardneg.retrieval.runs import RunWriter
 from hardneg.stages.artifacts import PROGRESS, StageFolder
 from hardneg.text.tokens import query_texts
@@ -22,20 +24,22 @@ QUERIES_AT_ONCE = 1024
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Rank."""
     settings, collection, names = stage.settings, stage.parents["collection"], []
-    language = stage.parents["index"].facts["language"]
+    language, members = stage.parents["index"].facts["language"], members_of(collection.facts)
     for split in settings["splits"]:
-        hits = search(
-            stage.parents["index"].folder / "lucene",
-            query_texts(collection, split),
-            settings["depth"],
-            language=language,
-            k1=settings["k1"],
-            b=settings["b"],
-            threads=runtime["threads"],
-            heap_mib=runtime["java_heap_mib"],
-            progress_file=stage.folder / PROGRESS,
-            total=collection.facts["splits"][split]["queries"],
-        )
+        how: dict[str, Any] = {
+            "language": language,
+            "k1": settings["k1"],
+            "b": settings["b"],
+            "threads": runtime["threads"],
+            "heap_mib": runtime["java_heap_mib"],
+            "progress_file": stage.folder / PROGRESS,
+        }
+        texts, index = query_texts(collection, split), stage.parents["index"].folder
+        if members:
+            hits = search_within(index, members, split, texts, settings["depth"], **how)
+        else:
+            total = collection.facts["splits"][split]["queries"]
+            hits = search(index / "lucene", texts, settings["depth"], total=total, **how)
         names.append(f"run.{split}.parquet")
         counts = {"queries": 0, "hits": 0, "queries_without_hits": 0}
         with RunWriter(stage.folder / names[-1]) as writer:

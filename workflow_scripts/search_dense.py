@@ -7,14 +7,18 @@ from typing import Any
 
 import torch
 
+from hardneg.data.members import members_of
+from hardneg.retrieval.members import retrieve_within
 from hardneg.retrieval.runs import RunWriter
-from hardneg.retrieval.search.retrieve import open_searcher, retrieve
+from hardneg.retrieval.search.retrieve import open_searcher, retrieve, vectors_of
 from hardneg.stages.artifacts import PROGRESS, StageFolder
 from workflow_scripts.command import stage_command
 
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Rank."""
+    if "collection" in stage.parents:
+        return _within(stage, [torch.device(name) for name in devices])
     searcher = open_searcher(
         stage.parents.get("passages"),
         stage.parents.get("index"),
@@ -27,6 +31,27 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
             searcher,
             stage.parents["queries"].path(f"queries.{split}.npy"),
             stage.settings["depth"],
+            f"search {stage.record['label']} {split}",
+            stage.folder / PROGRESS,
+        )
+        names.append(f"run.{split}.parquet")
+        with RunWriter(stage.folder / names[-1]) as writer:
+            for part in ranking:
+                writer.append(*part)
+    return names
+
+
+def _within(stage: StageFolder, devices: Sequence[torch.device]) -> list[str]:
+    """Rank passages of its own collection for each query, where several were joined."""
+    members, names = members_of(stage.parents["collection"].facts), []
+    for split in stage.settings["splits"]:
+        ranking = retrieve_within(
+            vectors_of(stage.parents["passages"]),
+            members,
+            split,
+            stage.parents["queries"].path(f"queries.{split}.npy"),
+            stage.settings["depth"],
+            devices,
             f"search {stage.record['label']} {split}",
             stage.folder / PROGRESS,
         )

@@ -27,7 +27,12 @@ def main() -> None:
         exports = {system: Path(manifest) for system, manifest in brief["exports"].items()}
         pairs = [(a, b) for a, b in brief["pairs"]]
         collections = [
-            Scored(entry["dataset"], entry["split"], {name: Path(manifest) for name, manifest in entry["measures"]})
+            Scored(
+                entry["dataset"],
+                entry["name"],
+                entry["split"],
+                {name: Path(manifest) for name, manifest in entry["measures"]},
+            )
             for entry in brief["collections"]
         ]
         given.output.parent.mkdir(parents=True, exist_ok=True)

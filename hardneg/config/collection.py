@@ -145,6 +145,33 @@ class HubCollection(BaseCollection):
     splits: dict[str, HubSplit] = Field(min_length=1)
 
 
+Part = Annotated[
+    BeirCollection
+    | MsMarcoPassageCollection
+    | MsMarcoDocumentCollection
+    | SquadCollection
+    | VaswaniCollection
+    | FilesCollection
+    | PairsCollection,
+    Field(discriminator="format"),
+]
+"""A collection that can be joined with others: its files are on this machine."""
+
+class JoinedCollection(BaseCollection):
+    """Several collections as one. A query is compared with passages of its own collection only.
+
+    Split `test` has the queries of all, and `<name>.test` those of one.
+    """
+
+    format: Literal["joined"]
+    parts: tuple[Part, ...] = Field(min_length=1, description="the collections, each with a name of its own")
+    weights: dict[str, float] | str = Field(
+        "equal",
+        description="the chance of each to give a training batch, by name; all `equal`; or by their number of training "
+        "`queries`",
+    )
+
+
 Collection = Annotated[
     PyDocsCollection
     | BeirCollection
@@ -155,7 +182,8 @@ Collection = Annotated[
     | FilesCollection
     | PairsCollection
     | IrDatasetsCollection
-    | HubCollection,
+    | HubCollection
+    | JoinedCollection,
     Field(discriminator="format"),
 ]
 

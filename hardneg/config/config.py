@@ -6,7 +6,7 @@ from pydantic import Field
 
 from hardneg.config.analyses import Analyses
 from hardneg.config.base import Model, Path
-from hardneg.config.collection import Collection, Splits
+from hardneg.config.collection import Collection, JoinedCollection, Splits
 from hardneg.config.elsewhere import EvaluatedOn
 from hardneg.config.encoder import CrossEncoder, Encoder
 from hardneg.config.evaluation import Evaluation
@@ -49,7 +49,8 @@ class Config(Model):
     def provides(self) -> frozenset[str]:
         """What it gives to the answers of its systems; see `hardneg.methods.base.NEEDS`."""
         written = frozenset({"written"}) if self.generation is not None else frozenset[str]()
-        return self.collection.provides | written
+        parts = self.collection.parts if isinstance(self.collection, JoinedCollection) else ()
+        return self.collection.provides.union(written, *(part.provides for part in parts))
 
     def indexes(self) -> dict[str, Index]:
         """Every index that the configuration sets, by its key: `index`, `systems.<name>.index`."""

@@ -29,6 +29,7 @@ ROOTS = {
     "pairs": "hardneg.data.formats.pairs:Pairs",
     "ir_datasets": "hardneg.data.formats.irds:IrDatasets",
     "hf_datasets": "hardneg.data.formats.hub:HubDatasets",
+    "joined": "hardneg.data.formats.joined:Joined",
 }
 
 DOWNLOADED_BY = {
@@ -42,7 +43,8 @@ DOWNLOADED_BY = {
 
 def roots(chosen: Mapping[str, Any]) -> list[str]:
     """The names of the code that reads a collection, for the stage's revision."""
-    return [ROOTS[chosen["format"]], *(["hardneg.data.holdout:HeldOut"] if chosen["holdout"] else [])]
+    own = [ROOTS[chosen["format"]], *(["hardneg.data.holdout:HeldOut"] if chosen["holdout"] else [])]
+    return list(dict.fromkeys([*own, *(root for part in chosen.get("parts", ()) for root in roots(part))]))
 
 
 def digest_of(digests: Mapping[str, str]) -> str:
@@ -64,7 +66,13 @@ def open_collection(
     Raises:
         HardnegError: its files are missing.
     """
-    reader = _open(chosen, fetched, workers)
+    if chosen["format"] == "joined":
+        from hardneg.data.formats.joined import Joined
+
+        parts = {part["name"]: open_collection(part, train, None, workers) for part in chosen["parts"]}
+        reader: CollectionReader = Joined(parts, train)
+    else:
+        reader = _open(chosen, fetched, workers)
     if train is None or not chosen["holdout"]:
         return reader
     from hardneg.data.holdout import HeldOut

@@ -137,6 +137,8 @@ class Material(NamedTuple):
         search: the live index: query vectors [B, dim] and a depth to passage positions int64 [B, depth] (-1 beyond
             what was found) and scores float32 [B, depth].
         outside: `negatives.parquet` of texts outside the collection, whose positions follow those of its passages.
+        ranges: int64 [queries, 2], where several collections are joined: the first passage of the query's collection,
+            and how many it has.
     """
 
     negatives: Path | None
@@ -146,6 +148,7 @@ class Material(NamedTuple):
     temperature: float = 1.0
     search: Callable[..., tuple[Positions, Scores]] | None = None
     outside: Path | None = None
+    ranges: Positions | None = None
 
 
 class MinedVectors(NamedTuple):

@@ -108,6 +108,35 @@ class WholeCollection:
         return np.full(ranks.shape, np.nan, np.float32)
 
 
+class OwnCollection:
+    """Every passage of a query's own collection, in no order; see `WholeCollection`.
+
+    Args:
+        ranges: int64 [n, 2], of each query: the first passage, and how many there are.
+    """
+
+    ranked = False
+
+    def __init__(self, ranges: Positions) -> None:
+        self._ranges = ranges
+
+    def of(self, queries: Positions, vectors: object) -> OwnCollection:
+        """See `Source`."""
+        return OwnCollection(self._ranges[queries])
+
+    def available(self, k: int | None) -> Positions:
+        """All passages of the collection, whatever `k`."""
+        return self._ranges[:, 1]
+
+    def at(self, ranks: Positions) -> Positions:
+        """The passage at a rank is the one at that position in the collection."""
+        return self._ranges[:, :1] + ranks
+
+    def scores(self, ranks: Positions) -> Scores:
+        """Nothing was scored: NaN."""
+        return np.full(ranks.shape, np.nan, np.float32)
+
+
 class Retrieved:
     """What the index returned for the queries of a step; judged passages stand where they were retrieved.
 

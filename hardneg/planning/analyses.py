@@ -95,7 +95,8 @@ class Analyses:
         asked, analysed = self._config.analyses, Analysed()
         encoded = {name: stages for name, stages in self._systems.stages.items() if stages.passages is not None}
         errors = asked.pairwise_errors
-        if errors is not None and self._config.collection.windows is None:  # passages are counted, not documents
+        # Passages are counted, not documents, and among all of the collection.
+        if errors is not None and self._config.collection.windows is None and not self._shared.joined:
             analysed.errors = {name: self._errors(name, stages, errors.k) for name, stages in encoded.items()}
         if asked.negatives is not None:
             trained = [name for name, system in self._config.systems.items() if system.trains != "nothing"]

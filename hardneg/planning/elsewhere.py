@@ -18,11 +18,13 @@ class Scored:
 
     Attributes:
         dataset: the collection's name.
+        name: what stands for it: its name, or the split's where several splits of the study's own are listed.
         split: whose queries and judgements count.
         measures: the scores, by system.
     """
 
     dataset: str
+    name: str
     split: str
     measures: dict[str, Stage]
 

@@ -78,7 +78,7 @@ class Inputs:
         collection, splits = self._config.collection, self._read
         chosen = collection.model_dump(mode="json")
         wanted = self.splits()
-        settings = _without_places(plain(collection, drop=["name", "download"]))
+        settings = _without_places(plain(collection, drop=["name", "download", "weights"]))
         settings |= {"made_from": settings.get("splits"), "splits": wanted, "train": splits.train}
         roots = readers.roots(chosen)
         if collection.format == "pydocs":

@@ -178,7 +178,9 @@ class Plan:
     def _scored(self) -> Iterator[Scored]:
         """What scores the systems on the collections of `evaluate_on`; those of this study's own are there already."""
         names = [name for name in self.config.systems if can_move(name, self.config)]
-        for place in places_of(self.config):
+        places = places_of(self.config)
+        several = sum(place.collection is None for place in places) > 1
+        for place in places:
             if place.collection is None:
                 at: Plan = self
             else:
@@ -186,7 +188,8 @@ class Plan:
                 self.elsewhere[at.dataset] = at
                 self.notes += [note for note in at.notes if note not in self.notes]
             measures = {name: self._graph.adopt(at.systems[name].measure) for name in names}
-            yield Scored(at.dataset, place.entry.split, measures)
+            split = place.entry.split
+            yield Scored(at.dataset, split if at is self and several else at.dataset, split, measures)
 
     def _export(self, name: str) -> Stage:
         """A system in the layouts of other tools."""

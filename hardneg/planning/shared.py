@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from hardneg.config import Config, CrossEncoder, Encoder, Index, System
+from hardneg.config.collection import JoinedCollection
 from hardneg.data.template import QUERY_TEMPLATE
 from hardneg.model.described import Described
 from hardneg.planning.graph import Graph
@@ -178,14 +179,16 @@ class Shared:
         settings = {"passage_template": self.config.bm25.passage_template}
         if (language := self.config.bm25.language) is not None:
             settings["language"] = language
-        return self.graph.add("bm25_index", "lucene", settings, {"collection": self.collection})
+        roots = ["hardneg.retrieval.members:index_within"] if self.joined else []
+        return self.graph.add("bm25_index", "lucene", settings, {"collection": self.collection}, roots)
 
     def bm25_run(self, name: str, splits: Sequence[str], depth: int) -> Stage:
         """BM25's ranking."""
         indexed = ["passage_template", "language"]  # what the index decides
         settings = {**plain(self.config.bm25, drop=indexed), "splits": splits, "depth": depth}
         parents = {"collection": self.collection, "index": self.bm25_index}
-        return self.graph.add("bm25_run", name, settings, parents)
+        roots = ["hardneg.retrieval.members:search_within"] if self.joined else []
+        return self.graph.add("bm25_run", name, settings, parents, roots)
 
     def given_run(self, name: str, system: System, splits: Sequence[str], depth: int) -> Stage:
         """A ranking computed elsewhere."""
@@ -208,7 +211,19 @@ class Shared:
     def dense_run(self, label: str, roles: Mapping[str, Stage], index: Index) -> Stage:
         """The ranking of the evaluated splits, from the index in `roles`, which is of the kind `index`."""
         settings = self.searched(self.evaluated, self.config.evaluation.depth, index)
-        return self.graph.add("run", label, settings, {role: roles[role] for role in ("passages", "index", "queries")})
+        return self.ranked(label, settings, {role: roles[role] for role in ("passages", "index", "queries")})
+
+    def ranked(self, label: str, settings: Mapping[str, Any], parents: Mapping[str, Stage | None]) -> Stage:
+        """A ranking by vectors. Where collections are joined, it reads which of them a query is from."""
+        if not self.joined:
+            return self.graph.add("run", label, settings, parents)
+        roots = ["hardneg.retrieval.members:retrieve_within"]
+        return self.graph.add("run", label, settings, {**parents, "collection": self.collection}, roots)
+
+    @property
+    def joined(self) -> bool:
+        """Whether the collection is several, each of which a query keeps to."""
+        return isinstance(self.config.collection, JoinedCollection)
 
     def pair_tokens(self, tokenizer: Stage) -> Stage:
         """Token ids of all texts for a cross-encoder."""

@@ -222,7 +222,7 @@ class Systems:
                     queries = shared.queries(name, roles["tokenizer"], roles["model"], splits)
                 settings = shared.searched(splits, depth, self._config.index_of(name))
                 parents = {"passages": roles["passages"], "index": roles["index"], "queries": queries}
-                return shared.graph.add("run", name, settings, parents)
+                return shared.ranked(name, settings, parents)
 
     def exported_negatives(self, asked: NegativesExport) -> Stage:
         """The mined negatives that a system's last round trained on, as rows for other tools."""

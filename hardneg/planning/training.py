@@ -7,6 +7,7 @@ from typing import Any
 
 from hardneg.config import Config, System
 from hardneg.config.checks.answers import provided
+from hardneg.config.collection import JoinedCollection
 from hardneg.methods.axes import answers_of, default_of, root_of
 from hardneg.methods.base import Answer, Sourcing
 from hardneg.planning.inputs import plain
@@ -70,6 +71,8 @@ class Trainings:
             **({"passage_scores": True} if needs(system, "passage_scores") else {}),
             **_settings(chosen),
         }
+        if isinstance(config.collection, JoinedCollection):
+            settings["weights"] = config.collection.weights
         if kind == "dual_encoder" or kind == "cross_encoder":
             settings["encoder"] = self._weights(kind, parents.get("init") or continues)
         if kind == "dual_encoder" and config.encoder.untied:
@@ -86,7 +89,7 @@ class Trainings:
         """The ranking of the training queries by an encoder whose passages are encoded, searched exactly."""
         queries = self._shared.queries(label, roles["tokenizer"], roles["model"], [self._split])
         parents = {"passages": roles["passages"], "queries": queries}
-        return self._graph.add("run", label, self._shared.searched([self._split], depth), parents)
+        return self._shared.ranked(label, self._shared.searched([self._split], depth), parents)
 
     @property
     def _split(self) -> str:

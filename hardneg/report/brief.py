@@ -60,6 +60,7 @@ def brief(plan: Plan) -> dict[str, Any]:
         "collections": [
             {
                 "dataset": scored.dataset,
+                "name": scored.name,
                 "split": scored.split,
                 "measures": [[name, str(stage.manifest)] for name, stage in scored.measures.items()],
             }

@@ -19,9 +19,13 @@ from hardneg.stages.stage import ARTIFACTS
 
 
 class Scored(NamedTuple):
-    """A collection that the systems are evaluated on: its name, the split that counts, the manifest of each system."""
+    """A collection that the systems are evaluated on, and the manifest of each system's scores there.
+
+    `name` stands for it: that of the dataset, or of the split where several are the study's own.
+    """
 
     dataset: str
+    name: str
     split: str
     measures: Mapping[str, Path]
 
@@ -81,10 +85,10 @@ def summarise(
 def _several(collections: Sequence[Scored], main_measure: str) -> pd.DataFrame:
     """The scores on each collection and their mean."""
     scored = []
-    for dataset, split, measures in collections:
+    for _, name, split, measures in collections:
         for system, manifest in measures.items():
             values = pq.read_table(Artifact.open(manifest).path(f"measures.{split}.parquet")).to_pandas()
-            scored.append((dataset, split, system, _main_first(values, main_measure)))
+            scored.append((name, split, system, _main_first(values, main_measure)))
     return over_collections(scored)
 
 
@@ -97,7 +101,7 @@ def _runs_elsewhere(collections: Sequence[Scored], own: str) -> dict[str, Path]:
     """Links to the runs on collections that are not the study's own, which has them already."""
     return {
         f"{system}.{dataset}.{split}.trec": Artifact.open(manifest).path(f"{split}.trec")
-        for dataset, split, measures in collections
+        for dataset, _, split, measures in collections
         if dataset != own
         for system, manifest in measures.items()
     }

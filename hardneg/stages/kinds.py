@@ -216,7 +216,12 @@ KINDS: dict[str, Kind] = {
     ),
     "run": Kind(
         "search_dense",
-        {"passages": PASSAGES, "index": INDEX, "queries": QUERIES},
+        {
+            "passages": PASSAGES,
+            "index": INDEX,
+            "queries": QUERIES,
+            "collection": "the prepared collection, where it is several that were joined",
+        },
         (
             "hardneg.retrieval.search.retrieve:retrieve",
             "hardneg.retrieval.search.retrieve:open_searcher",

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hardneg.data.judgements import Judgements
+from hardneg.data.members import Member, members_of
 from hardneg.methods.axes import function_of
 from hardneg.methods.batch import Origin
 from hardneg.methods.draws import (
@@ -37,6 +38,7 @@ from hardneg.retrieval.mine import NEGATIVES, POSITIVES
 from hardneg.retrieval.pair_scores import FILE as SCORES
 from hardneg.stages.artifacts import Artifact
 from hardneg.text.outside import ROLE as OUTSIDE
+from hardneg.training.members import Members, ranges_of
 from hardneg.training.schedule import generator
 
 if TYPE_CHECKING:
@@ -101,6 +103,7 @@ class Draws:
         topics: int64 [queries of the split], the cluster of each query; None without clusters.
         live: the live index, where there is one.
         vectors: for each source, those that its candidates were ranked by, or None.
+        members: the collections, where several are joined; a step takes its queries from one of them.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Draws:
         topics: Positions | None = None,
         live: Live | None = None,
         vectors: Sequence[MinedVectors | None] = (),
+        members: Sequence[Member] = (),
     ) -> None:
         self._settings, self._judged, self._live = settings, judged, live
         scored = positive_scores or [None] * len(sources)
@@ -128,6 +132,7 @@ class Draws:
         chosen = topics[self.trainable] if topics is not None else None
         self.stateful: list[Stateful] = [source for source in self._sources if _has_state(source)]
         self._queries = TrainingQueries(self.trainable, batch_size, seed, chosen)
+        self.members = Members(members, settings["split"], settings["weights"], self._queries) if members else None
         self._rows_of = function_of("order", settings["order"])
         self._compared = function_of("batch", settings["batch"])
         self._draw = function_of("sampler", settings["sampler"]) if settings["sampler"] else None
@@ -142,12 +147,14 @@ class Draws:
             settings: of the stage.
             parents: the stages that answers need: `negatives` (and `negatives_2`, ... of further sources), `clusters`,
                 `teacher`, `outside`, and `passages_negatives` and `queries_negatives` (and so on), the vectors of mined
-                rankings.
+                rankings; `collection`, whose facts say whether it is several.
             judged: the training judgements.
             live: the live index, where there is one.
         """
         queries, passages = len(judged.offsets) - 1, judged.passages
         outside = parents[OUTSIDE].path(NEGATIVES) if OUTSIDE in parents else None
+        members = members_of(parents["collection"].facts) if "collection" in parents else []
+        ranges = ranges_of(members, settings["split"], queries) if members else None
         sources: list[Source | None] = []
         positive_scores: list[Teacher | None] = []
         read: list[MinedVectors | None] = []
@@ -156,7 +163,7 @@ class Draws:
             negatives = mined.path(NEGATIVES) if mined is not None else None
             search = live.search if live else None
             chance = (settings["seed"], settings["temperature"])
-            material = Material(negatives, queries, passages, *chance, search, outside)
+            material = Material(negatives, queries, passages, *chance, search, outside, ranges)
             sources.append(function_of("source", chosen)(material))
             read.append(_vectors(parents, negatives_role(number), settings["split"]))
             positive_scores.append(None)
@@ -175,11 +182,15 @@ class Draws:
             _topics(parents["clusters"]) if "clusters" in parents else None,
             live,
             read,
+            members,
         )
 
     def rows(self, step: int) -> Positions:
         """The queries of a step, from 0: int64 [B]."""
-        return self._rows_of(self._queries, step)
+        if self.members is None:
+            return self._rows_of(self._queries, step)
+        member, before = self.members.at(step)
+        return self._rows_of(self.members.queries[member], before)
 
     def at(self, step: int, vectors: object = None) -> Meeting:
         """What a step compares.

@@ -62,6 +62,8 @@ def train(
     draws = Draws.of(settings, parents, judged, scorer.live)
     total = total_steps(options["steps"], options["epochs"], len(draws.trainable), options["batch_size"])
     first, end = function_of("refresh", settings["refresh"])(total, settings["round"])
+    for line in draws.members.told(first, end) if draws.members is not None and processes.first else ():
+        print(line, flush=True)
     trackers = runtime["trackers"] if processes.first else []
     accelerator = new_accelerator(device, settings["precision"], trackers, stage.folder)
     log = fit(
@@ -81,6 +83,9 @@ def train(
         with accelerator.autocast():
             probe.take(end, log, last=True)
     stage.facts |= {"first_step": first, "steps": end - first, "queries": len(draws.trainable)}
+    if draws.members is not None:
+        stage.facts["batches"] = draws.members.counts(first, end)
+        print("batches:", ", ".join(f"{name} {count:,}" for name, count in stage.facts["batches"].items()), flush=True)
     stage.facts |= {**scorer.module.facts, **(draws.follower.facts if draws.follower is not None else {})}
     if not processes.first:
         return []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hardneg.config.checks import analyses, collection, elsewhere, encoder, evaluation, splits, systems
+from hardneg.config.checks import analyses, collection, elsewhere, encoder, evaluation, joined, splits, systems
 from hardneg.config.config import Config
 from hardneg.errors import HardnegError
 
@@ -15,6 +15,7 @@ from hardneg.errors import HardnegError
 def contradictions(config: Config) -> Iterator[HardnegError]:
     """All problems of a configuration, in the order in which they are told."""
     yield from collection.problems(config)
+    yield from joined.problems(config)
     yield from splits.problems(config)
     yield from systems.problems(config)
     yield from encoder.problems(config)

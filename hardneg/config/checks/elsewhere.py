@@ -109,10 +109,11 @@ def _own(at: str, entry: EvaluatedOn, config: Config) -> Iterator[HardnegError]:
             found=str(entry.relevant_grade),
             remedy="set evaluation.relevant_grade, and remove the key here.",
         )
-    first = next(one for one in config.evaluate_on if one.collection is None and one.config is None)
-    if entry is not first:
+    own = (one for one in config.evaluate_on if one.collection is None and one.config is None)
+    if entry is not next(one for one in own if one.split == entry.split):
         yield HardnegError(
-            "This study's own collection is given twice.",
+            "A split of this study's own collection is given twice.",
             where=at,
+            found=entry.split,
             remedy="remove one of the two, or say under `collection` or `config` which other one is meant.",
         )

@@ -11,14 +11,16 @@ if TYPE_CHECKING:
 
 
 class RandomSource(Sourcing):
-    """The whole collection; the sampler draws from it afresh at every step."""
+    """The whole collection, where several are joined the query's own; the sampler draws from it at every step."""
 
     provides: ClassVar[frozenset[str]] = frozenset({"negatives", "candidates"})
     name: Literal["random"] = "random"
 
 
 def candidates(material: Material) -> Source:
-    """Every passage of the collection."""
-    from hardneg.methods.lists import WholeCollection
+    """Every passage of the query's collection."""
+    from hardneg.methods.lists import OwnCollection, WholeCollection
 
+    if material.ranges is not None:
+        return OwnCollection(material.ranges)
     return WholeCollection(material.passages)

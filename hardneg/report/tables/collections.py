@@ -26,7 +26,8 @@ def collections(material: Material, found: pd.DataFrame) -> Content:
     without = f" Not among them: {', '.join(left)}, whose rankings or vectors are of one collection." if left else ""
     means = found[(found["collection"] == MEAN) & (found["measure"] == main)].set_index("system")["value"]
     best = str(means.idxmin() if lower_is_better(main) else means.idxmax())
-    own = f" {material.dataset} is the study's own collection." if material.dataset in set(counts["collection"]) else ""
+    given = set(counts["collection"]) & {material.dataset, *material.measures["split"]}
+    own = f" Of the study's own collection: {', '.join(sorted(given))}." if given else ""
     return {
         "caption": f"Every system as it is, on each collection.{own} Queries: {each}. The mean is the plain mean over "
         f"collections: each weighs the same, however many queries it has. {COLLECTIONS} has all measures.{without}",
