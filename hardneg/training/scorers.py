@@ -113,7 +113,6 @@ class BothEncoders(OfModel):
         self._passages = passage_store(parents, options["passage_length"])
         self._rows, self._device, self._encode = options["rows_per_forward"], device, encode
         self.module = starting_encoders(stage, runtime).to(device)
-        self._sides = sides(self.module)
         lengths = parents["tokens"].facts
         self.module.require_length(max(lengths["query_length"], lengths["passage_length"]))  # it will encode them all
         self.encoded: torch.Tensor | None = None
@@ -125,7 +124,7 @@ class BothEncoders(OfModel):
     @torch.no_grad()
     def plain(self, what: str, positions: Positions, weights: Mapping[str, torch.Tensor] | None) -> torch.Tensor:
         """See `hardneg.methods.draws.EncodePlain`."""
-        prefix, side = self._sides[what]
+        prefix, side = sides(self.module)[what]
         own = {name.removeprefix(prefix): value for name, value in (weights or {}).items() if name.startswith(prefix)}
 
         def by_other_weights(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -141,12 +140,13 @@ class BothEncoders(OfModel):
 
     def queries(self, rows: Positions) -> torch.Tensor:
         """See `Scorer`."""
-        return self._encode(self._sides["queries"][1], self._queries, rows, self._rows, self._device)
+        _, encoder = sides(self.module)["queries"]
+        return self._encode(encoder, self._queries, rows, self._rows, self._device)
 
     def scores(self, query: torch.Tensor | None, meeting: Meeting) -> torch.Tensor:
         """See `Scorer`."""
         assert query is not None
-        encoder = self._sides["passages"][1]
+        _, encoder = sides(self.module)["passages"]
         self.encoded = self._encode(encoder, self._passages, meeting.passages, self._rows, self._device)
         with torch.autocast(self._device.type, enabled=False):  # mixed precision is for the encoder
             return query @ self.encoded.T / self.module.temperature
