@@ -1,6 +1,7 @@
 DUAL_ENCODER = stage_rule("dual_encoder")
 QUERY_ENCODER = stage_rule("query_encoder")
 CROSS_ENCODER = stage_rule("cross_encoder")
+LATE_INTERACTION = stage_rule("late_interaction")
 
 
 rule train_dual_encoder:
@@ -67,3 +68,25 @@ rule train_cross_encoder:
         record=CROSS_ENCODER.record,
     shell:
         CROSS_ENCODER.shell()
+
+
+rule train_late_interaction:
+    input:
+        unpack(LATE_INTERACTION.inputs),
+    output:
+        manifest=LATE_INTERACTION.manifest,
+    log:
+        LATE_INTERACTION.log,
+    benchmark:
+        LATE_INTERACTION.benchmark
+    conda:
+        ENVIRONMENT
+    threads: LATE_INTERACTION.threads
+    resources:
+        mem_mb=LATE_INTERACTION.mem_mb,
+        runtime=LATE_INTERACTION.runtime,
+        gpu=LATE_INTERACTION.gpu,
+    params:
+        record=LATE_INTERACTION.record,
+    shell:
+        LATE_INTERACTION.shell()

@@ -1,4 +1,4 @@
-"""Reorder a ranking by the scores of a cross-encoder."""
+"""Reorder a ranking by the scores of a cross-encoder or a late interaction."""
 
 from __future__ import annotations
 
@@ -7,21 +7,18 @@ from typing import Any
 
 import torch
 
-from hardneg.model.cross_encoder import CrossEncoder
-from hardneg.retrieval.pair_scores import ROWS, by_cross_encoder, rerank
+from hardneg.retrieval.pair_scores import rerank
 from hardneg.retrieval.runs import RunWriter
 from hardneg.stages.artifacts import PROGRESS, StageFolder
-from hardneg.text.pairs import PairStore
 from workflow_scripts.command import stage_command
+from workflow_scripts.reading import reader_of
 
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Reorder it."""
     settings, names = stage.settings, []
-    model = CrossEncoder.load(stage.parents["model"])
     for split in settings["splits"]:
-        pairs = PairStore(stage.parents["tokens"], split, {"query_length": None, "passage_length": None})
-        score = by_cross_encoder(model, pairs, ROWS, torch.device(devices[0]), settings["precision"])
+        score = reader_of(stage, split, torch.device(devices[0]))
         names.append(f"run.{split}.parquet")
         label = f"rerank {stage.record['label']} {split}"
         first = stage.parents["run"].path(names[-1])

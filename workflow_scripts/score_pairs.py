@@ -1,4 +1,4 @@
-"""Score the judged pairs of the training queries, and the candidates mined for them: by a cross-encoder or vectors."""
+"""Score the judged pairs of the training queries, and the candidates mined for them: by a reader or by vectors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ import pyarrow.parquet as pq
 import torch
 
 from hardneg.data.judgements import Judgements
-from hardneg.model.cross_encoder import CrossEncoder
 from hardneg.retrieval.mine import NEGATIVES
 from hardneg.retrieval.pair_scores import (
     FILE,
-    ROWS,
     Score,
-    by_cross_encoder,
     by_vectors,
     judged_pairs,
     listed_pairs,
@@ -25,8 +22,8 @@ from hardneg.retrieval.pair_scores import (
 )
 from hardneg.retrieval.search.retrieve import vectors_of
 from hardneg.stages.artifacts import PROGRESS, StageFolder
-from hardneg.text.pairs import PairStore
 from workflow_scripts.command import stage_command
+from workflow_scripts.reading import reader_of
 
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
@@ -45,9 +42,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 def _score(stage: StageFolder, split: str, device: torch.device) -> Score:
     if "model" in stage.parents:
-        pairs = PairStore(stage.parents["tokens"], split, {"query_length": None, "passage_length": None})
-        model = CrossEncoder.load(stage.parents["model"])
-        return by_cross_encoder(model, pairs, ROWS, device, stage.settings["precision"])
+        return reader_of(stage, split, device)
     return by_vectors(stage.parents["queries"].path(f"queries.{split}.npy"), vectors_of(stage.parents["passages"]))
 
 

@@ -8,7 +8,7 @@ from hardneg.config.analyses import Analyses
 from hardneg.config.base import Model, Path
 from hardneg.config.collection import Collection, JoinedCollection, Splits
 from hardneg.config.elsewhere import EvaluatedOn
-from hardneg.config.encoder import CrossEncoder, Encoder
+from hardneg.config.encoder import CrossEncoder, Encoder, LateInteraction
 from hardneg.config.evaluation import Evaluation
 from hardneg.config.export import Exported, NegativesExport
 from hardneg.config.generation import Generation
@@ -26,6 +26,7 @@ class Config(Model):
     seed: int = Field(13, ge=0, description="random seed of the training stages; no other stage uses it")
     encoder: Encoder = Field(default_factory=Encoder)
     cross_encoder: CrossEncoder = Field(default_factory=CrossEncoder)
+    late_interaction: LateInteraction = Field(default_factory=LateInteraction)
     generation: Generation | None = Field(None, description="for source generated: what a language model writes")
     bm25: Bm25 = Field(default_factory=Bm25)
     index: Index = Field(default_factory=Index)

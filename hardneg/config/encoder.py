@@ -59,6 +59,15 @@ class CrossEncoder(Model):
     )
 
 
+class LateInteraction(Model):
+    """Late interaction, for `trains: late_interaction`: the encoder's backbone with a vector for each token.
+
+    Backbone, texts and their lengths are those of `encoder`. All of the backbone trains, in float32, without adapters.
+    """
+
+    width: int = Field(128, ge=1, description="width of the token vectors")
+
+
 class Lora(Model):
     """Low-rank adapters (LoRA): they train, and the backbone does not. Needs the package peft."""
 

@@ -41,7 +41,7 @@ class Vectors(Model):
 
 
 class Rerank(Model):
-    """The first stage of a cross-encoder: the ranking that it reorders."""
+    """The first stage of what reorders: the ranking that is reordered."""
 
     system: str = Field("bm25", description="the system whose ranking is reordered")
     depth: int = Field(100, ge=1, description="passages of a query that are scored")
@@ -64,13 +64,13 @@ class System(Model):
     )
     retriever: Literal["bm25", "dense", "rerank", "run", "vectors"] = Field(
         "dense",
-        description="rerank: a cross-encoder reorders another system's ranking; run, vectors: evaluate rankings or "
-        "vectors computed elsewhere",
+        description="rerank: a cross-encoder or a late interaction reorders another system's ranking; run, vectors: "
+        "evaluate rankings or vectors computed elsewhere",
     )
     runs: dict[str, Path] = Field({}, description="for retriever run: the TREC or MS MARCO run file of each split")
     vectors: Vectors | None = Field(None, description="for retriever vectors: the .npy files")
     rerank: Rerank | None = Field(None, description="for retriever rerank: what is reordered")
-    trains: Literal["nothing", "both_encoders", "query_encoder", "cross_encoder"] = "both_encoders"
+    trains: Literal["nothing", "both_encoders", "query_encoder", "cross_encoder", "late_interaction"] = "both_encoders"
     order: Order = default_of("order")
     source: Sources = default_of("source")
     filter: Filters = default_of("filter")

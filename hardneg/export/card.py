@@ -27,7 +27,7 @@ OWN_HEAD = [{"type": "Dense", "activation": "Identity"}, {"type": "LayerNorm"}]
 METHODS = {
     "bm25": "BM25 through Lucene",
     "dense": "Dense retrieval by the inner product of query and passage vectors",
-    "rerank": "A cross-encoder that reorders another ranking",
+    "rerank": "A cross-encoder or a late interaction that reorders another ranking",
     "run": "A ranking computed elsewhere",
     "vectors": "Dense retrieval with vectors computed elsewhere",
 }

@@ -24,10 +24,11 @@ NEEDS = {
     "streaming": "candidates renewed as training meets them (refresh streaming)",
     "cache": "a cache of passages (source cache)",
     "mass": "the softmax over all candidates (source cache)",
-    "vectors": "a query vector and a passage vector (trains both_encoders or query_encoder)",
+    "vectors": "texts that are encoded apart (trains both_encoders, query_encoder or late_interaction)",
     "in_batch": "other rows' positives in the batch (batch in_batch)",
-    "read_passages": "passages that training reads as texts (trains both_encoders or cross_encoder)",
+    "read_passages": "passages that training reads as texts (trains both_encoders, cross_encoder or late_interaction)",
     "written": "texts that a language model writes (the section generation)",
+    "second_teacher": "a second teacher's scores, of all that meets (labels two_teachers)",
     "passage_scores": "scores among the passages of a step (trains both_encoders)",
     "teacher": "a teacher's scores (labels teacher), or those of labels groups or self_corrected",
     "scored_pairs": "a teacher's scores from before the training (labels teacher or groups)",
@@ -59,6 +60,10 @@ class Answer(BaseModel):
     def needed(self) -> frozenset[str]:
         """What it needs with these settings."""
         return self.needs
+
+    def named(self, stage: str) -> tuple[str, str | None]:
+        """The system that a stage of `stages` is made from: the setting that names it, and the name; None: no name."""
+        return "system", getattr(self, "system", None)
 
 
 class Weighted(Answer):

@@ -44,6 +44,8 @@ class TrainingBatch:
         rank: int64 [B, C], ranks from 1 in the ranking of the encoder that is trained; None where there is no such
             ranking, as with static lists: a loss that wants ranks then takes those of `scores`.
         teacher: float32 [B, C], a teacher's scores, NaN where it has none; None without a teacher.
+        second: float32 [B, C], the scores of a second teacher, which scores all that meets, while `teacher` then has
+            scores of a row's own passages only; None without one.
         mass: float32 [B], the logarithm of the sum of e^score over all candidates that a source holds; None where it
             holds no scores of its own.
         among: float32 [B, C], scores of a row's own positive, of the first where it has several, against the columns,
@@ -62,6 +64,7 @@ class TrainingBatch:
     mass: torch.Tensor | None = None
     among: torch.Tensor | None = None
     clean: torch.Tensor | None = None
+    second: torch.Tensor | None = None
 
     def relevant(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The listed passages that are judged relevant: columns int64 [B, P] and their grades int64 [B, P].

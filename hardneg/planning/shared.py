@@ -18,6 +18,15 @@ from hardneg.stages.stage import Stage
 # Settings of weights that are named only where they are not as usual.
 USUAL = {"lora": None, "weights": "float32"}
 UNTIED = ("untied", "passage_backbone", "passage_revision")
+POOLED = ("pooling", "projection", "head_from", "normalize", "temperature", "modules", *USUAL)
+"""Settings of an encoder's weights that a late interaction does not read."""
+READING_ROOTS = {
+    "late_interaction": [
+        "hardneg.model.late_interaction:LateInteraction",
+        "hardneg.retrieval.pair_scores:by_late_interaction",
+    ]
+}
+"""By the kind of what scores pairs, its code, where a cross-encoder's is not asked."""
 # Settings of an index that only its searches see.
 SEARCHED = ("nprobe", "ef_search")
 
@@ -225,6 +234,17 @@ class Shared:
         """Whether the collection is several, each of which a query keeps to."""
         return isinstance(self.config.collection, JoinedCollection)
 
+    def late_weights(self) -> dict[str, Any]:
+        """The settings that decide the weights which a late interaction starts with: the backbone's, and a width."""
+        weights = self.weights(self.config.encoder)
+        kept = {name: value for name, value in weights.items() if name not in POOLED}
+        return {**kept, "width": self.config.late_interaction.width}
+
+    def read_tokens(self, reader: Mapping[str, Stage]) -> Stage:
+        """Token ids of all texts for a cross-encoder or a late interaction, by its roles."""
+        tokenizer = reader["tokenizer"]
+        return self.tokens(tokenizer) if reader["model"].kind in READING_ROOTS else self.pair_tokens(tokenizer)
+
     def pair_tokens(self, tokenizer: Stage) -> Stage:
         """Token ids of all texts for a cross-encoder."""
         return self.tokens(tokenizer, self.config.cross_encoder)
@@ -236,11 +256,11 @@ class Shared:
         return self.graph.add("cross_encoder", name, settings, parents)
 
     def reranked(self, name: str, roles: Mapping[str, Stage], first: Stage, splits: Sequence[str]) -> Stage:
-        """A ranking reordered by a cross-encoder."""
+        """A ranking reordered by a cross-encoder or a late interaction."""
         arithmetic = self.config.arithmetic
         settings = {"splits": splits, "threads": arithmetic.encoding_threads, "precision": arithmetic.precision}
-        parents = {"model": roles["model"], "tokens": self.pair_tokens(roles["tokenizer"]), "run": first}
-        return self.graph.add("rerank", name, settings, parents)
+        parents = {"model": roles["model"], "tokens": self.read_tokens(roles), "run": first}
+        return self.graph.add("rerank", name, settings, parents, READING_ROOTS.get(roles["model"].kind, ()))
 
     def measure(self, label: str, run: Stage) -> Stage:
         """The scores of a run."""

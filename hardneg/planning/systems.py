@@ -18,13 +18,13 @@ from hardneg.stages.stage import Stage
 
 @dataclass(frozen=True)
 class SystemStages:
-    """The stages that make one system; BM25 has no vectors, and a cross-encoder has none either.
+    """The stages that make one system; BM25 has no vectors, and what reorders has none either.
 
     Attributes:
         run: its ranking.
         measure: its scores.
         tokenizer: whose tokens the model reads.
-        model: the encoder of queries, or the cross-encoder.
+        model: the encoder of queries, the cross-encoder or the late interaction.
         passage_model: the encoder of passages, which is another where the query encoder alone was trained.
         passages: the passage vectors.
         queries: the vectors of the evaluated queries.
@@ -76,7 +76,7 @@ class Systems:
             case "run":
                 run = self._shared.given_run(name, system, evaluate, depth)
             case "rerank":
-                roles = self._cross_encoder(name, system)
+                roles = self._reader(name, system)
                 run = self._reranked(name, system, roles, evaluate)
             case "vectors":
                 roles = self._shared.given_vectors(name, system)
@@ -189,10 +189,21 @@ class Systems:
         served = index if system.train.centroids is None else self._shared.trained_index(name, index, model)
         return {**base, "model": model, "queries": queries, "index": served}
 
-    def _cross_encoder(self, name: str, system: System) -> Roles:
-        base = self._base(name, system, encoded=False)
-        tokenizer = base.get("tokenizer") or self._shared.tokenizer(self._config.cross_encoder)
-        parents: dict[str, Stage | None] = {"tokenizer": tokenizer, "tokens": self._shared.pair_tokens(tokenizer)}
+    def _reader(self, name: str, system: System) -> Roles:
+        """A cross-encoder or a late interaction, which reads pairs of texts."""
+        base, late = self._base(name, system, encoded=False), system.trains == "late_interaction"
+        kind = base["model"].kind if "model" in base else None
+        if kind is not None and system.trains != "nothing" and kind != TRAINS[system.trains]:
+            raise HardnegError(
+                "A cross-encoder and a late interaction cannot start from each other.",
+                where=f"systems.{name}.from",
+                found=f"{system.from_}, a {kind.replace('_', ' ')}",
+                remedy="remove `from`, or name another system.",
+            )
+        section = self._config.encoder if late else self._config.cross_encoder
+        tokenizer = base.get("tokenizer") or self._shared.tokenizer(section)
+        parents: dict[str, Stage | None] = {"tokenizer": tokenizer}
+        parents["tokens"] = self._shared.tokens(tokenizer) if late else self._shared.pair_tokens(tokenizer)
         if system.trains == "nothing":
             model = base.get("model") or self._shared.pretrained_cross_encoder(name, parents)
         else:

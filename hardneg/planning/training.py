@@ -11,14 +11,18 @@ from hardneg.config.collection import JoinedCollection
 from hardneg.methods.axes import answers_of, default_of, root_of
 from hardneg.methods.base import Answer, Sourcing
 from hardneg.planning.inputs import plain
-from hardneg.planning.shared import Shared, search_of
+from hardneg.planning.shared import READING_ROOTS, Shared, search_of
 from hardneg.stages.kinds import TRAINS
 from hardneg.stages.stage import Stage
 
 Roles = dict[str, Stage]
 
-NOT_OF_TRAINING = {"positives", "system"}
+NOT_OF_TRAINING = {"positives", "system", "in_batch"}
 """Settings of answers that other parts of a stage's version hold: resolved `positives`, and the parents."""
+
+
+IN_COLUMNS = ("both_encoders", "late_interaction")
+"""What trains where all queries of a step meet the same passages, each of which is read once."""
 
 
 class Trainings:
@@ -55,7 +59,7 @@ class Trainings:
         settings: dict[str, Any] = {
             "trains": system.trains,
             "positives": positives_of(system),
-            "lists": system.trains != "both_encoders" and not system.batch.across,
+            "lists": system.trains not in IN_COLUMNS and not system.batch.across,
             "positive_scores": needs(system, "positive_score"),
             "live": live,
             "round": number,
@@ -73,7 +77,7 @@ class Trainings:
         }
         if isinstance(config.collection, JoinedCollection):
             settings["weights"] = config.collection.weights
-        if kind == "dual_encoder" or kind == "cross_encoder":
+        if kind != "query_encoder":
             settings["encoder"] = self._weights(kind, parents.get("init") or continues)
         if kind == "dual_encoder" and config.encoder.untied:
             fresh = parents.get("init") is None and continues is None
@@ -107,6 +111,8 @@ class Trainings:
         """The settings that the weights were first made with, which what starts from them keeps."""
         if start is None:
             config = self._config
+            if kind == "late_interaction":
+                return self._shared.late_weights()
             return self._shared.weights(config.cross_encoder if kind == "cross_encoder" else config.encoder)
         while "encoder" not in start.settings:  # a query encoder that was trained alone
             start = start.parents["init"]
@@ -136,6 +142,9 @@ class Trainings:
                 roles = self._roles_of(named) if named is not None else latest
                 queries = self._shared.queries(roles["model"].label, roles["tokenizer"], roles["model"], [self._split])
                 needed |= {"passages_teacher": roles["passages"], "queries_teacher": queries}
+            if "late_interaction" in answer.stages:
+                roles = self._roles_of(answer.named("late_interaction")[1] or "")
+                needed |= {"late_teacher": roles["model"], "late_tokens": self._shared.tokens(roles["tokenizer"])}
         return needed
 
     def _negatives(self, system: System, source: Sourcing, latest: Roles) -> Stage:
@@ -206,14 +215,15 @@ class Trainings:
         """A teacher's scores of the judged pairs and of all candidates."""
         roles, arithmetic = self._roles_of(teacher), self._config.arithmetic
         settings: dict[str, Any] = {"split": self._split, "threads": arithmetic.encoding_threads}
-        parents = {"collection": self._shared.collection, **mined}
+        parents, roots = {"collection": self._shared.collection, **mined}, list[str]()
         if self._config.systems[teacher].retriever == "rerank":
             settings["precision"] = arithmetic.precision
-            parents |= {"model": roles["model"], "tokens": self._shared.pair_tokens(roles["tokenizer"])}
+            parents |= {"model": roles["model"], "tokens": self._shared.read_tokens(roles)}
+            roots = READING_ROOTS.get(roles["model"].kind, roots)
         else:
             queries = self._shared.queries(teacher, roles["tokenizer"], roles["model"], [self._split])
             parents |= {"passages": roles["passages"], "queries": queries}
-        return self._graph.add("pair_scores", teacher, settings, parents)
+        return self._graph.add("pair_scores", teacher, settings, parents, roots)
 
     def _clusters(self, answer: Answer, latest: Roles) -> Stage:
         """Clusters of the training queries by the vectors of the named system, or of what this one starts from."""

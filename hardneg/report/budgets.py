@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from hardneg.estimate.laws.training import negatives
+from hardneg.stages.kinds import TRAINS
 
 
 class Budget(NamedTuple):
@@ -37,7 +38,7 @@ def _of(path: Path) -> Budget:
     kind, settings, facts = manifest["kind"], manifest["settings"], manifest["facts"]
     if kind == "passages":
         return Budget(0, facts["rows"])
-    if kind not in ("dual_encoder", "query_encoder", "cross_encoder") or settings["trains"] == "nothing":
+    if kind not in TRAINS.values() or settings["trains"] == "nothing":
         return Budget(0, 0)
     queries = facts["steps"] * settings["train"]["batch_size"]
     if kind == "query_encoder":  # the passages' vectors are there already

@@ -1,4 +1,4 @@
-"""Scores of (query, passage) pairs, by a cross-encoder or by a dense system's vectors."""
+"""Scores of (query, passage) pairs, by a cross-encoder, a late interaction or a dense system's vectors."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from hardneg.data.judgements import Judgements
 from hardneg.errors import HardnegError
 from hardneg.model.cross_encoder import CrossEncoder
 from hardneg.model.embedding import autocast
+from hardneg.model.late_interaction import LateInteraction
 from hardneg.retrieval.search.vectors import VectorStore
 from hardneg.stages.artifacts import atomic_path
 from hardneg.stages.progress import Progress
 from hardneg.text.pairs import PairStore
+from hardneg.text.tokens import TokenStore
 
 FILE = "scores.parquet"
 PAIRS_AT_ONCE = 1 << 14
@@ -37,6 +39,28 @@ def by_cross_encoder(model: CrossEncoder, pairs: PairStore, rows: int, device: t
     def score(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
         with autocast(device, precision):
             return model.score(pairs, queries, passages, rows, device).float().cpu().numpy()
+
+    return score
+
+
+def by_late_interaction(
+    model: LateInteraction, stores: tuple[TokenStore, TokenStore], device: torch.device, precision: str
+) -> Score:
+    """A scorer that uses a late interaction in evaluation mode, `ROWS` pairs in one forward pass.
+
+    Args:
+        model: the late interaction.
+        stores: of the queries and of the passages.
+        device: where it scores.
+        precision: of the backbone.
+    """
+    model.to(device).eval()
+    model.require_length(max(store.longest for store in stores))
+
+    @torch.inference_mode()
+    def score(queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
+        with autocast(device, precision):
+            return model.score(stores, (queries, passages), ROWS).float().cpu().numpy()
 
     return score
 

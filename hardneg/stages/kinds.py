@@ -16,6 +16,7 @@ TRAINING = ("hardneg.training.train:train", ARITHMETIC)
 COLLECTION = "the prepared collection"
 TOKENS = "token ids of all texts"
 MODEL = "the trained encoder"
+READER = "the cross-encoder or late interaction"
 PASSAGES = "the passage vectors"
 QUERIES = "the query vectors"
 INDEX = "the index"
@@ -34,6 +35,8 @@ TRAINED = {
     "teacher": "a teacher's scores of pairs",
     "passages_teacher": "the passage vectors of a dense teacher",
     "queries_teacher": "its query vectors",
+    "late_teacher": "a late interaction that teaches",
+    "late_tokens": "token ids of all texts, as it reads them",
     "outside": "texts from outside the collection",
 }
 
@@ -112,7 +115,7 @@ KINDS: dict[str, Kind] = {
         "score_pairs",
         {
             "collection": COLLECTION,
-            "model": "the cross-encoder",
+            "model": READER,
             "tokens": TOKENS,
             "passages": PASSAGES,
             "queries": QUERIES,
@@ -179,6 +182,14 @@ KINDS: dict[str, Kind] = {
     "cross_encoder": Kind(
         "train_cross_encoder", TRAINED, TRAINING, threads="training_threads", gpu=("gpus_per_training",), minutes=2880
     ),
+    "late_interaction": Kind(
+        "train_late_interaction",
+        TRAINED,
+        TRAINING,
+        threads="training_threads",
+        gpu=("gpus_per_training",),
+        minutes=1440,
+    ),
     "passages": Kind(
         "encode_passages",
         {"model": MODEL, "tokens": TOKENS},
@@ -234,7 +245,7 @@ KINDS: dict[str, Kind] = {
     ),
     "rerank": Kind(
         "rerank_run",
-        {"model": "the cross-encoder", "tokens": TOKENS, "run": "the ranking to reorder"},
+        {"model": READER, "tokens": TOKENS, "run": "the ranking to reorder"},
         (
             "hardneg.retrieval.pair_scores:rerank",
             "hardneg.retrieval.pair_scores:by_cross_encoder",
@@ -342,5 +353,10 @@ KINDS: dict[str, Kind] = {
     ),
 }
 
-TRAINS = {"both_encoders": "dual_encoder", "query_encoder": "query_encoder", "cross_encoder": "cross_encoder"}
+TRAINS = {
+    "both_encoders": "dual_encoder",
+    "query_encoder": "query_encoder",
+    "cross_encoder": "cross_encoder",
+    "late_interaction": "late_interaction",
+}
 """The kind of stage that each value of a system's `trains` makes."""

@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     import torch
 
 
+OWN = (Origin.OWN, Origin.MINED, Origin.GENERATED)
+"""How a row's own passages come to meet it."""
+
+
 class Live(NamedTuple):
     """What a live index does for a step.
 
@@ -104,6 +108,7 @@ class Draws:
         live: the live index, where there is one.
         vectors: for each source, those that its candidates were ranked by, or None.
         members: the collections, where several are joined; a step takes its queries from one of them.
+        second: scores all that meets, where `teacher` scores a row's own passages; None without a second teacher.
     """
 
     def __init__(
@@ -116,6 +121,7 @@ class Draws:
         topics: Positions | None = None,
         live: Live | None = None,
         vectors: Sequence[MinedVectors | None] = (),
+        second: Teacher | None = None,
         members: Sequence[Member] = (),
     ) -> None:
         self._settings, self._judged, self._live = settings, judged, live
@@ -127,6 +133,7 @@ class Draws:
         self.ranked = len(self._sources) == 1 and self._sources[0].ranked and settings["lists"]
         self.follower: Follower | None = teacher if _follows(teacher) else None
         self._teacher = cast(Teacher | None, teacher) if self.follower is None else None
+        self._second = second
         self.trainable = judged.with_positives()
         batch_size, seed = settings["train"]["batch_size"], settings["seed"]
         chosen = topics[self.trainable] if topics is not None else None
@@ -139,17 +146,23 @@ class Draws:
 
     @classmethod
     def of(
-        cls, settings: Mapping[str, Any], parents: Mapping[str, Artifact], judged: Judgements, live: Live | None = None
+        cls,
+        settings: Mapping[str, Any],
+        parents: Mapping[str, Artifact],
+        judged: Judgements,
+        live: Live | None = None,
+        device: torch.device | None = None,
     ) -> Self:
         """Of a training stage's settings and parents.
 
         Args:
             settings: of the stage.
             parents: the stages that answers need: `negatives` (and `negatives_2`, ... of further sources), `clusters`,
-                `teacher`, `outside`, and `passages_negatives` and `queries_negatives` (and so on), the vectors of mined
-                rankings; `collection`, whose facts say whether it is several.
+                `teacher`, `late_teacher`, `late_tokens`, `outside`, and `passages_negatives` and `queries_negatives`
+                (and so on), the vectors of mined rankings; `collection`, whose facts say whether it is several.
             judged: the training judgements.
             live: the live index, where there is one.
+            device: where a late interaction that teaches scores; None: the CPU.
         """
         queries, passages = len(judged.offsets) - 1, judged.passages
         outside = parents[OUTSIDE].path(NEGATIVES) if OUTSIDE in parents else None
@@ -173,15 +186,17 @@ class Draws:
         teacher: Teacher | None = PairScores.read(taught, passages) if taught is not None else None
         if (vectors := _vectors(parents, "teacher", settings["split"])) is not None:
             teacher = by_vectors(vectors, passages)
+        late = _late(parents, settings["split"], device) if "late_teacher" in parents else None
         return cls(
             settings,
             judged,
             sources,
             positive_scores,
-            function_of("labels", settings["labels"])(teacher),
+            function_of("labels", settings["labels"])(teacher or late),
             _topics(parents["clusters"]) if "clusters" in parents else None,
             live,
             read,
+            late if teacher is not None else None,
             members,
         )
 
@@ -234,10 +249,14 @@ class Draws:
 
     def teacher_scores(self, meeting: Meeting) -> Scores | None:
         """The teacher's scores of what meets: float32 [B, C], NaN where it has none; None without a teacher."""
-        if self._teacher is None:
-            return None
-        passages = meeting.passages if meeting.passages.ndim == 2 else meeting.passages[None]
-        return np.where(passages >= 0, self._teacher(meeting.rows[:, None], passages), np.float32(np.nan))
+        scores = _scores(self._teacher, meeting)
+        if scores is None or self._second is None:
+            return scores
+        return np.where(np.isin(meeting.origin, OWN), scores, np.float32(np.nan))
+
+    def second_scores(self, meeting: Meeting) -> Scores | None:
+        """The second teacher's scores of what meets: float32 [B, C], NaN where it has none; None without one."""
+        return _scores(self._second, meeting)
 
     def _relabelled(self, meeting: Meeting) -> Meeting:
         """What the teacher holds for relevant, where it says."""
@@ -376,6 +395,22 @@ def by_vectors(vectors: MinedVectors, passages: int) -> Teacher:
         return np.where(there, scores, np.float32(np.nan))
 
     return score
+
+
+def _scores(teacher: Teacher | None, meeting: Meeting) -> Scores | None:
+    if teacher is None:
+        return None
+    passages = meeting.passages if meeting.passages.ndim == 2 else meeting.passages[None]
+    return np.where(passages >= 0, teacher(meeting.rows[:, None], passages), np.float32(np.nan))
+
+
+def _late(parents: Mapping[str, Artifact], split: str, device: torch.device | None) -> Teacher:
+    import torch
+
+    from hardneg.training.late_teacher import LateTeacher  # which loads transformers
+
+    where = device or torch.device("cpu")
+    return LateTeacher(parents["late_teacher"], parents["late_tokens"], split, where)
 
 
 def _has_state(source: Source) -> TypeGuard[Stateful]:

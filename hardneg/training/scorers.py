@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,12 +16,14 @@ import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
 from hardneg.data.judgements import Judgements
 from hardneg.methods.batch import Origin
 from hardneg.methods.draws import Positions, Scores
 from hardneg.model.cross_encoder import CrossEncoder
 from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
+from hardneg.model.late_interaction import LateInteraction, Tokens, max_sim, token_vectors
 from hardneg.model.narrow import narrow
 from hardneg.model.untied import Untied, passage_side, sides
 from hardneg.retrieval.search.centroids import FILE, CodedIndex, decoded
@@ -41,7 +44,7 @@ class Scorer(Protocol):
     """What trains."""
 
     @property
-    def module(self) -> Encoder | Untied | CrossEncoder:
+    def module(self) -> Encoder | Untied | CrossEncoder | LateInteraction:
         """The model."""
 
     @property
@@ -79,7 +82,7 @@ class Scorer(Protocol):
 class OfModel:
     """What trains is the model alone."""
 
-    module: Encoder | Untied | CrossEncoder
+    module: Encoder | Untied | CrossEncoder | LateInteraction
 
     @property
     def weights(self) -> nn.Module:
@@ -350,6 +353,51 @@ class Reranker(OfModel):
         raise NotImplementedError
 
 
+class Late(OfModel):
+    """Tokens of queries and passages are encoded apart, by one set of weights, and their vectors meet (ColBERT).
+
+    Args:
+        stage: of the training.
+        runtime: `places`.
+        device: where it runs.
+    """
+
+    module: LateInteraction
+    live = None
+    found = None
+    encoded = None
+
+    def __init__(self, stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> None:
+        options, parents = stage.settings["train"], stage.parents
+        self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
+        self._passages = passage_store(parents, options["passage_length"])
+        self._rows, self._device = options["chunk"] or options["rows_per_forward"], device
+        self.module = LateInteraction.starting(stage, runtime).to(device)
+        lengths = parents["tokens"].facts
+        self.module.require_length(max(lengths["query_length"], lengths["passage_length"]))
+        self._forward: Tokens = self.module
+        if options["chunk"] is not None:  # no activations are kept: they are computed again, with the same dropout
+            self._forward = partial(checkpoint, self.module, use_reentrant=False, preserve_rng_state=True)
+
+    def encode_passages(self, passages: Positions) -> torch.Tensor:
+        """See `Scorer`; here a passage has many vectors."""
+        raise NotImplementedError
+
+    def queries(self, rows: Positions) -> torch.Tensor:
+        """Token vectors [B, L, dim] of the queries of a step, with gradients."""
+        return token_vectors(self._forward, self._queries, rows, self._rows, self._device)
+
+    def scores(self, query: torch.Tensor | None, meeting: Meeting) -> torch.Tensor:
+        """See `Scorer`."""
+        assert query is not None
+        passages = token_vectors(self._forward, self._passages, meeting.passages, self._rows, self._device)
+        return max_sim(query, passages)
+
+    def among(self, meeting: Meeting) -> torch.Tensor:
+        """See `Scorer`; here passages have no single vectors."""
+        raise NotImplementedError
+
+
 def scorer_of(
     stage: StageFolder,
     runtime: dict[str, Any],
@@ -368,6 +416,8 @@ def scorer_of(
             return made(stage, devices, judged, live, encode, processes)
         case "cross_encoder":
             return Reranker(stage, runtime, devices[0])
+        case "late_interaction":
+            return Late(stage, runtime, devices[0])
         case unknown:
             raise ValueError(unknown)
 

@@ -50,6 +50,7 @@ def every_kind() -> dict[str, Any]:
             "train": {**TRAIN, "log_retrieved_every": 2},
         },
         "cross_encoder": {"preset": "cross_encoder", "rerank": {"depth": 20}, "train": TRAIN, **MINED},
+        "colbert": {"preset": "colbert", "rerank": {"depth": 20}, "train": TRAIN, **MINED},
         "margin_mse": {"preset": "margin_mse", "train": TRAIN, **MINED},
         "tas": {"preset": "tas", "from": "bm25neg", "order": {"clusters": 4}, "train": TRAIN, **MINED},
         "simans": {"preset": "simans", "from": "bm25neg", "train": TRAIN, **MINED},

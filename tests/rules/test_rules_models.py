@@ -80,6 +80,13 @@ def test_a_cross_encoder_learns(stages: Stages) -> None:
     assert made.facts["labels"] == 1
 
 
+def test_a_late_interaction_learns(stages: Stages) -> None:
+    stage = stages.stage("late_interaction")
+    made = stages.make(stage)
+    check_trained(made)
+    assert made.facts["dim"] == stage.settings["encoder"]["width"]
+
+
 def stacked(made: Artifact) -> np.ndarray:
     return np.concatenate([np.load(made.path(name)) for name in made.facts["shards"]])
 
@@ -142,8 +149,9 @@ def test_a_dense_ranking_is_the_order_of_inner_products(stages: Stages, label: s
     np.testing.assert_allclose(ranked, best, atol=1e-5)
 
 
-def test_a_reranked_run_reorders_its_first_stage(stages: Stages) -> None:
-    stage = stages.stage("rerank")
+@pytest.mark.parametrize("label", ["cross_encoder", "colbert"])
+def test_a_reranked_run_reorders_its_first_stage(stages: Stages, label: str) -> None:
+    stage = stages.stage("rerank", label)
     made, first = stages.make(stage), stages.make(stage.parents["run"])
     table = check_run(made, "run.test.parquet", TOPICS, PASSAGES, 20)
     before = columns(first, "run.test.parquet")

@@ -18,7 +18,7 @@ from hardneg.data.judgements import Judgements
 from hardneg.data.template import DEFAULT_TEMPLATE
 from hardneg.methods.axes import AXES
 from hardneg.model.encoder import Encoder, initial_encoder
-from hardneg.planning.training import NOT_OF_TRAINING, answered, needs, positives_of
+from hardneg.planning.training import IN_COLUMNS, NOT_OF_TRAINING, answered, needs, positives_of
 from hardneg.retrieval.mine import NEGATIVES
 from hardneg.retrieval.outside import write_lists
 from hardneg.retrieval.runs import RunWriter
@@ -82,7 +82,7 @@ def training_settings(trains: str = "both_encoders", **answers: Any) -> dict[str
         "trains": trains,
         **plain,
         "positives": positives_of(system),
-        "lists": trains != "both_encoders" and not system.batch.across,
+        "lists": trains not in IN_COLUMNS and not system.batch.across,
         "positive_scores": needs(system, "positive_score"),
         "live": "live" in provided(system),
         "round": 1,

@@ -18,13 +18,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import small_config
-from made import PASSAGES, POSITIVE, QUERIES, RUNTIME, mined_lists, seal, small, stage_of, texts
+from made import PASSAGES, POSITIVE, QUERIES, RUNTIME, Small, mined_lists, seal, small, stage_of, texts
 
 from hardneg.config import load
 from hardneg.config.checks.answers import BY_TRAINED
 from hardneg.errors import HardnegError
 from hardneg.methods.axes import AXES, answers
 from hardneg.model.embedding import encode_passages
+from hardneg.model.late_interaction import LateInteraction
 from hardneg.planning.plan import Plan
 from hardneg.retrieval.clusters import CLUSTERS
 from hardneg.retrieval.mine import NEGATIVES, POSITIVES
@@ -42,6 +43,7 @@ BASES: dict[str, dict[str, Any]] = {
     "both_encoders": {"from": "warm"},
     "query_encoder": {"from": "warm"},
     "cross_encoder": {"retriever": "rerank", "rerank": {"system": "bm25", "depth": 20}},
+    "late_interaction": {"retriever": "rerank", "rerank": {"system": "bm25", "depth": 20}},
 }
 MINED = ("source", "run")
 """Where candidates come from if a pair does not say it; without any, all else would be refused for that."""
@@ -51,6 +53,8 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("source", "cache"): {"size": 20},
     ("order", "topics"): {"clusters": 2, "system": "warm"},
     ("labels", "teacher"): {"system": "judge"},
+    ("labels", "late_interaction"): {"system": "late"},
+    ("labels", "two_teachers"): {"system": "judge", "in_batch": "late"},
     ("filter", "teacher"): {"system": "judge", "most": 0.0},
     ("refresh", "rounds"): {"rounds": 2},
 }
@@ -95,6 +99,7 @@ def configuration(**systems: Any) -> dict[str, Any]:
         "bm25": {"preset": "bm25"},
         "warm": {"preset": "bm25neg", "train": TRAIN},
         "judge": {"preset": "cross_encoder", "train": TRAIN},
+        "late": {"preset": "colbert", "train": TRAIN},
     }
     config["encoder"]["tiny"] = TINY
     config["cross_encoder"] = {"backbone": "builtin:tiny", "tiny": TINY}
@@ -179,6 +184,7 @@ def test_what_is_accepted_has_a_training_with_what_its_answers_need(planned: dic
         roles = {role.rstrip("_0123456789") for role in stage.parents}
         assert roles <= KINDS[stage.kind].roles.keys(), chosen
         stages = {key: answers(key)[answer].stages for key, answer in chosen.items()}
+        assert ("late_teacher" in roles) == ("late_interaction" in stages.get("labels", ())), chosen
         assert ("negatives" in roles) == ("mine" in stages["source"]), chosen
         assert ("outside" in roles) == ("generated" in stages["source"]), chosen
         assert ("clusters" in roles) == ("clusters" in stages.get("order", ())), chosen
@@ -222,9 +228,17 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
         "queries_negatives": asked,
         "passages_teacher": passages,
         "queries_teacher": asked,
+        "late_teacher": late_model(folder / "late", made),
+        "late_tokens": made.tokens,
         "clusters": table(folder / "clusters", CLUSTERS, topic=np.arange(QUERIES, dtype=np.int32) % 2),
         "teacher": scored(folder / "teacher", SCORES),
     }
+
+
+def late_model(folder: Path, made: Small) -> Artifact:
+    """A late interaction from random weights."""
+    stage = stage_of(folder, {})
+    return seal(stage, LateInteraction(made.encoder(seed=2), 4).save(stage.folder))
 
 
 def table(folder: Path, name: str, **columns: np.ndarray) -> Artifact:

@@ -19,6 +19,7 @@ COMPLETED: dict[str, dict[str, Any]] = {
     "zero_shot": {"from": "other:star"},
     "pretrained": {},
     "cross_encoder": {"train": BUDGET},
+    "colbert": {"train": BUDGET},
     "rerank": {"train": BUDGET},
     "given_run": {"runs": {"dev": "dev.trec", "test": "test.trec"}},
     "given_vectors": {"vectors": {"passages": ["p.npy"], "queries": {"dev": "d.npy", "test": "t.npy"}}},
@@ -29,11 +30,12 @@ CHAIN = {"preset": "star_adore", "train": BUDGET}
 
 
 def loaded(**systems: Any) -> Config:
-    """A configuration with what presets name: BM25, a warm-up and a cross-encoder that teaches."""
+    """A configuration with what presets name: BM25, a warm-up, and two that teach."""
     others = {
         "bm25": {"preset": "bm25"},
         "warm": {"preset": "bm25neg", "train": BUDGET},
         "cross_encoder": {"preset": "cross_encoder", "train": BUDGET},
+        "colbert": {"preset": "colbert", "train": BUDGET},
     }
     # Pairs, whose rows may give what a preset needs.
     collection = {"format": "pairs", "name": "pairs", "path": "pairs.jsonl"}

@@ -19,8 +19,12 @@ BY_TRAINED = {
     "both_encoders": frozenset({"vectors", "encoded_passages", "read_passages", "passage_scores"}),
     "query_encoder": frozenset({"vectors", "fixed_passages"}),
     "cross_encoder": frozenset({"read_passages"}),
+    "late_interaction": frozenset({"vectors", "read_passages"}),
 }
 """What there is because of what trains."""
+
+REORDERING = ("cross_encoder", "late_interaction")
+"""What trains where a system ranks by reordering another's ranking."""
 
 OF_CANDIDATES = frozenset({"ranking", "scores", "positive_score", "mined_vectors", "mass"})
 
@@ -98,19 +102,19 @@ def _answers(system: System) -> str:
 
 
 def _retriever(at: str, system: System) -> Iterator[HardnegError]:
-    """A cross-encoder reorders; an encoder of vectors does not."""
+    """Cross-encoders and late interaction reorder; an encoder of single vectors does not."""
     reorders = system.retriever == "rerank"
-    if system.trains != "nothing" and reorders != (system.trains == "cross_encoder"):
+    if system.trains != "nothing" and reorders != (system.trains in REORDERING):
         yield HardnegError(
-            "A cross-encoder ranks by reordering another ranking; encoders of vectors search.",
+            "Cross-encoders and late interaction reorder another ranking; encoders of single vectors search.",
             where=f"{at}.trains",
             found=f"retriever {system.retriever}, trains {system.trains}",
-            expected="retriever rerank with trains cross_encoder, or neither",
-            remedy="start from `preset: cross_encoder`, or change one of the two.",
+            expected="retriever rerank with trains cross_encoder or late_interaction, or neither",
+            remedy="start from `preset: cross_encoder` or `preset: colbert`, or change one of the two.",
         )
     if reorders and system.rerank is None:
         yield HardnegError(
-            "A cross-encoder needs a ranking to reorder.",
+            "What reorders needs a ranking to reorder.",
             where=f"{at}.rerank",
             found="nothing",
             expected="rerank: {system: bm25, depth: 100}",
@@ -118,7 +122,7 @@ def _retriever(at: str, system: System) -> Iterator[HardnegError]:
         )
     if not reorders and system.rerank is not None:
         yield HardnegError(
-            "Only a cross-encoder reorders a ranking.",
+            "Only cross-encoders and late interaction reorder a ranking.",
             where=f"{at}.rerank",
             found=f"retriever {system.retriever}",
             remedy="remove the key, or set `retriever: rerank`.",

@@ -13,7 +13,12 @@ from hardneg.methods.axes import answers_of
 WITHOUT_WEIGHTS = {"bm25": "BM25", "run": "a given run", "vectors": "given vectors"}
 
 
-READ = {"clusters": ("dense",), "pair_scores": ("dense", "rerank"), "teacher_vectors": ("dense",)}
+READ = {
+    "clusters": ("dense",),
+    "pair_scores": ("dense", "rerank"),
+    "teacher_vectors": ("dense",),
+    "late_interaction": ("rerank",),
+}
 """Retrievers of the systems that the stages of answers read: query vectors are clustered, and pairs scored."""
 
 
@@ -24,6 +29,10 @@ def references(system: System) -> Iterator[tuple[str, str]]:
     for key, answer in answers_of(system):
         if (named := getattr(answer, "system", None)) is not None:
             yield f"{key}.system", named
+        for stage in sorted(answer.stages & READ.keys()):
+            setting, named = answer.named(stage)
+            if named is not None and setting != "system":
+                yield f"{key}.{setting}", named
     if system.rerank is not None:
         yield "rerank.system", system.rerank.system
 
@@ -56,7 +65,7 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
         )
     elif start.retriever != system.retriever and {start.retriever, system.retriever} <= {"dense", "rerank"}:
         yield HardnegError(
-            "A cross-encoder and an encoder of vectors cannot start from each other.",
+            "What reorders and an encoder of single vectors cannot start from each other.",
             where=f"{at}.from",
             found=f"{system.from_}, retriever {start.retriever}",
             expected=f"a system with retriever {system.retriever}",
@@ -88,12 +97,22 @@ def _read_by_answers(at: str, system: System, config: Config) -> Iterator[Hardne
     """Whether a system that an answer reads, such as a teacher, has what it reads."""
     for key, answer in answers_of(system):
         for stage in answer.stages & READ.keys():
-            named = getattr(answer, "system", None) or system.from_
+            setting, said = answer.named(stage)
+            named = said or system.from_
             other = config.systems.get(named or "")
+            if stage == "late_interaction" and other is not None and other.trains != "late_interaction":
+                yield HardnegError(
+                    f"{key.capitalize()} {answer.name} needs a late interaction.",
+                    where=f"{at}.{key}.{setting}",
+                    found=f"{named}, trains {other.trains}",
+                    expected="a system that trains late_interaction",
+                    remedy="name such a system; `preset: colbert` is one.",
+                )
+                continue
             if named is None or (other is not None and other.retriever not in READ[stage]):
                 yield HardnegError(
                     f"{key.capitalize()} {answer.name} cannot read this system.",
-                    where=f"{at}.{key}.system",
+                    where=f"{at}.{key}.{setting}",
                     found=f"{named}, retriever {other.retriever}" if other is not None else "nothing",
                     expected=f"a system with retriever {' or '.join(READ[stage])}",
                     remedy="name such a system.",
