@@ -130,8 +130,19 @@ def _opened(plan: Plan, needed: dict[str, Stage]) -> dict[str, Artifact]:
 
 
 def _by_words(index: Artifact, settings: dict[str, Any], heap_mib: int) -> Callable[[str, int], Hits]:
-    """A BM25 search."""
+    """A BM25 search.
+
+    Raises:
+        HardnegError: there is an index for each of several collections that were joined.
+    """
     from hardneg.retrieval import lexical
+
+    if any((index.folder / "lucene").iterdir()) and not list((index.folder / "lucene").glob("segments*")):
+        raise HardnegError(
+            "BM25 has an index for each of the joined collections, and their scores do not compare.",
+            where=str(index.folder),
+            remedy="ask a dense system, or configure one of the collections by itself.",
+        )
 
     def search(question: str, depth: int) -> Hits:
         folder, language = index.folder / "lucene", index.facts["language"]

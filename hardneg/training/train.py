@@ -39,7 +39,7 @@ def train(
             `lists`, `positive_scores`, `passage_scores`, `live`, `round`, `train`, `seed`, `split`, `precision`,
             `search`, `probe`, `dims` where there are narrower widths, `encoder` where weights are made; parents
             `collection`, `tokenizer`, `tokens`, and where there are such `init`, `continues`, `passages`, `index`,
-            `negatives`, `clusters`, `teacher`, `late_teacher`, `late_tokens`, `outside`.
+            `negatives`, `clusters`, `teacher`, `outside`.
         runtime: `checkpoint_seconds`, `trackers`, `places`.
         devices: training runs on the first; all of them search.
         processes: that train together. Each calls this, and the first writes.
@@ -56,11 +56,10 @@ def train(
     if options["gradient_checkpointing"]:
         scorer.module.checkpoint_gradients()
     probe = _probe(stage, scorer, device)
-    draws = Draws.of(settings, parents, judged, scorer.live, device)
+    draws = Draws.of(settings, parents, judged, scorer.live)
     total = total_steps(options["steps"], options["epochs"], len(draws.trainable), options["batch_size"])
     first, end = function_of("refresh", settings["refresh"])(total, settings["round"])
-    for line in draws.members.told(first, end) if draws.members is not None and processes.first else ():
-        print(line, flush=True)
+    _tell(draws, first, end if processes.first else first)
     trackers = runtime["trackers"] if processes.first else []
     accelerator = new_accelerator(device, settings["precision"], trackers, stage.folder)
     log = fit(
@@ -79,14 +78,31 @@ def train(
     if probe is not None and end == total:
         with accelerator.autocast():
             probe.take(end, log, last=True)
-    stage.facts |= {"first_step": first, "steps": end - first, "queries": len(draws.trainable)}
-    if draws.members is not None:
-        stage.facts["batches"] = draws.members.counts(first, end)
-        print("batches:", ", ".join(f"{name} {count:,}" for name, count in stage.facts["batches"].items()), flush=True)
-    stage.facts |= {**scorer.module.facts, **(draws.follower.facts if draws.follower is not None else {})}
+    stage.facts |= _facts(scorer, draws, first, end)
     if not processes.first:
         return []
     return [*scorer.save(stage.folder), *write_log(log, stage.folder), *([HANDOVER] if end < total else [])]
+
+
+def _probe(stage: StageFolder, scorer: Scorer, device: torch.device) -> Probe | None:
+    if not stage.settings["probe"]:
+        return None
+    assert isinstance(scorer.module, Encoder)
+    return Probe(stage, scorer.module, device)
+
+
+def _tell(draws: Draws, first: int, end: int) -> None:
+    """Say what each of several joined collections has, and gives to these steps."""
+    if draws.members is not None and end > first:
+        print("\n".join(draws.members.told(first, end)), flush=True)
+
+
+def _facts(scorer: Scorer, draws: Draws, first: int, end: int) -> dict[str, Any]:
+    facts: dict[str, Any] = {"first_step": first, "steps": end - first, "queries": len(draws.trainable)}
+    if draws.members is not None:
+        facts["batches"] = draws.members.counts(first, end)
+        print("batches:", ", ".join(f"{name} {count:,}" for name, count in facts["batches"].items()), flush=True)
+    return {**facts, **scorer.module.facts, **(draws.follower.facts if draws.follower is not None else {})}
 
 
 class _Step:
@@ -132,7 +148,7 @@ class _Step:
             return torch.from_numpy(values).to(self._device)
 
         rank = torch.arange(1, scores.shape[1] + 1, device=self._device).expand(scores.shape)
-        known, second = self._draws.teacher_scores(meeting), self._draws.second_scores(meeting)
+        known = self._draws.teacher_scores(meeting)
         taught, clean = there(known) if known is not None else None, None
         if self._follower is not None:
             assert isinstance(self._scorer, BothEncoders)
@@ -150,7 +166,6 @@ class _Step:
             there(meeting.drawn.mass) if meeting.drawn.mass is not None else None,
             self._scorer.among(meeting) if self._among else None,
             clean,
-            there(second) if second is not None else None,
         )
 
     def _keep(self, step: int, log: Log, meeting: Meeting, query: torch.Tensor, probed: bool) -> None:

@@ -15,6 +15,7 @@ import torch
 from conftest import PASSAGES_EACH, TOPICS, small_config, write_collection
 from made import RUNTIME
 from made_stages import MINED, TRAIN, Stages, columns
+from safetensors.numpy import load_file
 
 from hardneg.config import load
 from hardneg.data.judgements import Judgements
@@ -40,6 +41,12 @@ def config() -> dict[str, Any]:
         "inbatch": {"preset": "inbatch_softmax", "train": train},
         "star": {"preset": "star", "from": "inbatch", "train": train, **MINED, "source": source},
         "bm25neg": {"preset": "bm25neg", "loss": "softmax", "train": train},
+        "adore": {
+            "preset": "adore",
+            "from": "inbatch",
+            "source": {"depth": 30},
+            "train": {**train, "log_retrieved_every": 1},
+        },
     }
     given |= {"export": [], "arithmetic": {"training_threads": 1, "encoding_threads": 1}}
     given["splits"] = {"evaluate": ["test", "one.test", "two.test"]}
@@ -130,6 +137,22 @@ def test_every_batch_is_of_one_collection(made: Stages, collection: Artifact, la
         assert ((there < PASSAGES) == (member == "one")).all()
         drawn[member] += 1
     assert model.facts["batches"] == drawn and drawn["one"] > drawn["two"] > 0
+
+
+def test_a_live_search_is_in_the_batchs_own_collection(made: Stages) -> None:
+    """What was kept of each step: the best passages of the queries' own collection by the vectors of that step."""
+    model, vectors = made.made("query_encoder", "adore"), made.made("passages", "inbatch")
+    whole = np.concatenate([np.load(vectors.path(name)) for name in vectors.facts["shards"]])
+    kept, seen = load_file(model.path("kept.safetensors")), set()
+    for step in range(1, 13):
+        rows, asked = kept[f"{step:06d}.queries"], kept[f"{step:06d}.vectors"]
+        first = 0 if rows[0] < 96 else PASSAGES
+        best = np.sort(asked @ whole[first : first + PASSAGES].T, axis=1)[:, ::-1][:, :30]
+        np.testing.assert_allclose(kept[f"{step:06d}.scores"], best, atol=1e-5)
+        found = kept[f"{step:06d}.retrieved"]
+        assert ((found >= first) & (found < first + PASSAGES)).all()
+        seen.add(first)
+    assert seen == {0, PASSAGES} and model.facts["batches"].keys() == {"one", "two"}
 
 
 def test_mined_negatives_are_of_the_own_collection(made: Stages, collection: Artifact) -> None:

@@ -163,9 +163,13 @@ def test_unknown_splits_and_systems_that_look_at_all_are_refused(folder: Path) -
     (folder / "two" / "qrels" / "train.tsv").unlink()
     with pytest.raises(HardnegError, match=r"no training split(.|\n)*parts, two"):
         Plan(load(study(joined())))
-    systems = {"adore": {"preset": "adore", "from": "inbatch", "train": {"steps": 1}}}
-    with pytest.raises(HardnegError, match=r"Source live takes candidates from all(.|\n)*systems\.adore\.source"):
+    systems = {"cached": {"preset": "negative_cache", "train": {"steps": 1}}}
+    with pytest.raises(HardnegError, match=r"Source cache takes candidates from all(.|\n)*systems\.cached\.source"):
         load(study(joined(), systems={**study(joined())["systems"], **systems}))
+    systems = {"adore": {"preset": "adore", "from": "inbatch", "train": {"steps": 1}}}
+    with pytest.raises(HardnegError, match=r"among all passages(.|\n)*analyses\.trajectory"):
+        followed = {"trajectory": {"systems": ["adore"]}}
+        load(study(joined(), systems={**study(joined())["systems"], **systems}, analyses=followed))
     with pytest.raises(HardnegError, match=r"searched exactly(.|\n)*index\.factory(.|\n)*IVF4"):
         load(study(joined(), index={"factory": "IVF4,Flat"}))
 

@@ -16,7 +16,7 @@ WHOLE = {"windows": None, "own_passages": "auto"}
 WORDS = ("equal", "queries")
 """What weights may be, besides a number for each collection."""
 
-UNPARTED = frozenset({"live", "cache"})
+UNPARTED = frozenset({"cache"})
 """What sources provide whose candidates come from all collections at once."""
 
 
@@ -53,6 +53,7 @@ def problems(config: Config) -> Iterator[HardnegError]:
         )
     yield from _weights(joined.weights, names)
     yield from _systems(config)
+    yield from _analyses(config)
 
 
 def _part(at: str, part: BaseCollection) -> Iterator[HardnegError]:
@@ -109,6 +110,16 @@ def _weights(weights: Mapping[str, float] | str, names: list[str]) -> Iterator[H
         )
 
 
+def _analyses(config: Config) -> Iterator[HardnegError]:
+    if config.analyses.trajectory is not None:
+        yield HardnegError(
+            "A trajectory compares lists with a search among all passages, of joined collections too.",
+            where="analyses.trajectory",
+            found=", ".join(config.analyses.trajectory.systems),
+            remedy="remove the key, or follow the training on one of the collections.",
+        )
+
+
 def _systems(config: Config) -> Iterator[HardnegError]:
     for where, index in config.indexes().items():
         if index.factory != "Flat":
@@ -126,6 +137,6 @@ def _systems(config: Config) -> Iterator[HardnegError]:
                     f"Source {source.name} takes candidates from all joined collections at once.",
                     where=f"systems.{name}.source",
                     found=source.name,
-                    expected="a source that keeps to a query's own collection: run, self, random, given or none",
+                    expected="a source that keeps to a query's own collection: run, self, live, random, given or none",
                     remedy="choose one of these; or train this system on one collection by itself, from this study.",
                 )
