@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.utils.checkpoint import checkpoint
 
 from hardneg.data.judgements import Judgements
 from hardneg.data.members import members_of
@@ -22,6 +24,7 @@ from hardneg.methods.batch import Origin
 from hardneg.methods.draws import Positions, Scores
 from hardneg.model.cross_encoder import CrossEncoder
 from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
+from hardneg.model.late_interaction import LateInteraction, Tokens, max_sim, token_vectors
 from hardneg.model.narrow import narrow
 from hardneg.model.untied import Untied, passage_side, sides
 from hardneg.retrieval.search.centroids import FILE, CodedIndex, decoded
@@ -42,7 +45,7 @@ class Scorer(Protocol):
     """What trains."""
 
     @property
-    def module(self) -> Encoder | Untied | CrossEncoder:
+    def module(self) -> Encoder | Untied | CrossEncoder | LateInteraction:
         """The model."""
 
     @property
@@ -80,7 +83,7 @@ class Scorer(Protocol):
 class OfModel:
     """What trains is the model alone."""
 
-    module: Encoder | Untied | CrossEncoder
+    module: Encoder | Untied | CrossEncoder | LateInteraction
 
     @property
     def weights(self) -> nn.Module:
@@ -114,7 +117,6 @@ class BothEncoders(OfModel):
         self._passages = passage_store(parents, options["passage_length"])
         self._rows, self._device, self._encode = options["rows_per_forward"], device, encode
         self.module = starting_encoders(stage, runtime).to(device)
-        self._sides = sides(self.module)
         lengths = parents["tokens"].facts
         self.module.require_length(max(lengths["query_length"], lengths["passage_length"]))  # it will encode them all
         self.encoded: torch.Tensor | None = None
@@ -126,7 +128,7 @@ class BothEncoders(OfModel):
     @torch.no_grad()
     def plain(self, what: str, positions: Positions, weights: Mapping[str, torch.Tensor] | None) -> torch.Tensor:
         """See `hardneg.methods.draws.EncodePlain`."""
-        prefix, side = self._sides[what]
+        prefix, side = sides(self.module)[what]
         own = {name.removeprefix(prefix): value for name, value in (weights or {}).items() if name.startswith(prefix)}
 
         def by_other_weights(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -142,12 +144,13 @@ class BothEncoders(OfModel):
 
     def queries(self, rows: Positions) -> torch.Tensor:
         """See `Scorer`."""
-        return self._encode(self._sides["queries"][1], self._queries, rows, self._rows, self._device)
+        _, encoder = sides(self.module)["queries"]
+        return self._encode(encoder, self._queries, rows, self._rows, self._device)
 
     def scores(self, query: torch.Tensor | None, meeting: Meeting) -> torch.Tensor:
         """See `Scorer`."""
         assert query is not None
-        encoder = self._sides["passages"][1]
+        _, encoder = sides(self.module)["passages"]
         self.encoded = self._encode(encoder, self._passages, meeting.passages, self._rows, self._device)
         with torch.autocast(self._device.type, enabled=False):  # mixed precision is for the encoder
             return query @ self.encoded.T / self.module.temperature
@@ -351,6 +354,51 @@ class Reranker(OfModel):
         raise NotImplementedError
 
 
+class Late(OfModel):
+    """Tokens of queries and passages are encoded apart, by one set of weights, and their vectors meet (ColBERT).
+
+    Args:
+        stage: of the training.
+        runtime: `places`.
+        device: where it runs.
+    """
+
+    module: LateInteraction
+    live = None
+    found = None
+    encoded = None
+
+    def __init__(self, stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> None:
+        options, parents = stage.settings["train"], stage.parents
+        self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
+        self._passages = passage_store(parents, options["passage_length"])
+        self._rows, self._device = options["chunk"] or options["rows_per_forward"], device
+        self.module = LateInteraction.starting(stage, runtime).to(device)
+        lengths = parents["tokens"].facts
+        self.module.require_length(max(lengths["query_length"], lengths["passage_length"]))
+        self._forward: Tokens = self.module
+        if options["chunk"] is not None:  # no activations are kept: they are computed again, with the same dropout
+            self._forward = partial(checkpoint, self.module, use_reentrant=False, preserve_rng_state=True)
+
+    def encode_passages(self, passages: Positions) -> torch.Tensor:
+        """See `Scorer`; here a passage has many vectors."""
+        raise NotImplementedError
+
+    def queries(self, rows: Positions) -> torch.Tensor:
+        """Token vectors [B, L, dim] of the queries of a step, with gradients."""
+        return token_vectors(self._forward, self._queries, rows, self._rows, self._device)
+
+    def scores(self, query: torch.Tensor | None, meeting: Meeting) -> torch.Tensor:
+        """See `Scorer`."""
+        assert query is not None
+        passages = token_vectors(self._forward, self._passages, meeting.passages, self._rows, self._device)
+        return max_sim(query, passages)
+
+    def among(self, meeting: Meeting) -> torch.Tensor:
+        """See `Scorer`; here passages have no single vectors."""
+        raise NotImplementedError
+
+
 def scorer_of(
     stage: StageFolder,
     runtime: dict[str, Any],
@@ -373,6 +421,8 @@ def scorer_of(
             return made(stage, devices, judged, live, encode, processes)
         case "cross_encoder":
             return Reranker(stage, runtime, devices[0])
+        case "late_interaction":
+            return Late(stage, runtime, devices[0])
         case unknown:
             raise ValueError(unknown)
 

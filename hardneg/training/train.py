@@ -39,7 +39,7 @@ def train(
             `lists`, `positive_scores`, `passage_scores`, `live`, `round`, `train`, `seed`, `split`, `precision`,
             `search`, `probe`, `dims` where there are narrower widths, `encoder` where weights are made; parents
             `collection`, `tokenizer`, `tokens`, and where there are such `init`, `continues`, `passages`, `index`,
-            `negatives`, `clusters`, `teacher`, `outside`.
+            `negatives`, `clusters`, `teacher`, `late_teacher`, `late_tokens`, `outside`.
         runtime: `checkpoint_seconds`, `trackers`, `places`.
         devices: training runs on the first; all of them search.
         processes: that train together. Each calls this, and the first writes.
@@ -56,7 +56,7 @@ def train(
     if options["gradient_checkpointing"]:
         scorer.module.checkpoint_gradients()
     probe = _probe(stage, scorer, device)
-    draws = Draws.of(settings, parents, judged, scorer.live)
+    draws = Draws.of(settings, parents, judged, scorer.live, device)
     total = total_steps(options["steps"], options["epochs"], len(draws.trainable), options["batch_size"])
     first, end = function_of("refresh", settings["refresh"])(total, settings["round"])
     _tell(draws, first, end if processes.first else first)
@@ -148,7 +148,7 @@ class _Step:
             return torch.from_numpy(values).to(self._device)
 
         rank = torch.arange(1, scores.shape[1] + 1, device=self._device).expand(scores.shape)
-        known = self._draws.teacher_scores(meeting)
+        known, second = self._draws.teacher_scores(meeting), self._draws.second_scores(meeting)
         taught, clean = there(known) if known is not None else None, None
         if self._follower is not None:
             assert isinstance(self._scorer, BothEncoders)
@@ -166,6 +166,7 @@ class _Step:
             there(meeting.drawn.mass) if meeting.drawn.mass is not None else None,
             self._scorer.among(meeting) if self._among else None,
             clean,
+            there(second) if second is not None else None,
         )
 
     def _keep(self, step: int, log: Log, meeting: Meeting, query: torch.Tensor, probed: bool) -> None:
