@@ -56,8 +56,9 @@ class Resources:
         self._elsewhere = {name: Resources(other) for name, other in plan.elsewhere.items()}
 
     def threads(self, kind: Kind) -> int:
-        """CPU threads of a job."""
-        return kind.threads if isinstance(kind.threads, int) else int(getattr(self._config.arithmetic, kind.threads))
+        """CPU threads of a job, in all its processes."""
+        each = kind.threads if isinstance(kind.threads, int) else int(getattr(self._config.arithmetic, kind.threads))
+        return each * self._config.runtime.gpus_per_training if kind.trains else each
 
     def gpus(self, kind: Kind) -> int:
         """Devices of a job."""
@@ -114,7 +115,8 @@ class Resources:
         )
         counts = Counts(passages, queries, splits.train, lengths, "the plan")
         machine = Machine("any", cores=1, memory=0, disk=0)
-        return Sizes(self._config, counts, machine, BASE_BYTES, _encoder_size(self._plan))
+        processes = self._config.runtime.gpus_per_training
+        return Sizes(self._config, counts, machine, BASE_BYTES, _encoder_size(self._plan), processes=processes)
 
 
 class _Activations(dict[tuple[int, bool], int]):

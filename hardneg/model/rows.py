@@ -88,7 +88,8 @@ class DropoutOfAll(TorchFunctionMode):
         if attn_mask is not None:
             masked = attn_mask.dtype == torch.bool
             scores = scores.masked_fill(~attn_mask, -math.inf) if masked else scores + attn_mask
-        return self._dropout(scores.softmax(-1).to(value.dtype), dropout_p) @ value
+        weights: torch.Tensor = self._dropout(scores.softmax(-1).to(value.dtype), dropout_p)
+        return weights @ value
 
 
 def around_recomputing() -> Contexts:
@@ -139,7 +140,7 @@ class _Gathered(torch.autograd.Function):
         return torch.cat([part[: end - first] for part, (first, end, _) in zip(parts, shares, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         return gradient[ctx.rows.first : ctx.rows.end], None, None, None
 
 
@@ -162,7 +163,7 @@ def shared(forward: Callable[..., torch.Tensor], rank: int, count: int) -> Calla
                 own = forward(*(each[read.first : read.end] for each in inputs))
         finally:
             _inside.pop()
-        gathered: torch.Tensor = _Gathered.apply(own[: rows.end - rows.first], rank, count, rows.total)  # type: ignore[no-untyped-call]
+        gathered: torch.Tensor = _Gathered.apply(own[: rows.end - rows.first], rank, count, rows.total)
         return gathered
 
     return of_all

@@ -61,6 +61,11 @@ class Kind:
     gpu: int | tuple[str, ...] = 0
     minutes: int = 60
 
+    @property
+    def trains(self) -> bool:
+        """Whether a job has a process for each device that trains."""
+        return isinstance(self.gpu, tuple) and "gpus_per_training" in self.gpu
+
 
 KINDS: dict[str, Kind] = {
     "download": Kind("download_collection", {}, ("hardneg.data.download:fetch",), minutes=720),

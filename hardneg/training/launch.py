@@ -97,7 +97,7 @@ def _launched(count: int, scratch: Path, given: tuple[Any, ...]) -> tuple[list[s
     )
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *SIGNALS)}
     try:
-        found: dict[int, Any] = elastic_launch(config, _work)(*given)
+        found: dict[int, tuple[list[str], dict[str, Any]]] = elastic_launch(config, _work)(*given)
     except ChildFailedError as failed:
         raise _told(failed) from None
     except SignalException as asked:

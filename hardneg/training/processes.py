@@ -51,7 +51,7 @@ class Processes:
             for inner in module.children():
                 self.share(inner)
             return
-        module.forward = shared(module.forward, self.rank, self.count)  # type: ignore[method-assign]
+        module.forward = shared(module.forward, self.rank, self.count)
         self._parts += module.parameters()
 
     def add_gradients(self) -> None:
@@ -69,7 +69,7 @@ class Processes:
                 flat = torch.cat([gradient.flatten() for gradient in bucket])
                 with together():
                     dist.all_reduce(flat)
-                for gradient, summed in zip(bucket, flat.split([g.numel() for g in bucket]), strict=True):
+                for gradient, summed in zip(bucket, torch.split(flat, [each.numel() for each in bucket]), strict=True):
                     gradient.copy_(summed.view_as(gradient))
 
     def any(self, here: bool) -> bool:

@@ -117,6 +117,7 @@ def test_the_learning_rate_of_adore_changes_what_hangs_below_it(settings: dict[s
         (["runtime", "device"], "cpu"),
         (["runtime", "checkpoint_seconds"], 0),
         (["runtime", "gpus_per_search"], 4),
+        (["runtime", "gpus_per_training"], 4),
         (["runtime", "java_heap_mib"], 300),
         (["runtime", "trackers"], ["tensorboard"]),
         (["evaluation", "main_measure"], "R@100"),

@@ -45,6 +45,7 @@ class Sizes:
         base_bytes: memory of a process that has loaded the libraries and does nothing.
         encoder: its size; None if the configuration has only BM25.
         bm25_bytes: bytes of Lucene index per character; None if unknown, which leaves its disk unknown.
+        processes: of a training, which share the texts of a step.
     """
 
     config: Config
@@ -53,6 +54,7 @@ class Sizes:
     base_bytes: int
     encoder: EncoderSize | None = None
     bm25_bytes: float | None = None
+    processes: int = 1
 
     @property
     def dense(self) -> EncoderSize:
@@ -106,4 +108,6 @@ def sizes_of(plan: Plan, counts: Counts, measured: Measured, machine: Machine) -
     if neural is not None:
         kept = {key: cost.bytes for key, cost in neural.train.items()}
         encoder = EncoderSize(neural.parameters, neural.dim, kept)
-    return Sizes(plan.config, counts, machine, measured.base_bytes, encoder, None if bm25 is None else bm25.bytes)
+    bytes_each = None if bm25 is None else bm25.bytes
+    processes = max(1, min(machine.gpus, plan.config.runtime.gpus_per_training))
+    return Sizes(plan.config, counts, machine, measured.base_bytes, encoder, bytes_each, processes)

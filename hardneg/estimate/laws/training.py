@@ -37,9 +37,9 @@ class _Training(Law):
         """Seconds of one optimizer step."""
 
     def memory(self, stage: Stage, sizes: Sizes) -> int:
-        """The data, and what the device holds; only the weights if the device is a GPU."""
+        """Of each process the data, and what its device holds; only the weights if the device is a GPU."""
         on_host = 4 * parameters(stage, sizes) if sizes.machine.gpus else self.device_bytes(stage, sizes)
-        return sizes.base_bytes + self.host_bytes(stage, sizes) + on_host
+        return sizes.processes * (sizes.base_bytes + self.host_bytes(stage, sizes) + on_host)
 
     def gpu_memory(self, stage: Stage, sizes: Sizes) -> int:
         """What the device holds."""
@@ -85,7 +85,7 @@ class DualEncoder(_Training):
         """Weights, gradients and Adam's moments, and the activations of all texts in a step, or of a chunk of them."""
         batch = stage.settings["train"]["batch_size"]
         rows = batch * (1 + negatives(stage.settings))
-        return ADAM_BYTES * parameters(stage, sizes) + held_bytes(stage.settings, batch, rows, sizes)
+        return ADAM_BYTES * parameters(stage, sizes) + held_bytes(stage.settings, batch, rows, sizes) // sizes.processes
 
     def host_bytes(self, stage: Stage, sizes: Sizes) -> int:
         """The offset of each text, and the mined lists."""
@@ -97,7 +97,7 @@ class DualEncoder(_Training):
         passage, query = training_widths(stage.settings["train"], sizes.counts.lengths)
         rows = batch * (1 + negatives(stage.settings))
         texts = batch * neural.train[query].seconds + rows * neural.train[passage].seconds
-        return texts * _passes(stage.settings) + encoders(stage.settings) * neural.optimizer
+        return texts * _passes(stage.settings) / sizes.processes + encoders(stage.settings) * neural.optimizer
 
 
 class QueryEncoder(_Training):
@@ -112,7 +112,7 @@ class QueryEncoder(_Training):
         settings, dense = stage.settings, sizes.dense
         batch = settings["train"]["batch_size"]
         listed = batch * list_length(settings) * dense.dim * 4
-        held = held_bytes(settings, batch, 0, sizes)
+        held = held_bytes(settings, batch, 0, sizes) // sizes.processes
         return ADAM_BYTES * dense.parameters + held + listed + self._search_bytes(stage, sizes)[0]
 
     def host_bytes(self, stage: Stage, sizes: Sizes) -> int:
@@ -128,7 +128,8 @@ class QueryEncoder(_Training):
         search = 0.0
         if is_live(settings):
             search = search_seconds(stage.parents["index"], (batch, list_length(settings)), sizes, measured)
-        return batch * neural.train[query].seconds * _passes(settings) + search + neural.optimizer
+        texts = batch * neural.train[query].seconds * _passes(settings)
+        return texts / sizes.processes + search + neural.optimizer
 
     def _search_bytes(self, stage: Stage, sizes: Sizes) -> tuple[int, int]:
         if not is_live(stage.settings):
