@@ -69,6 +69,16 @@ def test_equals_a_full_sort(tmp_path: Path, make: Maker, dtype: type, k: int) ->
     assert np.array_equal(scores, expected_scores)
 
 
+@pytest.mark.parametrize("k", [10, 128, 200])
+def test_passages_in_rising_order_beat_all_before_them(tmp_path: Path, k: int) -> None:
+    passages = np.repeat(np.arange(ROWS, dtype=np.float32)[:, None] // 3, DIM, axis=1)  # each score stands three times
+    queries = np.stack([np.ones(DIM), -np.ones(DIM)]).astype(np.float32)
+    positions, scores = ExactSearcher(store(tmp_path, passages)).search(torch.from_numpy(queries), k)
+    expected_positions, expected_scores = full_sort(queries, passages, k)
+    assert np.array_equal(positions, expected_positions)
+    assert np.array_equal(scores, expected_scores)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_equals_a_full_sort_up_to_rounding(tmp_path: Path, dtype: type) -> None:
     passages, queries = random_vectors(ROWS, 1, dtype), random_vectors(70, 2)

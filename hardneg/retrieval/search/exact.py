@@ -25,6 +25,7 @@ from hardneg.retrieval.search.vectors import VectorStore
 TILE = 64
 ALIGNMENT = 64  # bytes; MKL guarantees equal results only for equal alignment
 LAST_POSITION = 2**32 - 1
+LOWEST = -(2**63)  # below every key
 
 
 class Part(NamedTuple):
@@ -129,20 +130,45 @@ class _Share:
         for number, start in enumerate(self.starts):
             block = self._resident[number] if self._resident else self._read(start)
             for at, batch in enumerate(batches):
-                keys = self._search_block(batch, block, start, k)
-                if (before := best[at]) is not None:
+                scores = self._products(batch, block, start)
+                before = best[at]
+                keys = self._better(scores, before, start) if before is not None and before.shape[1] == k else None
+                if keys is None:
+                    keys = self._best(scores, start, k)
+                if before is not None:
                     keys = torch.cat([before, keys], dim=1)
                     keys = keys.topk(min(k, keys.shape[1]), sorted=False).values
                 best[at] = keys
         return torch.cat([keys for keys in best if keys is not None])
 
-    def _search_block(self, batch: torch.Tensor, block: torch.Tensor, start: int, k: int) -> torch.Tensor:
-        """Keys [queries of the batch, min(k, rows of the block)] of the block's best passages."""
+    def _products(self, batch: torch.Tensor, block: torch.Tensor, start: int) -> torch.Tensor:
+        """Scores float32 [queries of the batch, rows of the block], in memory that the next block overwrites."""
         self._batch[: len(batch)] = batch
         self._batch[len(batch) :] = 0
         product = self._scores[: len(self._batch) * len(block)].view(len(self._batch), len(block))
         torch.mm(self._batch, block.T, out=product)  # with `out`, autocast leaves the product in float32
-        scores = product[: len(batch), : min(BLOCK, self.vectors.rows - start)]
+        return product[: len(batch), : min(BLOCK, self.vectors.rows - start)]
+
+    def _better(self, scores: torch.Tensor, before: torch.Tensor, start: int) -> torch.Tensor | None:
+        """Keys [queries, most of any query] of what beats the worst of `before` [queries, k]; LOWEST fills rows.
+
+        Blocks come in the order of positions, so a passage that only equals it loses to it. Looking for these few takes
+        one pass over the scores, and a top-k several. None where they are many.
+        """
+        least = _unpack(before.min(dim=1, keepdim=True).values)[1]
+        higher = scores > least
+        counts = higher.sum(dim=1)
+        width = int(counts.max()) if len(counts) else 0
+        if width > before.shape[1]:
+            return None
+        row, column = higher.nonzero(as_tuple=True)
+        place = torch.arange(len(row), device=self.device) - (counts.cumsum(0) - counts)[row]
+        keys = torch.full((len(scores), width), LOWEST, device=self.device)
+        keys[row, place] = _pack(scores[row, column], start + column)
+        return keys
+
+    def _best(self, scores: torch.Tensor, start: int, k: int) -> torch.Tensor:
+        """Keys [queries, min(k, rows of the block)] of the block's best passages."""
         # torch.topk is fast, but picks arbitrarily among equal scores. One score beyond k shows whether the k-th is
         # tied; those few queries are ranked again by score and position.
         top = scores.topk(min(k + 1, scores.shape[1]))
