@@ -57,7 +57,7 @@ def _expanded(name: str, own: Any) -> dict[str, Any]:
     """The systems that an entry under `systems` stands for: one, or one for each step of a recipe.
 
     A system's settings lie on top of its preset's. Those of a recipe's steps are given under `steps`; `from` is the
-    first step's, and `train` is every step's that has none of its own.
+    first step's, and `train` is every step's, under what the step itself sets.
 
     Raises:
         HardnegError: the preset, or a step, is unknown.
@@ -82,9 +82,8 @@ def _expanded(name: str, own: Any) -> dict[str, Any]:
     expanded: dict[str, Any] = {}
     last = list(content["steps"])[-1]
     for number, (step, settings) in enumerate(content["steps"].items()):
-        full = merge(settings, given.get(step) or {})
-        full = {**({"from": own["from"]} if number == 0 and "from" in own else {}), **full}
-        full = {**({"train": own["train"]} if "train" in own else {}), **full}
+        shared = {key: own[key] for key in ("from", "train") if key in own and (number == 0 or key == "train")}
+        full = merge(merge(settings, shared), given.get(step) or {})
         label = name if step == last else f"{name}.{step}"
         expanded |= _expanded(label, _within(full, name, last))
     return expanded

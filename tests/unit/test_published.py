@@ -90,6 +90,13 @@ def test_a_steps_own_settings_win() -> None:
     assert [loss.name for loss in systems["ours.warmup"].loss] == ["softmax"]
 
 
+def test_a_step_may_change_one_setting_of_a_common_training() -> None:
+    chain = {**CHAIN, "train": {"steps": 10, "lr": 1e-3}, "steps": {"adore": {"train": {"lr": 1e-5}}}}
+    systems = loaded(ours=chain).systems
+    made = [(systems[name].train.steps, systems[name].train.lr) for name in ("ours.warmup", "ours.star", "ours")]
+    assert made == [(10, 1e-3), (10, 1e-3), (10, 1e-5)]
+
+
 def test_other_systems_may_name_a_step() -> None:
     further = {"preset": "star", "from": "ours.star", "train": BUDGET}
     assert loaded(ours=CHAIN, further=further).systems["further"].from_ == "ours.star"
