@@ -1,6 +1,8 @@
 INDEX = stage_rule("index")
 RUN = stage_rule("run")
 RERANK = stage_rule("rerank")
+LETOR = stage_rule("letor")
+LETOR_RUN = stage_rule("letor_run")
 
 
 rule build_index:
@@ -67,3 +69,47 @@ rule rerank_run:
         record=RERANK.record,
     shell:
         RERANK.shell()
+
+
+rule train_letor:
+    input:
+        unpack(LETOR.inputs),
+    output:
+        manifest=LETOR.manifest,
+    log:
+        LETOR.log,
+    benchmark:
+        LETOR.benchmark
+    conda:
+        ENVIRONMENT
+    threads: LETOR.threads
+    resources:
+        mem_mb=LETOR.mem_mb,
+        runtime=LETOR.runtime,
+        gpu=LETOR.gpu,
+    params:
+        record=LETOR.record,
+    shell:
+        LETOR.shell()
+
+
+rule rank_letor:
+    input:
+        unpack(LETOR_RUN.inputs),
+    output:
+        manifest=LETOR_RUN.manifest,
+    log:
+        LETOR_RUN.log,
+    benchmark:
+        LETOR_RUN.benchmark
+    conda:
+        ENVIRONMENT
+    threads: LETOR_RUN.threads
+    resources:
+        mem_mb=LETOR_RUN.mem_mb,
+        runtime=LETOR_RUN.runtime,
+        gpu=LETOR_RUN.gpu,
+    params:
+        record=LETOR_RUN.record,
+    shell:
+        LETOR_RUN.shell()

@@ -19,6 +19,13 @@ from hardneg.stages.stage import Stage
 # Rows of the matrix product; all but the question's are zero. Few rows keep the answer fast. More than one is needed,
 # since a product with a single row sums in another order than the products of a run.
 QUERY_BATCH = 16
+LACKING = {
+    "letor": "the features of new questions",
+    "rerank": "a ranking of new questions to reorder",
+    "run": "a run of given queries only",
+    "vectors": "vectors without their encoder",
+}
+"""What keeps a retriever from answering."""
 
 # Passage positions and scores, both [hits], best first.
 Hits = tuple[npt.NDArray[np.integer], npt.NDArray[np.float32]]
@@ -69,13 +76,12 @@ class Answerer:
                 remedy=f"did you mean {near}?" if near else "choose one of these.",
             )
         retriever = plan.config.systems[system].retriever
-        if retriever in ("run", "vectors"):
-            lacking = "a run of given queries only" if retriever == "run" else "vectors without their encoder"
+        if retriever in LACKING:
             able = [name for name, other in plan.config.systems.items() if other.retriever in ("bm25", "dense")]
             raise HardnegError(
-                "An imported system cannot answer new questions.",
+                "This system cannot answer new questions.",
                 where=f"systems.{system}.retriever",
-                found=f"{retriever}: {lacking}",
+                found=f"{retriever}: {LACKING[retriever]}",
                 expected="bm25 or dense",
                 remedy=f"use another system: {', '.join(able)}." if able else "add a BM25 or dense system.",
             )

@@ -62,14 +62,14 @@ class System(Model):
         description="the system whose weights it starts with, or `study:system` for a system of another study; "
         "null: the weights of the backbone",
     )
-    retriever: Literal["bm25", "dense", "rerank", "run", "vectors"] = Field(
+    retriever: Literal["bm25", "dense", "letor", "rerank", "run", "vectors"] = Field(
         "dense",
-        description="rerank: a cross-encoder or a late interaction reorders another system's ranking; run, vectors: "
-        "evaluate rankings or vectors computed elsewhere",
+        description="rerank: a cross-encoder or a late interaction reorders another system's ranking; letor: "
+        "LambdaMART over features of words does; run, vectors: evaluate rankings or vectors computed elsewhere",
     )
     runs: dict[str, Path] = Field({}, description="for retriever run: the TREC or MS MARCO run file of each split")
     vectors: Vectors | None = Field(None, description="for retriever vectors: the .npy files")
-    rerank: Rerank | None = Field(None, description="for retriever rerank: what is reordered")
+    rerank: Rerank | None = Field(None, description="for retriever rerank or letor: what is reordered")
     trains: Literal["nothing", "both_encoders", "query_encoder", "cross_encoder", "late_interaction"] = "both_encoders"
     order: Order = default_of("order")
     source: Sources = default_of("source")

@@ -18,6 +18,7 @@ from hardneg.retrieval.java import find_java
 from hardneg.stages.artifacts import Artifact
 from hardneg.stages.devices import check_cuda, check_visible
 from hardneg.stages.kinds import KINDS
+from hardneg.stages.optional import require_lightgbm
 from hardneg.stages.stage import Stage
 
 
@@ -25,12 +26,15 @@ def check_machine(plan: Plan) -> None:
     """Check visible devices, and what stages that are still to be made need: Java, a backbone, an index that exists.
 
     Raises:
-        HardnegError: CUDA_VISIBLE_DEVICES names an absent device; there is no Java 21; the files of a local backbone
-            are damaged; FAISS cannot make an index, or not train it on so few vectors, or search it like that.
+        HardnegError: CUDA_VISIBLE_DEVICES names an absent device; there is no Java 21, or no lightgbm; the files of a
+            local backbone are damaged; FAISS cannot make an index, or not train it on so few vectors, or search it like
+            that.
     """
     check_visible()
     if _to_do(plan, "bm25_index", "bm25_run"):
         find_java()
+    if _to_do(plan, "letor", "letor_run"):
+        require_lightgbm()
     folder, passages = local_backbone(plan.config.encoder.backbone), of_passages(plan.config.encoder)
     own = local_backbone(passages.backbone, KEY) if passages is not None else None
     for place in filter(None, (folder, own)):

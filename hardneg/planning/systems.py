@@ -10,6 +10,7 @@ from hardneg.config import Config, System
 from hardneg.config.checks.references import references
 from hardneg.config.export import NegativesExport
 from hardneg.errors import HardnegError
+from hardneg.planning.inputs import plain
 from hardneg.planning.shared import Shared
 from hardneg.planning.training import Roles, Trainings
 from hardneg.stages.kinds import TRAINS
@@ -73,6 +74,8 @@ class Systems:
         match system.retriever:
             case "bm25":
                 run = self._shared.bm25_run(name, evaluate, depth)
+            case "letor":
+                run = self._letor(name, system, evaluate)
             case "run":
                 run = self._shared.given_run(name, system, evaluate, depth)
             case "rerank":
@@ -216,6 +219,17 @@ class Systems:
         first = self._first_stage(system.rerank.system, splits, system.rerank.depth)
         return self._shared.reranked(name, roles, first, splits)
 
+    def _letor(self, name: str, system: System, splits: list[str]) -> Stage:
+        """A ranking of some splits reordered by LambdaMART, which learns from that of the training queries."""
+        train, asked = self._config.splits.train, system.rerank
+        assert train is not None and asked is not None
+        shared, reading = self._shared, {"passage_template": self._config.bm25.passage_template}
+        parents = {"collection": shared.collection, "run": self._first_stage(asked.system, [train], asked.depth)}
+        settings = {**plain(self._config.letor), **reading, "seed": self._config.seed, "split": train}
+        model = shared.graph.add("letor", name, settings, parents)
+        parents |= {"model": model, "run": self._first_stage(asked.system, splits, asked.depth)}
+        return shared.graph.add("letor_run", name, {**reading, "splits": splits, "depth": asked.depth}, parents)
+
     def _first_stage(self, name: str, splits: list[str], depth: int) -> Stage:
         """The ranking of some splits by a system, to be reordered."""
         system, shared = self._config.systems[name], self._shared
@@ -226,6 +240,8 @@ class Systems:
                 return shared.given_run(name, system, splits, depth)
             case "rerank":
                 return self._reranked(name, system, self.stages[name].roles, splits)
+            case "letor":
+                return self._letor(name, system, splits)
             case _:
                 roles = self.stages[name].roles
                 queries = roles["queries"]
@@ -284,8 +300,8 @@ def missing_start(found: str, key: str, systems: Mapping[str, SystemStages]) -> 
     )
 
 
-TRAINED = tuple(TRAINS.values())
-"""The kinds of stages that train."""
 STARTED = ("tokenizer", "passage_model", "model")
 """The roles of another study's system that one of this study starts from."""
 
+TRAINED = tuple(TRAINS.values())
+"""The kinds of stages that train."""

@@ -11,6 +11,13 @@ from dataclasses import dataclass
 ARITHMETIC = "hardneg.stages.devices:set_arithmetic_threads"
 TEXT_TO_VECTOR = ("hardneg.model.encoder:Encoder", "hardneg.text.tokens:TokenStore")
 PAIR_TO_SCORE = ("hardneg.model.cross_encoder:CrossEncoder", "hardneg.text.pairs:PairStore")
+WORDS = (
+    "hardneg.retrieval.letor:passages_in",
+    "hardneg.text.words:read_words",
+    "hardneg.text.tokens:passage_texts",
+    "hardneg.text.tokens:query_texts",
+    "hardneg.data.template:Reading",
+)
 TRAINING = ("hardneg.training.train:train", ARITHMETIC)
 
 COLLECTION = "the prepared collection"
@@ -99,6 +106,18 @@ KINDS: dict[str, Kind] = {
         {"collection": COLLECTION, "index": "the Lucene index"},
         ("hardneg.retrieval.lexical:search", "hardneg.text.tokens:query_texts", "hardneg.retrieval.runs:write_run"),
         threads=2,
+        minutes=240,
+    ),
+    "letor": Kind(
+        "train_letor",
+        {"collection": COLLECTION, "run": "candidates of the training queries"},
+        ("hardneg.retrieval.letor:train_ranker", *WORDS, "hardneg.data.judgements:Judgements"),
+        minutes=240,
+    ),
+    "letor_run": Kind(
+        "rank_letor",
+        {"collection": COLLECTION, "model": "the trained trees", "run": "the ranking to reorder"},
+        ("hardneg.retrieval.letor:ranked_by", *WORDS, "hardneg.retrieval.runs:RunWriter"),
         minutes=240,
     ),
     "given_run": Kind("import_run", {"collection": COLLECTION}, ("hardneg.retrieval.given:import_run",)),

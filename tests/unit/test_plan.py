@@ -90,7 +90,7 @@ def test_parents_come_first_and_folders_are_their_own(settings: dict[str, Any]) 
     assert len({stage.folder for stage in plan.stages}) == len(plan.stages)
     elsewhere = {"download", "given_run", "given_vectors", "given_lists", "negatives_export", "trajectory", "movement"}
     with_a_cross_encoder = {"cross_encoder", "late_interaction", "rerank", "pair_scores", "clusters"}
-    asked_for = {"generated", "outside", "narrowed"}
+    asked_for = {"generated", "outside", "narrowed", "letor", "letor_run"}
     assert {s.kind for s in plan.stages} == KINDS.keys() - elsewhere - with_a_cross_encoder - asked_for
     for stage in plan.stages:
         families = tuple(role for role in KINDS[stage.kind].roles if role.endswith("."))

@@ -13,7 +13,14 @@ from hardneg.errors import HardnegError
 from hardneg.methods.axes import answers_of
 from hardneg.methods.base import NEEDS
 
-WITHOUT_TRAINING = {"bm25": "BM25", "run": "A given run", "vectors": "A system of given vectors"}
+WITHOUT_TRAINING = {
+    "bm25": "BM25",
+    "letor": "LambdaMART learns in a stage of its own: its system",
+    "run": "A given run",
+    "vectors": "A system of given vectors",
+}
+LEARNING = ("letor",)
+"""Retrievers that learn from the training judgements, though no encoder trains."""
 
 BY_TRAINED = {
     "both_encoders": frozenset({"vectors", "encoded_passages", "read_passages", "passage_scores"}),
@@ -37,8 +44,16 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
             yield HardnegError(
                 f"{WITHOUT_TRAINING[system.retriever]} trains nothing.",
                 where=at,
-                remedy="remove `trains` and `from`, or set `retriever: dense`.",
+                remedy="set `trains: nothing` without `from`, or `retriever: dense`.",
             )
+        if system.retriever in LEARNING and config.splits.train is None:
+            yield HardnegError(
+                "Learning from judgements needs a training split.",
+                where=at,
+                found="splits.train: null",
+                remedy="set splits.train, or remove the system.",
+            )
+        yield from _reordered(at, system)
         return
     yield from _retriever(at, system)
     if system.trains == "nothing":
@@ -112,6 +127,12 @@ def _retriever(at: str, system: System) -> Iterator[HardnegError]:
             expected="retriever rerank with trains cross_encoder or late_interaction, or neither",
             remedy="start from `preset: cross_encoder` or `preset: colbert`, or change one of the two.",
         )
+    yield from _reordered(at, system)
+
+
+def _reordered(at: str, system: System) -> Iterator[HardnegError]:
+    """What reorders names what it reorders, and nothing else does."""
+    reorders = system.retriever in ("rerank", "letor")
     if reorders and system.rerank is None:
         yield HardnegError(
             "What reorders needs a ranking to reorder.",
@@ -122,7 +143,7 @@ def _retriever(at: str, system: System) -> Iterator[HardnegError]:
         )
     if not reorders and system.rerank is not None:
         yield HardnegError(
-            "Only cross-encoders and late interaction reorder a ranking.",
+            "Only retrievers rerank and letor reorder a ranking.",
             where=f"{at}.rerank",
             found=f"retriever {system.retriever}",
             remedy="remove the key, or set `retriever: rerank`.",

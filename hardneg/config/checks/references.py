@@ -10,7 +10,12 @@ from hardneg.config.system import System
 from hardneg.errors import HardnegError
 from hardneg.methods.axes import answers_of
 
-WITHOUT_WEIGHTS = {"bm25": "BM25", "run": "a given run", "vectors": "given vectors"}
+WITHOUT_WEIGHTS = {
+    "bm25": "BM25",
+    "letor": "a learned ranking of words",
+    "run": "a given run",
+    "vectors": "given vectors",
+}
 
 
 READ = {

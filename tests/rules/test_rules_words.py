@@ -1,0 +1,36 @@
+"""Rankings of words that learn from judgements, by their scripts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import PASSAGES_EACH, TOPICS, small_config, write_collection
+from made_stages import Stages, check_run, columns, pairs
+
+PASSAGES = TOPICS * PASSAGES_EACH
+LIGHTGBM = "lightgbm is not installed: pip install '.[letor]'"
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Stages:
+    folder = tmp_path_factory.mktemp("words")
+    write_collection(folder / "data")
+    config = small_config()
+    config["systems"] = {"bm25": {"preset": "bm25"}, "letor": {"preset": "letor", "rerank": {"depth": 30}}}
+    config |= {"letor": {"trees": 5, "least": 2}, "export": [], "splits": {"evaluate": ["test"]}}
+    config["analyses"] = dict.fromkeys(("pairwise_errors", "negatives", "agreement"))
+    config["arithmetic"] = {"training_threads": 1, "encoding_threads": 1}
+    return Stages(folder, config)
+
+
+def test_trees_reorder_their_first_stage(learnt: Stages) -> None:
+    pytest.importorskip("lightgbm", reason=LIGHTGBM)
+    model = learnt.made("letor")
+    assert 0 < model.facts["relevant"] < model.facts["candidates"]
+    assert model.path("model.txt").read_text(encoding="utf-8").count("\nTree=") == 5
+    stage = learnt.stage("letor_run")
+    made, first = learnt.make(stage), learnt.make(stage.parents["run"])
+    table = check_run(made, "run.test.parquet", TOPICS, PASSAGES, 30)
+    before = columns(first, "run.test.parquet")
+    assert pairs(table) == pairs(before)
+    assert len(np.unique(table["score"])) > 1
