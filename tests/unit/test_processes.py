@@ -44,7 +44,7 @@ SEVEN = {**TRAIN, "batch_size": 7, "lr": 1e-3}  # forward passes of 4 rows and o
 BLOCK = 8
 DEPTH = 7
 STOPS_AT = 3
-KINDS = ["star", "chunks", "recomputed", "dropped", "adore", "jpq", "cross_encoder"]
+KINDS = ["star", "untied", "chunks", "recomputed", "dropped", "adore", "jpq", "cross_encoder"]
 
 
 def parents_of(made: Small, folder: Path) -> dict[str, Artifact]:
@@ -78,6 +78,7 @@ def stages_of(parents: dict[str, Artifact], folder: Path) -> dict[str, StageFold
     trained_alone = ("collection", "tokenizer", "tokens", "negatives")
     chosen: dict[str, tuple[str, dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
         "star": ("both_encoders", both, {}, trained_alone),
+        "untied": ("both_encoders", {**both, "untied": True}, {}, trained_alone),
         "chunks": ("both_encoders", both, {"chunk": 3}, trained_alone),
         "recomputed": ("both_encoders", both, {"gradient_checkpointing": True}, trained_alone),
         "dropped": ("both_encoders", both, {"batch_size": 8, "rows_per_forward": 64}, trained_alone),
@@ -105,7 +106,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     found = {}
     for path in sorted(folder.rglob("*.safetensors")):
         if path.parent.name != "checkpoints" and path.name != "kept.safetensors":
-            found |= {f"{path.parent.name}/{name}": tensor for name, tensor in load_file(path).items()}
+            found |= {f"{path.parent.relative_to(folder)}/{name}": tensor for name, tensor in load_file(path).items()}
     for path in folder.glob("*.npy"):
         found[path.name] = torch.from_numpy(np.load(path))
     return found
