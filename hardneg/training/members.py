@@ -45,11 +45,10 @@ class Members:
                     where=f"collection.parts, {name}, split {split}",
                     remedy="check its judgements, or remove it.",
                 )
+        chosen = np.array(counts if weights == "queries" else [1] * len(counts), np.float64)
         if isinstance(weights, Mapping):
-            chosen = [weights[name] for name in self.names]
-        else:
-            chosen = counts if weights == "queries" else [1] * len(counts)
-        self.chances: npt.NDArray[np.float64] = np.array(chosen, np.float64) / sum(chosen)
+            chosen = np.array([weights[name] for name in self.names], np.float64)
+        self.chances: npt.NDArray[np.float64] = chosen / chosen.sum()
         self._seed, self._drawn = queries.seed, np.empty(0, np.int64)
 
     def at(self, step: int) -> tuple[int, int]:

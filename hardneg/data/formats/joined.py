@@ -84,16 +84,16 @@ class Joined:
         """The judgements of a split."""
         for name, own in self._having(split):
             for judged in self._readers[name].judgements(own):
-                ids = {"query_id": id_in(name, judged.query_id), "passage_id": id_in(name, judged.passage_id)}
-                yield replace(judged, **ids)
+                query_id, passage_id = id_in(name, judged.query_id), id_in(name, judged.passage_id)
+                yield replace(judged, query_id=query_id, passage_id=passage_id)
 
     def given(self, split: str) -> Iterator[Given]:
         """What the collections themselves give for the queries of a split."""
         for name, own in self._having(split):
             reader: Any = self._readers[name]
             for given in reader.given(own) if hasattr(reader, "given") else ():
-                ids = {"query_id": id_in(name, given.query_id), "passage_id": id_in(name, given.passage_id)}
-                yield replace(given, **ids)
+                query_id, passage_id = id_in(name, given.query_id), id_in(name, given.passage_id)
+                yield replace(given, query_id=query_id, passage_id=passage_id)
 
     def provenance(self) -> dict[str, Any]:
         """The origin of each collection, and what was told of its files."""
