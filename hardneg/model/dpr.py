@@ -17,7 +17,7 @@ INSIDE = {"DPRQuestionEncoder": "question_encoder", "DPRContextEncoder": "ctx_en
 
 
 def class_of(place: str, revision: str | None) -> Any:
-    """The class of Transformers that loads a backbone: AutoModel, which takes every DPR checkpoint for one of questions.
+    """The class of Transformers that loads a backbone. AutoModel takes every DPR checkpoint for one of questions.
 
     Args:
         place: a folder, or a name on the hub.

@@ -1,7 +1,7 @@
 """A query encoder and a passage encoder with weights of their own (DPR, Karpukhin et al. 2020).
 
-A training stage keeps the query encoder where it keeps the one encoder of tied ones, and the passage encoder in a folder
-of its own, in the same layout. What encodes queries therefore asks for nothing new.
+A training stage keeps the query encoder where it keeps a single one, and the passage encoder in a folder of its own, in
+the same layout. What encodes queries therefore asks for nothing new.
 """
 
 from __future__ import annotations
