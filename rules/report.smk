@@ -1,6 +1,4 @@
-parts = PLAN.analyses.parts | ({"ablation"} if PLAN.config.analyses.ablation else set())
-parts |= {"collections"} if PLAN.scored else set()
-ITEMS = names(parts)
+ITEMS = names(set(BRIEF["parts"]))
 
 
 rule write_report:

@@ -98,6 +98,7 @@ def _make(run: Run, given: argparse.Namespace, extra: dict[str, Any]) -> None:
             stage.cost |= {
                 "device": describe(granted.devices),
                 "devices": len(granted.devices),
+                "cores": os.cpu_count(),
                 "visible": list(granted.visible),
             }
             places = given.runtime["places"].get(name_of(record), {})

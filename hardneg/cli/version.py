@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 from collections.abc import Sequence
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parents[2]
-"""Where the package lies; its checkout, if it is installed from one."""
+from hardneg.stages.release import commit, release
 
 
 class ShowVersion(argparse.Action):
@@ -33,12 +29,5 @@ class ShowVersion(argparse.Action):
 
 def version() -> str:
     """Such as `hardneg 0.1.0 (commit 152dce6)`; `-dirty` follows a commit where files of it were changed."""
-    release = f"hardneg {metadata.version('hardneg')}"
-    if not (CHECKOUT / ".git").exists():
-        return release
-    asked = ["git", "-C", str(CHECKOUT), "describe", "--always", "--dirty", "--abbrev=7", "--exclude=*"]
-    try:
-        told = subprocess.run(asked, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):  # no git, or not this user's checkout
-        return release
-    return f"{release} (commit {told.stdout.strip()})"
+    found = commit()
+    return release() if found is None else f"{release()} (commit {found})"

@@ -29,6 +29,11 @@ def brief(plan: Plan) -> dict[str, Any]:
             for stage in plan.stages
         ],
         "systems": [_described(plan, name) for name in config.systems],
+        "parts": sorted(_parts(plan)),
+        "losses": _trained(plan),
+        "ablation": [
+            [base, variant, system] for base, variants in asked.ablation.items() for variant, system in variants.items()
+        ],
         "models": {
             name: str(stages.model.manifest) for name, stages in plan.systems.items() if stages.model is not None
         },
@@ -70,10 +75,36 @@ def brief(plan: Plan) -> dict[str, Any]:
     }
 
 
+def _parts(plan: Plan) -> set[str]:
+    """The optional fields of the report's material that there will be."""
+    several = len(plan.config.systems) > 1
+    present = {
+        "ablation": plan.config.analyses.ablation,
+        "collections": plan.scored,
+        "losses": _trained(plan),
+        "lexical": several and any(system.retriever == "bm25" for system in plan.config.systems.values()),
+    }
+    return plan.analyses.parts | {part for part, found in present.items() if found}
+
+
+def _trained(plan: Plan) -> list[list[str]]:
+    """Each system that is trained, and where: of one that is trained in rounds, the last."""
+    return [
+        [name, str(stages.model.manifest)]
+        for name, stages in plan.systems.items()
+        if stages.model is not None and plan.config.systems[name].trains != "nothing"
+    ]
+
+
 def _described(plan: Plan, name: str) -> dict[str, str]:
     """A system's answers in words."""
     system = plan.config.systems[name]
-    row = {"system": name, "starts_from": system.from_ or "", "trains": system.trains.replace("_", " ")}
+    row = {
+        "system": name,
+        "retriever": system.retriever,
+        "starts_from": system.from_ or "",
+        "trains": system.trains.replace("_", " "),
+    }
     sources = []
     for source in system.source:
         mined = source.mined_system(system.from_)

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 # A column whose name ends in this holds marks for the column before it: the letters of baselines.
 MARKS = ", differs from"
 LOWER = " ↓"
+P_VALUE = -1
+"""In place of a number of decimals: the column holds p-values."""
 
 
 class Content(TypedDict, total=False):

@@ -14,10 +14,14 @@ from hardneg import __version__
 from hardneg.analysis.examples import examples
 from hardneg.evaluation.measures import aggregate, significance_table
 from hardneg.evaluation.several import COLLECTIONS
+from hardneg.report.about import about, lexical, losses
 from hardneg.report.budgets import budget_of
 from hardneg.report.material import Compression, Errors, Examples, Material, Movement, Negatives
+from hardneg.report.text import main_split
 from hardneg.stages.artifacts import Artifact, cost_of, library_versions
 
+SYSTEMS = ["system", "retriever", "starts_from", "trains", "source", "filter", "sampler", "loss", "batch", "refresh"]
+SYSTEMS += ["index"]
 COSTS = ["stage", "system", "version", "seconds", "devices", "device", "peak_memory_mib"]
 TRAINING_COSTS = ["system", "starts_from", "seconds", "devices", "device_hours", "whole_seconds", "whole_device_hours"]
 TRAINING_COSTS += ["queries", "encoded", "whole_queries", "whole_encoded"]
@@ -41,7 +45,7 @@ def gather(summary: Mapping[str, Any], folder: Path) -> Material:
         counts |= {f"{split} {kind}": count for kind, count in kinds.items()}
     stages = [_stage(entry) for entry in summary["stages"]]
     costs = pd.DataFrame([cost for stage in stages for cost in stage["costs"]], columns=COSTS)
-    systems = pd.DataFrame(summary["systems"])
+    systems = pd.DataFrame(summary["systems"], columns=SYSTEMS)
     named = [
         (system, baseline) for baseline in summary["baselines"] for system in systems["system"] if system != baseline
     ]
@@ -49,7 +53,7 @@ def gather(summary: Mapping[str, Any], folder: Path) -> Material:
     return Material(
         dataset=summary["dataset"],
         main_measure=summary["main_measure"],
-        split=_main_split(measures),
+        split=main_split(measures),
         analysis_split=asked["split"],
         collection=counts,
         relevant_grade=summary["relevant_grade"],
@@ -61,38 +65,37 @@ def gather(summary: Mapping[str, Any], folder: Path) -> Material:
         costs=costs,
         training_costs=training,
         speed_baseline=asked["speed_baseline"],
-        stages=[{key: value for key, value in stage.items() if key != "costs"} for stage in stages],
+        stages=[{key: value for key, value in stage.items() if key not in ("costs", "made")} for stage in stages],
         configuration=summary["configuration"],
         targets=_targets(summary),
+        about=about(stages, asked["seed"]),
+        losses=losses(summary["losses"]),
+        lexical=lexical(summary, collection, measures, per_query) if "lexical" in summary["parts"] else None,
         versions={"hardneg": __version__, **library_versions()},
         errors=_errors(summary["errors"], asked["pairwise_errors"]),
         compression=_compression(summary, training, asked),
         trajectory=_tables(summary["trajectory"], "trajectory.parquet", ["system"]),
-        ablation=_ablation(asked["ablation"]),
+        ablation=_ablation(summary["ablation"]),
         movement=_movement(summary["movement"]),
         negatives=_negatives(summary["diagnosis"], asked["negatives"]),
-        agreement=_agreement(summary["agreement"]),
+        agreement=_agreement(summary["agreement"], list(systems["system"])),
         seeds=_seeds(summary, measures, asked),
         examples=_examples(summary, collection, per_query),
         collections=pd.read_csv(folder / COLLECTIONS) if summary["collections"] else None,
     )
 
 
-def _main_split(measures: pd.DataFrame) -> str:
-    splits = list(measures["split"].unique())
-    return "test" if "test" in splits else str(splits[-1])
-
-
 def _stage(entry: Mapping[str, Any]) -> dict[str, Any]:
     """A stage of the graph with the costs of its jobs. A stage of another study may be gone; it then has no costs."""
     manifest = Path(entry["manifest"])
     kind, (label, _, version) = manifest.parts[-3], manifest.parent.name.rpartition("-")
-    costs = []
+    costs, made = [], []
     if manifest.exists():
         for path in sorted({cost_of(manifest), *manifest.parent.glob("shard-*.cost.json")}):
             cost = json.loads(path.read_text(encoding="utf-8"))
             spent = [cost["seconds"], cost.get("devices", 1), cost.get("device", ""), cost["peak_memory_mib"]]
             costs.append([kind, label, version, *spent])
+            made.append(cost)
     seconds = sum(cost[3] for cost in costs) if costs else None
     return {
         "kind": kind,
@@ -101,6 +104,7 @@ def _stage(entry: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": seconds,
         "parents": entry["parents"],
         "costs": costs,
+        "made": made,
     }
 
 
@@ -114,7 +118,8 @@ def _training_costs(
         below.append({place}.union(*(below[parent] for parent in stage["parents"])))
     paid = {place for place, stage in enumerate(stages) if stage["kind"] not in PREPARATION}
     starts, rows = dict(zip(systems["system"], systems["starts_from"], strict=True)), []
-    for system, manifest in summary["models"].items():
+    for system in filter(summary["models"].__contains__, systems["system"]):
+        manifest = summary["models"][system]
         whole = below[places[manifest]] & paid
         base = summary["models"].get(starts[system])
         own = whole - below[places[base]] if base is not None else whole
@@ -218,8 +223,7 @@ def _scored_splits(measured: Artifact) -> list[str]:
     return [name.removeprefix("measures.").removesuffix(".parquet") for name in names if name.startswith("measures.")]
 
 
-def _ablation(asked: Mapping[str, Mapping[str, str]]) -> pd.DataFrame | None:
-    rows = [(base, variant, system) for base, variants in asked.items() for variant, system in variants.items()]
+def _ablation(rows: Sequence[Sequence[str]]) -> pd.DataFrame | None:
     return pd.DataFrame(rows, columns=["base", "variant", "system"]) if rows else None
 
 
@@ -258,8 +262,11 @@ def _negatives(listed: Sequence[Sequence[str]], asked: Mapping[str, Any] | None)
     )
 
 
-def _agreement(manifest: str | None) -> pd.DataFrame | None:
-    return _table(manifest, "agreement.parquet") if manifest is not None else None
+def _agreement(manifest: str | None, order: Sequence[str]) -> pd.DataFrame | None:
+    if manifest is None:
+        return None
+    found = _table(manifest, "agreement.parquet")
+    return found.iloc[found["system"].map(order.index).argsort(kind="stable")].reset_index(drop=True)
 
 
 def _seeds(summary: Mapping[str, Any], measures: pd.DataFrame, asked: Mapping[str, Any]) -> pd.DataFrame | None:
@@ -283,9 +290,9 @@ def _examples(summary: Mapping[str, Any], collection: Artifact, per_query: pd.Da
     chosen = asked["system"] or names[-1]
     start = next(row["starts_from"] for row in systems if row["system"] == chosen)
     baseline = asked["baseline"] or (start if start in names else next(name for name in names if name != chosen))
-    split = _main_split(per_query)
+    split = main_split(per_query)
     scored = per_query[(per_query["split"] == split) & (per_query["measure"] == summary["main_measure"])]
-    runs = {name: Artifact.open(manifest) for name, manifest in summary["runs"].items()}
+    runs = {name: Artifact.open(summary["runs"][name]) for name in names}
     content = examples(
         collection,
         split,

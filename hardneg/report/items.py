@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from hardneg.report.material import Item, Material
 
 Shows = Literal["table", "figure", "both"]
-Category = Literal["Effectiveness", "Why", "Compressed indexes", "Cost", "Negatives"]
+Category = Literal[
+    "Differences", "Effectiveness", "Training", "Why", "Compressed indexes", "Cost", "Negatives", "Appendix"
+]
 
 
 class Entry(NamedTuple):
@@ -33,6 +35,8 @@ class Entry(NamedTuple):
 
 
 _ENTRIES: Mapping[str, Entry] = {
+    "wins": Entry("table", "Differences", "Wins and losses by query", None, "tables.wins"),
+    "bm25_wins": Entry("table", "Differences", "Where BM25 wins", "lexical", "tables.bm25_wins"),
     "table2": Entry("table", "Effectiveness", "Table 2: Effectiveness", None, "tables.table2"),
     "effectiveness": Entry(
         "figure", "Effectiveness", "Effectiveness with confidence intervals", None, "figures.effectiveness"
@@ -40,10 +44,9 @@ _ENTRIES: Mapping[str, Entry] = {
     "collections": Entry(
         "table", "Effectiveness", "Effectiveness on several collections", "collections", "tables.collections"
     ),
-    "comparisons": Entry("table", "Effectiveness", "Differences and significance tests", None, "tables.comparisons"),
-    "wins": Entry("table", "Effectiveness", "Wins and losses by query", None, "tables.wins"),
     "figure5": Entry("figure", "Effectiveness", "Figure 5: Ablation of ADORE", "ablation", "figures.figure5"),
     "seeds": Entry("both", "Effectiveness", "Variation across seeds", "seeds", "figures.seeds"),
+    "losses": Entry("figure", "Training", "Training curves", "losses", "figures.losses"),
     "table1": Entry("table", "Why", "Table 1: Total and top-K pairwise errors", "errors", "tables.table1"),
     "figure3": Entry("both", "Why", "Figure 3: Distribution of pairwise errors", "errors", "figures.figure3"),
     "figure4a": Entry("figure", "Why", "Figure 4a: Static and live hard negatives", "trajectory", "figures.figure4a"),
@@ -60,7 +63,6 @@ _ENTRIES: Mapping[str, Entry] = {
         "table", "Compressed indexes", "Table 5: Size and effectiveness", "compression", "tables.compression"
     ),
     "table4": Entry("table", "Cost", "Table 4: Training time", None, "tables.costs"),
-    "stages_cost": Entry("table", "Cost", "Cost of every stage", None, "tables.costs"),
     "negatives": Entry(
         "table",
         "Negatives",
@@ -72,6 +74,8 @@ _ENTRIES: Mapping[str, Entry] = {
         "figure", "Negatives", "Mined negatives by rank", "negatives", "figures.negatives_by_rank"
     ),
     "agreement": Entry("table", "Negatives", "Unjudged passages at the top ranks", "agreement", "tables.agreement"),
+    "comparisons": Entry("table", "Appendix", "Differences and significance tests", None, "tables.comparisons"),
+    "stages_cost": Entry("table", "Appendix", "Cost of every stage", None, "tables.costs"),
 }
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from hardneg.report.items import Category
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,29 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Lexical:
+    """Queries on which BM25 is better than the best other system, by the main measure on the report's split.
+
+    Attributes:
+        system: BM25's name.
+        other: the best other system.
+        queries: how many queries both are scored on.
+        lost: on how many of them the other system is better.
+        words_won: mean words of the queries that BM25 wins; NaN if it wins none.
+        words_lost: mean words of those that it loses.
+        rows: query_id, text, bm25, other (values), difference; the largest gain first.
+    """
+
+    system: str
+    other: str
+    queries: int
+    lost: int
+    words_won: float
+    words_lost: float
+    rows: pd.DataFrame
+
+
+@dataclass(frozen=True)
 class Material:
     """Everything that the report shows.
 
@@ -106,7 +131,8 @@ class Material:
         analysis_split: the split for errors, compression, trajectories and movement.
         collection: counts of passages, queries, judgements and so on.
         relevant_grade: the lowest relevant grade, by split.
-        systems: system, starts_from, trains, source, sampler, loss, batch, refresh, index; one row per system.
+        systems: system, retriever, starts_from, trains, source, filter, sampler, loss, batch, refresh, index; one row
+            per system, in the configuration's order.
         measures: system, split, measure, value; in display order, the main measure first.
         per_query: system, split, query_id, measure, value.
         significance: the table of `hardneg.evaluation.measures.significance_table` for each system against its own
@@ -126,6 +152,9 @@ class Material:
             queries, hits, relevant, judged_not_relevant, unjudged, agreed, hole, measured_false_negative_rate.
             `seeds`: system, seed, split, measure, value.
         collections: the table of `hardneg.evaluation.several.over_collections`; None unless configured.
+        losses: system, step, loss; None if nothing is trained.
+        lexical: where BM25 wins; None without BM25 and another system.
+        about: date, seed, commit, machine; in words.
     """
 
     dataset: str
@@ -156,6 +185,9 @@ class Material:
     seeds: pd.DataFrame | None = None
     examples: Examples | None = None
     collections: pd.DataFrame | None = None
+    losses: pd.DataFrame | None = None
+    lexical: Lexical | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -176,7 +208,7 @@ class Item:
 
     name: str
     title: str
-    category: Literal["Effectiveness", "Why", "Compressed indexes", "Cost", "Negatives"]
+    category: Category
     caption: str
     paper: str = ""
     here: str = ""

@@ -8,7 +8,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,9 @@ from hardneg.report.claims.differences import LEVEL
 from hardneg.report.content import MARKS
 from hardneg.report.files import drawn
 from hardneg.report.graph import BOX_HEIGHT, BOX_WIDTH, layout
+from hardneg.report.headline import summary
 from hardneg.report.material import Item, Material
+from hardneg.report.passages import side_by_side
 from hardneg.report.text import (
     best_cells,
     by_system,
@@ -31,24 +32,32 @@ from hardneg.report.text import (
     main_comparisons,
     p_value,
     signed,
-    summary,
     verdict,
 )
 from hardneg.stages.artifacts import atomic_path
 
+SHOWN_ROWS = 10
+"""Of a longer table, the others show when it is opened."""
+LONG = 40
+"""Characters from which on the text of a cell is broken into lines."""
+NARROW = 5
+"""Tables of so few columns stand two side by side."""
+DIFFERENCES, APPENDIX = "Differences", "Appendix"
+_VERDICT = re.compile(r"It shows here|It shows in part|It does not show here|Cannot be checked here")
 _TAG = re.compile(r"<[^>]+>")
 _IDENTIFIER = re.compile(r'(\bid="|url\(#|href="#)')
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A table cell: its text, the number to sort by (None for text), whether it is the best, and its marks."""
+    """A table cell: its text, the number to sort by (None for text), if it is the best, its marks, if it is long."""
 
     text: str
     number: float | None
     missing: bool
     best: bool
     marks: str | None = None
+    long: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,10 +101,10 @@ def write_report(material: Material, items: Sequence[Item], path: Path) -> None:
         bars=_bars(material),
         steps=_steps(material),
         level=LEVEL,
-        categories=[
-            (category, [_shown(item) for item in group])
-            for category, group in groupby(items, lambda item: item.category)
-        ],
+        shown_rows=SHOWN_ROWS,
+        parts=_parts(items),
+        appendix=[_shown(item) for item in items if item.category == APPENDIX],
+        examples=side_by_side(material),
         queries=_queries(material),
         systems=table(material.systems.rename(columns=lambda name: name.replace("_", " "))),
         costs=_costs(material.costs),
@@ -132,6 +141,7 @@ def table(frame: pd.DataFrame, digits: Mapping[str, int] | None = None) -> Table
                     number=value if is_number and pd.notna(value) else None,
                     missing=pd.isna(value) or value == "",
                     best=is_best,
+                    long=isinstance(value, str) and len(value) > LONG,
                 )
                 for value, is_best in zip(column, best[name], strict=True)
             ]
@@ -139,10 +149,22 @@ def table(frame: pd.DataFrame, digits: Mapping[str, int] | None = None) -> Table
     return Table(headings, list(zip(*columns, strict=True)))
 
 
+def _parts(items: Sequence[Item]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """The sections between the first screen and the appendix; differences come first, also if nothing is there."""
+    parts: dict[str, list[dict[str, Any]]] = {DIFFERENCES: []}
+    for item in items:
+        if item.category != APPENDIX:
+            parts.setdefault(item.category, []).append(_shown(item))
+    return list(parts.items())
+
+
 def _shown(item: Item) -> dict[str, Any]:
+    said = _VERDICT.match(item.here)
     return {
         "item": item,
+        "said": said[0] if said is not None else "",
         "table": None if item.table is None else table(item.table, item.digits),
+        "narrow": item.table is not None and len(item.table.columns) <= NARROW,
         "figure": None if item.figure is None else _inline(item),
     }
 
@@ -176,11 +198,16 @@ def _steps(material: Material) -> list[dict[str, Any]]:
     def place(value: float) -> float | None:
         return None if pd.isna(value) else round(50 + 48 * value / widest, 2)
 
+    is_step = [
+        starts.get(system) == baseline for system, baseline in zip(rows["system"], rows["baseline"], strict=True)
+    ]
+    rows = rows.assign(step=is_step).sort_values("step", ascending=False, kind="stable")
     return [
         {
             "system": row["system"],
             "baseline": row["baseline"],
-            "step": starts.get(row["system"]) == row["baseline"],
+            "step": row["step"],
+            "more": number >= SHOWN_ROWS,
             "difference": signed(row["difference"]),
             "interval": interval(row),
             "p": p_value(row["p_t_holm"]),
@@ -190,12 +217,12 @@ def _steps(material: Material) -> list[dict[str, Any]]:
             "middle": place(row["difference"]),
             "high": place(row["ci_high"]),
         }
-        for row in rows.to_dict("records")
+        for number, row in enumerate(rows.to_dict("records"))
     ]
 
 
 def _queries(material: Material) -> dict[str, Any]:
-    """The data of the query list, as JSON types: the main measure by system and query, and any examples."""
+    """The data of the query list, as JSON types: the main measure by system and query, and the examples' texts."""
     rows = material.per_query
     rows = rows[(rows["split"] == material.split) & (rows["measure"] == material.main_measure)]
     values = rows.pivot(index="query_id", columns="system", values="value")
@@ -207,7 +234,7 @@ def _queries(material: Material) -> dict[str, Any]:
         "systems": list(values.columns),
         "values": [[None if pd.isna(value) else round(value, 4) for value in values[system]] for system in values],
         "pair": pair or main_comparisons(material)[["system", "baseline"]].tail(1).to_numpy().ravel().tolist(),
-        "examples": examples.content if examples else {"passages": {}, "queries": []},
+        "texts": {query["query_id"]: query["text"] for query in examples.content["queries"]} if examples else {},
     }
 
 

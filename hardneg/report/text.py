@@ -11,7 +11,7 @@ import pandas as pd
 
 from hardneg.evaluation.measure_names import KNOWN, lower_is_better
 from hardneg.report.claims.differences import LEVEL
-from hardneg.report.content import LOWER
+from hardneg.report.content import LOWER, P_VALUE
 from hardneg.report.material import Material
 
 MISSING = "–"
@@ -43,36 +43,17 @@ def _starred(table: pd.DataFrame, best: pd.DataFrame, heading: str) -> str:
     return text.rename_axis(index=None, columns=heading).to_string()
 
 
+def main_split(measures: pd.DataFrame) -> str:
+    """The split that ranks the systems: test, or the last one."""
+    splits = list(measures["split"].unique())
+    return "test" if "test" in splits else str(splits[-1])
+
+
 def by_system(measures: pd.DataFrame, split: str) -> pd.DataFrame:
     """Values on one split, by system (rows) and measure (columns), in the order of `measures`."""
     chosen = measures[measures["split"] == split]
     table = chosen.pivot(index="system", columns="measure", values="value")
     return table.reindex(index=chosen["system"].unique(), columns=chosen["measure"].unique())
-
-
-def summary(material: Material) -> list[str]:
-    """Sentences about the best system, its lead over each of its baselines, and its cost."""
-    ranking = by_system(material.measures, material.split)[material.main_measure].dropna()
-    best, value = str(ranking.idxmax()), ranking.max()
-    place = f"is the best of {len(ranking)} systems" if len(ranking) > 1 else "is the only system"
-    sentences = [f"On {material.split}, {best} {place}, with {material.main_measure} {value:.4f}."]
-    comparisons = main_comparisons(material)
-    for row in comparisons[comparisons["system"] == best].to_dict("records"):
-        certainty = "significant" if row["p_t_holm"] < LEVEL else "not significant"
-        sentences.append(
-            f"Its lead over {row['baseline']} is {signed(row['difference'])} (95% interval {interval(row)}; "
-            f"{certainty}, corrected p {p_value(row['p_t_holm'])}, {row['queries']:,} queries)."
-        )
-    total = duration(float(material.costs["seconds"].sum()))
-    own = material.training_costs[material.training_costs["system"] == best].to_dict("records")
-    if own:
-        sentences.append(
-            f"Training it took {duration(own[0]['seconds'])}, and {duration(own[0]['whole_seconds'])} with all systems "
-            f"it builds on. All stages of this report took {total}."
-        )
-    else:
-        sentences.append(f"It needs no training. All stages of this report took {total}.")
-    return sentences
 
 
 def main_comparisons(material: Material) -> pd.DataFrame:
@@ -108,16 +89,23 @@ def interval(row: Mapping[Hashable, Any]) -> str:
 
 
 def p_value(value: float) -> str:
-    """A p-value with four decimals, or `< 0.0001`."""
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+    """A p-value with four decimals and no zero before the point, or `<.0001`, as the field prints it."""
+    if pd.isna(value):
+        return MISSING
+    return "<.0001" if value < 0.0001 else f"{value:.4f}".removeprefix("0")
 
 
 def cell_text(value: Any, digits: int = 0) -> str:
-    """The text of a cell: numbers with `digits` decimals and thousands separators, a dash for missing values."""
+    """The text of a cell: numbers with `digits` decimals and thousands separators, a dash for missing values.
+
+    `digits` may be `hardneg.report.content.P_VALUE`.
+    """
     if pd.isna(value):
         return MISSING
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Real) and digits == P_VALUE:
+        return p_value(float(value))
     if isinstance(value, Real):
         return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
     return str(value)

@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const PAGE = 50, LONG = 20;
+  const PAGE = 10, LONG = 10;
 
   const make = (tag, properties, ...children) => {
     const element = Object.assign(document.createElement(tag), properties);
@@ -35,7 +35,10 @@
           if ("missing" in cell.dataset) return null;
           return "number" in cell.dataset ? Number(cell.dataset.number) : cell.textContent;
         };
-        sortable(heading, (sign) => body.append(...rows.sort(order(key, sign))));
+        sortable(heading, (sign) => {
+          body.append(...rows.sort(order(key, sign)));
+          if (rows.length > LONG) rows.forEach((row, place) => row.classList.toggle("more", place >= LONG));
+        });
       });
       if (rows.length <= LONG) continue;
       const find = make("input", { type: "search", placeholder: "Filter rows", ariaLabel: "Filter rows" });
@@ -43,45 +46,22 @@
       find.addEventListener("input", () => {
         const wanted = find.value.toLowerCase();
         for (const row of rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+        table.parentElement.classList.toggle("filtered", wanted !== "");
         count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} rows`;
       });
       table.parentElement.before(make("div", { className: "controls" }, find, count));
     }
   };
 
-  const passage = (passages, id, rank, mark) => {
-    const { title, text } = passages[id];
-    const item = make("li", {}, make("span", { className: "rank", textContent: rank }));
-    if (title) item.append(make("b", { textContent: title }), " ");
-    item.append(text);
-    if (mark) item.append(make("span", { className: "mark", textContent: mark }));
-    return item;
-  };
-
-  const panel = (query, passages) => {
-    const shown = make("div", {}, make("p", { className: "question", textContent: query.text }));
-    const relevant = make("ol", {});
-    for (const { id, ranks } of query.relevant) {
-      const item = passage(passages, id, "", "");
-      const places = Object.entries(ranks).map(([system, rank]) => make("span", { textContent: `${system} ${rank ?? "–"}` }));
-      item.append(make("div", { className: "ranks" }, "Rank by system:", ...places));
-      relevant.append(item);
-    }
-    shown.append(make("h4", { textContent: "Relevant passages" }), relevant);
-    const sides = make("div", { className: "sides-by-side" });
-    for (const [system, above] of Object.entries(query.above)) {
-      const list = make("ol", {});
-      for (const { id, rank, judged } of above) list.append(passage(passages, id, rank, judged ? "judged" : ""));
-      if (!above.length) list.append(make("li", { textContent: "Nothing: a relevant passage comes first." }));
-      sides.append(make("div", {}, make("h4", { textContent: `Ranked above by ${system}` }), list));
-    }
-    shown.append(sides);
-    return shown;
+  // The passages of these queries are on the page already.
+  const panel = (id) => {
+    const example = [...document.querySelectorAll(".example")].find((one) => one.dataset.query === id);
+    return example.querySelector(".passages").cloneNode(true);
   };
 
   const queries = () => {
     const data = JSON.parse(document.getElementById("query-data").textContent);
-    const examples = new Map(data.examples.queries.map((query) => [query.query_id, query]));
+    const examples = new Map(Object.entries(data.texts));
     const { ids, systems } = data, opened = new Set();
     let chosen = Math.max(systems.indexOf(data.pair[0]), 0), baseline = Math.max(systems.indexOf(data.pair[1]), 0);
     let at = 0, places = [];
@@ -117,11 +97,11 @@
     const signed = (number) => (number < 0 ? "−" : number > 0 ? "+" : "") + Math.abs(number).toFixed(4);
 
     const rowsOf = (place) => {
-      const query = examples.get(ids[place]), first = make("td", {});
+      const text = examples.get(ids[place]), first = make("td", {});
       const row = make("tr", {}, first);
-      const name = make(query ? "button" : "span", { textContent: ids[place] });
+      const name = make(text !== undefined ? "button" : "span", { textContent: ids[place] });
       first.append(name);
-      if (query) first.append(make("span", { className: "asked", textContent: query.text }));
+      if (text !== undefined) first.append(make("span", { className: "asked", textContent: text }));
       const gap = difference(place);
       row.append(make("td", {
         className: `number ${gap > 0 ? "better" : gap < 0 ? "worse" : ""}`, textContent: gap === null ? "–" : signed(gap) }));
@@ -131,7 +111,7 @@
         cell.style.background = number > 0 ? `rgb(31 95 139 / ${0.3 * Math.min(number, 1)})` : "";
         row.append(cell);
       }
-      if (!query) return [row];
+      if (text === undefined) return [row];
       const isOpen = opened.has(place);
       Object.assign(name, { type: "button", className: "open", ariaExpanded: String(isOpen) });
       name.dataset.place = place;
@@ -141,7 +121,7 @@
         body.querySelector(`button[data-place="${place}"]`).focus();
       });
       if (!isOpen) return [row];
-      return [row, make("tr", { className: "panel" }, make("td", { colSpan: columns.length }, panel(query, data.examples.passages)))];
+      return [row, make("tr", { className: "panel" }, make("td", { colSpan: columns.length }, panel(ids[place])))];
     };
 
     const render = () => {
@@ -155,8 +135,8 @@
     const choose = () => {
       const wanted = find.value.toLowerCase();
       places = [...ids.keys()].filter((place) => {
-        const query = examples.get(ids[place]);
-        return (query || !only.checked) && `${ids[place]} ${query?.text ?? ""}`.toLowerCase().includes(wanted);
+        const text = examples.get(ids[place]);
+        return (text !== undefined || !only.checked) && `${ids[place]} ${text ?? ""}`.toLowerCase().includes(wanted);
       });
       places.sort(order(sorted.key, sorted.sign));
       at = 0;
@@ -230,6 +210,19 @@
     for (const id of links.keys()) seen.observe(document.getElementById(id));
   };
 
+  // What is closed is opened for paper, and closed again after it.
+  const paper = () => {
+    let opened = [];
+    addEventListener("beforeprint", () => {
+      opened = [...document.querySelectorAll("details:not([open])")];
+      for (const one of opened) one.open = true;
+    });
+    addEventListener("afterprint", () => {
+      for (const one of opened) one.open = false;
+    });
+  };
+
+  paper();
   tables();
   queries();
   graph();

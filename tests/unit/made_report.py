@@ -14,9 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from hardneg.evaluation.measures import aggregate, significance_table
-from hardneg.report.gather import TRAINING_COSTS
+from hardneg.evaluation.several import over_collections
+from hardneg.report.gather import SYSTEMS, TRAINING_COSTS
 from hardneg.report.items import ITEMS
-from hardneg.report.material import Compression, Errors, Examples, Item, Material, Movement, Negatives
+from hardneg.report.material import Compression, Errors, Examples, Item, Lexical, Material, Movement, Negatives
 
 K, HARD, PASSAGES = 200, 1000, 25_372
 PARTS = {
@@ -29,6 +30,9 @@ PARTS = {
     "agreement",
     "seeds",
     "examples",
+    "losses",
+    "lexical",
+    "collections",
 }
 
 _BOTH, _QUERY = "both encoders", "query encoder"
@@ -85,6 +89,8 @@ def ranks(queries: int, seed: int) -> dict[str, npt.NDArray[np.int64]]:
 def made_material(queries: int = 150, seed: int = 13, resamples: int = 200) -> Material:
     """Everything filled; `queries` a split. The same object for the same arguments: do not change its tables."""
     systems = pd.DataFrame(_SYSTEMS, columns=_COLUMNS)
+    systems = systems.assign(retriever=systems["system"].map(lambda name: "bm25" if name == "bm25" else "dense"))
+    systems = systems.assign(filter="").reindex(columns=SYSTEMS)
     dev, test = ranks(queries, seed), ranks(queries, seed + 1)
     per_query = _per_query({"dev": dev, "test": test})
     pairs = [(name, base) for name, start, *_ in _SYSTEMS for base in ("bm25", start) if base and name != base]
@@ -134,7 +140,44 @@ def made_material(queries: int = 150, seed: int = 13, resamples: int = 200) -> M
         agreement=_agreement(dev),
         seeds=_seeds(per_query, seed),
         examples=Examples("adore_star", "star", _examples(dev, per_query)),
+        collections=_collections(per_query),
+        losses=_losses(),
+        lexical=_lexical(per_query),
+        about={"date": "2026-11-25 12:00 UTC", "seed": "13", "commit": "0123456", "machine": "a processor, 2 cores"},
     )
+
+
+def _collections(per_query: pd.DataFrame) -> pd.DataFrame:
+    """The two splits as if they were two collections."""
+    return over_collections(
+        [
+            (f"pydocs_{split}", str(split), str(system), rows)
+            for (split, system), rows in per_query.groupby(["split", "system"], sort=False)
+        ]
+    )
+
+
+def _losses() -> pd.DataFrame:
+    """Each training's loss halves every hundred steps, from its own scale."""
+    trained = [name for name, *_ in _SYSTEMS if name != "bm25"]
+    rows = [
+        (name, step, (place + 1) * 0.5 ** (step / 100))
+        for place, name in enumerate(trained)
+        for step in range(0, 400, 20)
+    ]
+    return pd.DataFrame(rows, columns=["system", "step", "loss"])
+
+
+def _lexical(per_query: pd.DataFrame) -> Lexical:
+    rows = per_query[(per_query["split"] == "test") & (per_query["measure"] == "MRR@10")]
+    values = rows.pivot(index="query_id", columns="system", values="value")
+    best = str(values.drop(columns="bm25").mean().idxmax())
+    gain = (values["bm25"] - values[best]).sort_values(ascending=False, kind="stable")
+    won = gain[gain > 0].index
+    table = pd.DataFrame({"text": [f"the text of {name}" for name in won], "bm25": values["bm25"][won].to_numpy()})
+    table = table.assign(other=values[best][won].to_numpy(), difference=gain[won].to_numpy())
+    table.insert(0, "query_id", won)
+    return Lexical("bm25", best, len(gain), int((gain < 0).sum()), 4.0, 4.5, table)
 
 
 def _per_query(found: dict[str, dict[str, npt.NDArray[np.int64]]]) -> pd.DataFrame:

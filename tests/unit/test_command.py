@@ -23,6 +23,7 @@ from hardneg.errors import HardnegError
 from hardneg.planning.plan import Plan
 from hardneg.report.brief import brief
 from hardneg.report.gather import reproducing
+from hardneg.stages import release
 from hardneg.stages.artifacts import writer_lock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,7 @@ def test_the_version_and_the_commit(capsys: pytest.CaptureFixture[str], monkeypa
     status, told = ended(capsys, "--version")
     assert status == 0
     assert re.fullmatch(r"hardneg \d+\.\d+\.\d+( \(commit [0-9a-f]{7,}(-dirty)?\))?\n", told)
-    monkeypatch.setattr(version, "CHECKOUT", Path("/nowhere"))
+    monkeypatch.setattr(release, "CHECKOUT", Path("/nowhere"))
     assert re.fullmatch(r"hardneg \d+\.\d+\.\d+", version.version())
 
 
@@ -61,7 +62,7 @@ def test_the_commit_is_the_checkout_s(tmp_path: Path, monkeypatch: pytest.Monkey
     for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first"]):
         subprocess.run([*git, *arguments], check=True)
     head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
-    monkeypatch.setattr(version, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(release, "CHECKOUT", tmp_path)
     assert version.version().endswith(f" (commit {head[:7]})")
 
 

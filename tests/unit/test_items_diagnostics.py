@@ -62,17 +62,29 @@ def test_negatives_by_rank_draws_margins_with_their_quartiles(material: Material
     for line, band, share in zip(margin.get_lines(), bands, likely.get_lines(), strict=True):
         own = rows[rows["system"] == line.get_label()]
         assert np.asarray(line.get_xdata()).tolist() == list(range(7))
-        assert np.asarray(line.get_ydata()).tolist() == own["margin_median"].tolist()
+        spread = np.mean([high - low for low, high in zip(own["margin_q25"], own["margin_q75"], strict=True)])
+        assert np.asarray(line.get_ydata()).tolist() == pytest.approx((own["margin_median"] / spread).tolist())
         assert np.asarray(share.get_ydata()).tolist() == pytest.approx((100 * own["likely_false"]).tolist())
         corners = np.asarray(band.get_paths()[0].vertices)
         for place, (low, high) in enumerate(zip(own["margin_q25"], own["margin_q75"], strict=True)):
             at = corners[corners[:, 0] == place, 1]
-            assert (at.min(), at.max()) == pytest.approx((low, high))
+            assert (at.min(), at.max()) == pytest.approx((low / spread, high / spread))
     labels = [label.get_text() for label in margin.get_xticklabels()]
     assert labels == ["1", "2–5", "6–10", "11–20", "21–50", "51–100", "101–200"]
     item = item_of("negatives_by_rank", material)
     assert "bm25neg down to rank 1, star down to rank 1" in item.here
     assert "bm25neg 40.0% and 1.7%, star 50.0% and 2.1%" in item.here
+
+
+def test_margins_do_not_depend_on_the_scale_of_scores(material: Material) -> None:
+    assert material.negatives is not None
+    margins = ["margin_q25", "margin_median", "margin_q75"]
+    scaled = material.negatives.by_rank.copy()
+    scaled.loc[scaled["system"] == "star", margins] *= 1000
+    again = replace(material, negatives=replace(material.negatives, by_rank=scaled))
+    first, second = (draw("negatives_by_rank", one).axes[0].get_lines() for one in (material, again))
+    for line, other in zip(first, second, strict=True):
+        assert np.asarray(line.get_ydata()) == pytest.approx(np.asarray(other.get_ydata()))
 
 
 def test_negatives_by_rank_where_no_candidate_wins_or_none_was_mined(material: Material) -> None:

@@ -29,7 +29,9 @@ from hardneg.report.items import ITEMS
 from hardneg.report.material import Errors, Material, Movement
 from hardneg.report.text import measures_text
 
-DRAWN = ("effectiveness", "figure5", "seeds", "figure3", "figure4a", "figure4b", "figure6", "negatives_by_rank")
+DRAWN = (
+    *("effectiveness", "figure5", "seeds", "losses", "figure3", "figure4a", "figure4b", "figure6", "negatives_by_rank"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +68,7 @@ def renamed(material: Material, old: str, new: str) -> Material:
     assert material.negatives is not None
     frames: dict[str, Any] = {
         field: getattr(material, field).replace({"system": {old: new}})
-        for field in ("systems", "measures", "per_query", "trajectory", "ablation", "seeds")
+        for field in ("systems", "measures", "per_query", "trajectory", "ablation", "seeds", "losses")
     }
     frames["systems"] = frames["systems"].replace({"starts_from": {old: new}})
     frames["ablation"] = frames["ablation"].replace({"base": {old: new}})
@@ -158,8 +160,15 @@ def test_effectiveness_bars_are_means_with_t_intervals(material: Material) -> No
 def test_figure3_is_the_spread_of_errors(material: Material) -> None:
     assert material.errors is not None
     rows = material.errors.rows
-    histogram, shares = draw("figure3", material).axes
+    histogram, shares, apart = draw("figure3", material).axes
     drawn = lines(shares)
+    widths = [line.get_linewidth() for line in shares.get_lines() if str(line.get_label()) in drawn]
+    assert widths == sorted(widths, reverse=True) and len(set(widths)) == len(widths), "each shows under the next"
+    away = [np.asarray(line.get_ydata()) for line in apart.get_lines() if len(np.asarray(line.get_xdata())) > 2]
+    assert len(away) == len(drawn)
+    assert np.abs(np.sum(away, axis=0)).max() < 1e-9 and np.abs(away).max() > 1, "around their mean"
+    for own, (_, held) in zip(away, drawn.values(), strict=True):
+        assert own[0] == pytest.approx(held[0] - np.mean([share[0] for _, share in drawn.values()]))
     table = ITEMS["figure3"](material).table
     assert table is not None
     for system in rows["system"].unique():
@@ -179,6 +188,19 @@ def test_figure3_is_the_spread_of_errors(material: Material) -> None:
     for low, high, count in counted[:-1]:
         assert count == sum(low <= value < high for value in random)
     assert "rand" in histogram.get_xlabel()
+
+
+def test_training_curves_have_a_panel_each_with_its_own_scale(material: Material) -> None:
+    rows = material.losses
+    assert rows is not None
+    panels = draw("losses", material).axes
+    assert [panel.get_title(loc="left") for panel in panels] == list(rows["system"].unique())
+    for panel in panels:
+        own = rows[rows["system"] == panel.get_title(loc="left")]
+        (line,) = panel.get_lines()
+        assert np.asarray(line.get_xdata()).tolist() == own["step"].tolist()
+        assert np.asarray(line.get_ydata()).tolist() == own["loss"].tolist()
+    assert f"inbatch {1:.3g} to {0.5**3.8:.3g}; rand {2:.3g} to" in here("losses", material)
 
 
 def spread(material: Material, **errors: list[int]) -> Material:
@@ -281,7 +303,7 @@ def test_figure4a_can_fail(material: Material) -> None:
     assert said.startswith(
         "It shows here: the overlap of static_bm25neg starts at 80%, is below that in 12 of 12 later "
     )
-    assert "ranks beyond 10 in 12 of 12 evaluations after the first, last at 50 (p = 0.0005)" in said
+    assert "ranks beyond 10 in 12 of 12 evaluations after the first, last at 50 (p = .0005)" in said
     said = here("figure4a", followed(material, falling, [1.0] * (steps + 1)))
     assert said.startswith("It shows in part: the overlap")
     assert "ranks beyond 10 in 0 of 12" in said.split("It does not show: ")[1]
@@ -334,9 +356,7 @@ def test_figure5_says_whether_each_part_helps(material: Material) -> None:
         return replace(material, per_query=per_query, measures=measures, ablation=ablation)
 
     rising = scored(bm25neg=0.3, static_bm25neg=0.2, live_bm25neg=0.4, adore_bm25neg=0.5)
-    assert here("figure5", rising).startswith(
-        "It shows here: live_bm25neg 0.4000 against bm25neg 0.3000 (p < 0.0001); "
-    )
+    assert here("figure5", rising).startswith("It shows here: live_bm25neg 0.4000 against bm25neg 0.3000 (p <.0001); ")
     flat = scored(bm25neg=0.3, static_bm25neg=0.2, live_bm25neg=0.4, adore_bm25neg=0.4)
     said = here("figure5", flat)
     assert said.startswith("It shows in part: live_bm25neg 0.4000 against bm25neg 0.3000")
@@ -349,7 +369,7 @@ def test_figure5_says_whether_each_part_helps(material: Material) -> None:
     # The paper's lambda weights add nothing on STAR: there it shows where no gain does.
     said = here("figure5", scored(star=0.3, live_star=0.4, adore_star=0.4))
     assert said.startswith(
-        "It shows here: live_star 0.4000 against star 0.3000 (p < 0.0001); no significant further gain on STAR, "
+        "It shows here: live_star 0.4000 against star 0.3000 (p <.0001); no significant further gain on STAR, "
     )
     said = here("figure5", scored(star=0.3, live_star=0.4, adore_star=0.5))
     assert said.split("It does not show: ")[1].startswith(

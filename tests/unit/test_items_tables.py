@@ -21,6 +21,7 @@ from hardneg.report.claims.verdicts import Claim, verdict
 from hardneg.report.content import LOWER, MARKS
 from hardneg.report.items import ITEMS, items, names
 from hardneg.report.material import Compression, Errors, Material
+from hardneg.report.text import cell_text
 
 
 @pytest.fixture(scope="module")
@@ -255,8 +256,8 @@ def with_scores(material: Material, means: dict[str, float]) -> Material:
 def test_table2_says_whether_the_paper_s_claims_show(material: Material) -> None:
     better = with_scores(material, {"rand": 0.3, "bm25neg": 0.31, "star": 0.5, "adore_rand": 0.4, "adore_star": 0.6})
     here = item_of("table2", better).here
-    assert here.startswith("It shows here: adore_rand 0.4000 against rand 0.3000 (p < 0.0001); adore_star 0.6000 ")
-    assert "star 0.5000 against bm25neg 0.3100 (p < 0.0001)" in here
+    assert here.startswith("It shows here: adore_rand 0.4000 against rand 0.3000 (p <.0001); adore_star 0.6000 ")
+    assert "star 0.5000 against bm25neg 0.3100 (p <.0001)" in here
     worse = with_scores(material, {"rand": 0.5, "bm25neg": 0.6, "star": 0.4, "adore_rand": 0.4, "adore_star": 0.2})
     assert item_of("table2", worse).here.startswith("It does not show here: adore_rand 0.4000 against rand 0.5000 ")
     alike = with_scores(material, {"star": 0.5, "adore_star": 0.501})
@@ -269,13 +270,11 @@ def test_table2_says_whether_the_paper_s_claims_show(material: Material) -> None
 def test_star_is_compared_with_its_budget(material: Material) -> None:
     scored = with_scores(material, {"rand": 0.3, "bm25neg": 0.31, "star": 0.5})
     text = item_of("table2", scored).here
-    assert (
-        "star 0.5000 against rand 0.3000 (p < 0.0001) at unequal budgets, queries met 20,480 against 10,240, " in text
-    )
+    assert "star 0.5000 against rand 0.3000 (p <.0001) at unequal budgets, queries met 20,480 against 10,240, " in text
     costs = material.training_costs
     equal = costs.assign(whole_queries=20_480, whole_encoded=40_960)
     text = item_of("table2", replace(scored, training_costs=equal)).here
-    assert "against rand 0.3000 (p < 0.0001) at equal budgets, 20,480 queries met" in text
+    assert "against rand 0.3000 (p <.0001) at equal budgets, 20,480 queries met" in text
     unknown = costs.assign(whole_encoded=np.nan)
     text = item_of("table2", replace(scored, training_costs=unknown)).here
     assert "queries met 20,480 against 10,240, passages encoded unknown" in text
@@ -320,6 +319,30 @@ def test_comparisons_have_every_pair_with_its_verdict(material: Material) -> Non
         assert (row["verdict"] == "better") == (sure and row["difference"] > 0)
         assert (row["verdict"] == "worse") == (sure and row["difference"] < 0)
     assert set(found["verdict"]) == {"better", "worse", "no difference shown"}
+
+
+def test_comparisons_begin_with_what_ranks_the_systems_and_the_verdict_stands_by_the_names(material: Material) -> None:
+    found = table("comparisons", material)
+    assert list(found)[:4] == ["system", "baseline", "verdict", "difference"]
+    main = (found["split"] == "test") & (found["measure"] == "MRR@10")
+    assert main[: main.sum()].all() and main.sum() < len(found)
+    smallest = cell_text(found["p (t, Holm)"].min(), item_of("comparisons", material).digits["p (t, Holm)"])
+    assert smallest == "<.0001"
+
+
+def test_bm25_wins_are_the_queries_that_it_is_better_on(material: Material) -> None:
+    found = table("bm25_wins", material)
+    assert material.lexical is not None
+    values = material.per_query.query("split == 'test' and measure == 'MRR@10'")
+    values = values.pivot(index="query_id", columns="system", values="value")
+    won = values["bm25"] > values[material.lexical.other]
+    assert set(found["query"]) == set(values.index[won])
+    gains = found["bm25"] - found[material.lexical.other]
+    assert gains.is_monotonic_decreasing and (gains > 0).all()
+    said = item_of("bm25_wins", material).here
+    assert f"on {won.sum()} of 150 queries" in said and said.endswith("4.0 words on average, those that it loses 4.5.")
+    none = replace(material, lexical=replace(material.lexical, rows=material.lexical.rows.iloc[:0]))
+    assert item_of("bm25_wins", none).here.endswith(" on none of 150 queries.")
 
 
 def test_table3_is_the_matrix_and_its_diagonal_decides(material: Material) -> None:

@@ -19,13 +19,16 @@ import pandas as pd
 import pytest
 from made_report import made_material
 from matplotlib.figure import Figure
+from scipy import stats
 
-from hardneg.report.content import LOWER, MARKS
+from hardneg.report.content import LOWER, MARKS, P_VALUE
 from hardneg.report.gather import TRAINING_COSTS
 from hardneg.report.graph import BOX_HEIGHT, BOX_WIDTH, layout
+from hardneg.report.headline import summary
 from hardneg.report.material import Examples, Item, Material
-from hardneg.report.page import table, write_report
-from hardneg.report.text import best_cells, cell_text, duration, measures_text, summary
+from hardneg.report.page import SHOWN_ROWS, table, write_report
+from hardneg.report.passages import marked, words
+from hardneg.report.text import best_cells, cell_text, duration, measures_text, p_value
 
 SYSTEMS = ["bm25", "in<batch>", "star", "adore_$star$"]
 VOID = {"meta", "link", "br", "path", "use", "rect", "circle", "input"}
@@ -106,7 +109,21 @@ def material() -> Material:
         examples=Examples(
             "star",
             "bm25",
-            {"passages": {"p": {"title": "", "text": "</script><!--<script>"}}, "queries": []},
+            {
+                "passages": {
+                    "p": {"title": "", "text": "</script><!--<script> Sorts"},
+                    "n": {"title": "N", "text": "no"},
+                },
+                "queries": [
+                    {
+                        "query_id": "q<1>",
+                        "text": "</script><!--<script> sorts",
+                        "values": {"star": 1.0, "bm25": 0.5},
+                        "relevant": [{"id": "p", "ranks": {"star": 1, "bm25": 2, "adore_$star$": None}}],
+                        "above": {"star": [], "bm25": [{"id": "n", "rank": 1, "judged": True}]},
+                    }
+                ],
+            },
         ),
     )
 
@@ -238,14 +255,14 @@ def test_names_with_markup_are_shown_as_they_are(page: Page) -> None:
     assert "systems: {a: <c>}" in page.inside("pre")
     assert "scores of <a>" in page.inside("part-reproduce", "td")
     assert "<star>" in page.inside("svg", "label")
-    assert page.inside("table2", "claims") == ["The paper:", "Found <2>.", "Here:", "Shows <3>."]
+    assert page.inside("table2", "claims")[-4:] == ["The paper:", "Found <2>.", "Here:", "Shows <3>."]
     assert page.inside("table2", "caption") == ["Caption <1>."]
     assert '<x> id="a"' in page.inside("bars", "svg")
 
 
 def test_data_for_the_drill_down_cannot_end_its_script(text: str) -> None:
     found = query_data(text)
-    assert found["examples"]["passages"]["p"]["text"] == "</script><!--<script>"
+    assert found["texts"] == {"q<1>": "</script><!--<script> sorts"}
     assert found["ids"] == ["q<1>", "q<0>"]
     assert found["systems"] == SYSTEMS
     assert found["values"] == [[0.0, 0.25], [0.3333, 0.25], [0.6667, 0.25], [1.0, 0.25]]
@@ -266,9 +283,13 @@ def test_the_contents_lead_to_every_part(page: Page) -> None:
         str(attributes["href"])[1:] for tag, attributes in page.tags if tag == "a" and "download" not in attributes
     ]
     parts = [attributes["id"] for tag, attributes in page.tags if tag in {"section", "article"}]
-    assert links == parts
+    assert links == ["part-summary", *parts], "the first one skips the contents"
     assert set(links) <= ids
-    assert page.inside("main", "h2")[:2] == ["Effectiveness", "Negatives"]
+    assert page.inside("main", "h2") == [
+        *("Differences", "Effectiveness", "Negatives", "Before and after", "Queries", "Systems", "Appendix")
+    ]
+    details = ["Time by kind of stage", "Stages", "Collection", "Configuration", "How to reproduce", "Versions"]
+    assert page.inside("part-appendix", "summary") == details
 
 
 def test_downloads_are_those_of_what_an_item_has(page: Page) -> None:
@@ -330,9 +351,9 @@ def test_bars_are_as_long_as_values_and_the_best_is_told(page: Page, text: str) 
 
 def test_steps_come_before_other_baselines_with_their_verdicts(page: Page) -> None:
     assert page.inside("steps", "td") == [
-        *("in<batch>", "bm25", "worse", "−0.0209", "−0.0300 to −0.0110", "0.0030"),
-        *("adore_$star$", "star", "no difference shown", "+0.0289", "−0.0020 to +0.0600", "0.0600"),
-        *("adore_$star$", "bm25", "better", "+0.0482", "+0.0300 to +0.0660", "< 0.0001"),
+        *("in<batch>", "bm25", "worse", "−0.0209", "−0.0300 to −0.0110", ".0030"),
+        *("adore_$star$", "star", "no difference shown", "+0.0289", "−0.0020 to +0.0600", ".0600"),
+        *("adore_$star$", "bm25", "better", "+0.0482", "+0.0300 to +0.0660", "<.0001"),
     ]
     assert page.inside("steps", "worse") == ["worse"]
     assert page.inside("steps", "better") == ["better"]
@@ -355,12 +376,92 @@ def test_time_is_summed_by_kind_of_stage(page: Page) -> None:
 def test_the_summary_says_what_won_by_how_much_whether_significant_and_the_cost() -> None:
     assert summary(material()) == [
         "On test, adore_$star$ is the best of 4 systems, with MRR@10 0.4133.",
-        "Its lead over bm25 is +0.0482 (95% interval +0.0300 to +0.0660; significant, corrected p < 0.0001, "
-        "1,000 queries).",
-        "Its lead over star is +0.0289 (95% interval −0.0020 to +0.0600; not significant, corrected p 0.0600, "
+        "Its lead over the runner-up, star, is +0.0289 (95% interval −0.0020 to +0.0600; not significant, corrected p "
+        ".0600, 1,000 queries).",
+        "Its lead over bm25 is +0.0482 (95% interval +0.0300 to +0.0660; significant, corrected p <.0001, "
         "1,000 queries).",
         "Training it took 58 s, and 3 min with all systems it builds on. All stages of this report took 3 min.",
     ]
+
+
+def test_a_runner_up_that_nobody_compared_is_tested_alone() -> None:
+    study = made_material()
+    values = study.per_query.query("split == 'test' and measure == 'MRR@10'")
+    values = values.pivot(index="query_id", columns="system", values="value")
+    best, second = values.mean().nlargest(2).index
+    rest = study.significance[study.significance["baseline"] != second]
+    told = summary(replace(study, significance=rest))
+    test = stats.ttest_rel(values[best], values[second])
+    assert told[1].startswith(
+        f"Its lead over the runner-up, {second}, is +{values[best].mean() - values[second].mean():.4f}"
+    )
+    assert f"p of this pair alone {p_value(test.pvalue)}, 150 queries" in told[1]
+    assert study.lexical is not None
+    won = int((values["bm25"] > values[study.lexical.other]).sum())
+    assert told[-2].startswith(f"bm25 is better than {study.lexical.other} on {won} of 150 queries ")
+
+
+def test_the_first_screen_has_date_seed_commit_and_machine(tmp_path: Path) -> None:
+    write_report(made_material(), [], tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page.inside("part-summary", "dt") == ["date", "seed", "commit", "machine"]
+    assert page.inside("part-summary", "dd")[1:] == ["13", "0123456", "a processor, 2 cores"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.00009, "<.0001"), (0.0001, ".0001"), (0.0456, ".0456"), (1.0, "1.0000"), (float("nan"), "–")]
+)
+def test_p_values_are_as_the_field_prints_them(value: float, text: str) -> None:
+    assert p_value(value) == text
+    assert cell_text(value, P_VALUE) == text
+
+
+def test_a_long_table_shows_ten_rows_and_opens(tmp_path: Path) -> None:
+    long = Item("long", "Long", "Negatives", "Rows.", table=pd.DataFrame({"n": range(SHOWN_ROWS + 3)}))
+    short = Item("short", "Short", "Negatives", "Rows.", table=pd.DataFrame({"n": range(SHOWN_ROWS)}))
+    write_report(material(), [long, short], tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert page.inside("long", "rows") == ["10 of 13 rows; open for all"]
+    assert page.inside("long", "more") == ["10", "11", "12"]
+    assert page.inside("short", "rows") == page.inside("short", "more") == []
+    assert "open" not in next(attributes for tag, attributes in page.tags if tag == "details")
+
+
+def test_systems_stand_first_in_the_configuration_s_order_with_their_filters(tmp_path: Path) -> None:
+    study = made_material()
+    write_report(study, [], tmp_path / "report.html")
+    page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    headings = page.inside("part-systems", "th")
+    assert headings[:2] == ["system", "retriever"] and "filter" in headings
+    cells = page.inside("part-systems", "td")
+    named = [text for text in cells if text in {*study.systems["system"]}]
+    assert list(dict.fromkeys(named)) == list(study.systems["system"])
+
+
+def test_tables_are_named_and_reached_by_the_keyboard(page: Page) -> None:
+    regions = [attributes for tag, attributes in page.tags if attributes.get("role") == "region"]
+    assert len(regions) == sum(tag == "table" for tag, _ in page.tags) > 3
+    assert all(region["tabindex"] == "0" and region["aria-label"] for region in regions)
+    assert all(attributes.get("aria-label") for tag, attributes in page.tags if tag in ("table", "nav"))
+    assert all(attributes.get("scope") for tag, attributes in page.tags if tag == "th")
+
+
+def test_before_and_after_stand_side_by_side_with_the_query_s_words_marked(page: Page) -> None:
+    assert page.inside("example", "summary") == ["</script><!--<script> sorts", "bm25 0.500 → star 1.000"]
+    assert page.inside("example", "h4") == ["Relevant passages", "Before: bm25", "After: star"]
+    assert page.inside("example", "mark") == ["script", "script", "Sorts"] * 3
+    before, after = (page.inside("sides-by-side", "rank")[:2], page.inside("sides-by-side", "rank")[2:])
+    assert (before, after) == (["1", "2"], ["1"])
+    assert page.inside("sides-by-side", "note") == ["judged, not relevant", "relevant", "relevant"]
+    assert "adore_$star$ –" in page.inside("example", "ranks")
+
+
+def test_words_are_marked_whole_in_any_case_and_text_stays_text() -> None:
+    wanted = words("The sort of an array <b>")
+    assert wanted == {"sort", "array"}
+    assert marked("Sort, sorted & ARRAY <i>", wanted) == (
+        "<mark>Sort</mark>, sorted &amp; <mark>ARRAY</mark> &lt;i&gt;"
+    )
 
 
 def test_a_study_of_one_system_without_comparisons_has_a_report(tmp_path: Path) -> None:
@@ -375,7 +476,7 @@ def test_a_study_of_one_system_without_comparisons_has_a_report(tmp_path: Path) 
     )
     write_report(alone, [], tmp_path / "report.html")
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert page.inside("h2")[0] == "Queries"
+    assert page.inside("h2") == ["Differences", "Queries", "Systems", "Appendix"]
     assert page.inside("part-summary", "h3") == []
     assert page.inside("lead") == [
         "On test, bm25 is the only system, with MRR@10 0.0000.",

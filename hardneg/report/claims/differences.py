@@ -37,7 +37,7 @@ class Difference(NamedTuple):
 
 def p_text(p: float) -> str:
     """A p-value in words."""
-    text = "p < 0.0001" if p < 0.0001 else f"p = {p:.4f}"
+    text = "p <.0001" if p < 0.0001 else f"p = {p:.4f}".replace("= 0", "= ")
     return text if p < LEVEL else f"{text}, not significant"
 
 

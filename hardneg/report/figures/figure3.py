@@ -25,6 +25,9 @@ from hardneg.report.figures.style import (
 )
 from hardneg.report.material import Errors, Material
 
+Shares = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+"""The percentage of queries, hardest first, and their percentage of all errors."""
+
 
 def figure3(material: Material, errors: Errors) -> Content:
     """The distribution of pairwise errors over queries, and the share of the hardest queries."""
@@ -67,7 +70,8 @@ def figure3(material: Material, errors: Errors) -> Content:
     return {
         "caption": f"Pairwise errors per query on {material.analysis_split} of {material.dataset}, "
         f"{errors.rows['query'].nunique():,} queries. {panel}Lines: the share of a system's errors on its hardest "
-        f"queries (grey: 5%). Hard: more than {errors.hard:,} errors.",
+        f"queries (grey: 5%), and how far that is from the mean of the systems, since the lines nearly coincide. Hard: "
+        f"more than {errors.hard:,} errors.",
         "paper": "On MS MARCO Dev Passage, difficult queries contribute a surprisingly large share of the total "
         "pairwise errors of Rand Neg.",
         "here": verdict(claims, note, missing),
@@ -95,22 +99,38 @@ def _shares(system: str, errors: pd.Series, hard: int) -> tuple[str, float, floa
 def _draw_errors(
     errors: Mapping[str, npt.NDArray[np.int64]], random: str | None, styles: Mapping[str, dict[str, Any]], hard: int
 ) -> Figure:
-    figure, axes = panels_of(2 if random else 1)
+    several = len(errors) > 1
+    figure, axes = panels_of(1 + (random is not None) + several)
     if random:
         _histogram(axes[0], errors[random], random, hard)
-    panel = axes[-1]
-    for system, by_query in errors.items():
-        queries, share = _concentration(by_query)
-        panel.plot(queries, share, label=system, **styles[system])
-    panel.axvline(100 * HARDEST, color="#999999", linewidth=0.6, zorder=0)
-    panel.set_xscale("log")
-    panel.xaxis.set_major_formatter("{x:g}")
-    panel.xaxis.set_minor_formatter(NullFormatter())
-    panel.set_ylim(0, 102)
-    panel.set_xlabel("hardest queries, % (logarithmic)")
-    panel.set_ylabel("share of errors, %")
-    legend(figure, [panel])
+    held = {system: _concentration(by_query) for system, by_query in errors.items()}
+    panels = axes[-2:] if several else axes[-1:]
+    widths = np.linspace(3.2, 0.9, len(held)) if several else [1.3]
+    for (system, (queries, share)), width in zip(held.items(), widths, strict=True):
+        panels[0].plot(queries, share, label=system, linewidth=width, **styles[system])
+    panels[0].set_ylim(0, 102)
+    panels[0].set_ylabel("share of errors, %")
+    if several:
+        _apart(panels[1], held, styles)
+    for panel in panels:
+        panel.axvline(100 * HARDEST, color="#999999", linewidth=0.6, zorder=0)
+        panel.set_xscale("log")
+        panel.xaxis.set_major_formatter("{x:g}")
+        panel.xaxis.set_minor_formatter(NullFormatter())
+    panels[-1].set_xlabel("hardest queries, % (logarithmic)")
+    legend(figure, [panels[0]])
     return figure
+
+
+def _apart(panel: Axes, held: Mapping[str, Shares], styles: Mapping[str, dict[str, Any]]) -> None:
+    """Draw how far each line is from the mean of all, which tells lines apart that nearly coincide."""
+    at = np.unique(np.concatenate([queries for queries, _ in held.values()]))
+    lines = {system: np.interp(np.log(at), np.log(queries), share) for system, (queries, share) in held.items()}
+    middle = np.mean(list(lines.values()), axis=0)
+    for system, share in lines.items():
+        panel.plot(at, share - middle, **styles[system])
+    panel.axhline(0, color="#999999", linewidth=0.6, zorder=0)
+    panel.set_ylabel("share minus the\nmean, points")
 
 
 def _histogram(panel: Axes, errors: npt.NDArray[np.int64], system: str, hard: int) -> None:
@@ -124,11 +144,11 @@ def _histogram(panel: Axes, errors: npt.NDArray[np.int64], system: str, hard: in
     panel.set_xscale("symlog", linthresh=1, linscale=0.4)
     panel.xaxis.set_major_formatter("{x:g}")
     panel.set_xlim(0, edges[-1])
-    panel.set_xlabel(f"pairwise errors per query, {system} (logarithmic)")
+    panel.set_xlabel(f"errors per query, {system}")
     panel.set_ylabel("queries")
 
 
-def _concentration(errors: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _concentration(errors: npt.NDArray[np.int64]) -> Shares:
     """The percentage of queries, hardest first, and their percentage of all errors: float64 [n], n <= 200."""
     held = np.cumsum(np.sort(errors)[::-1])
     places = np.unique(np.geomspace(1, len(held), 200).round().astype(np.int64))

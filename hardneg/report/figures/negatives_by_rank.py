@@ -28,9 +28,7 @@ def negatives_by_rank(material: Material, found: Negatives) -> Content:
     buckets = [f"{first}" if first == last else f"{first}–{last}" for first, last in edges.itertuples(index=False)]
     rows = rows.assign(place=rows["first"].map({first: place for place, first in enumerate(edges["first"])}))
     band = {"margin_q25": "low", "margin_median": "value", "margin_q75": "high"}
-    panels = [
-        (rows.rename(columns=band)[["system", "place", *band.values()]], "score minus that of\nthe judged passage")
-    ]
+    panels = [(_comparable(rows, list(band)).rename(columns=band), "margin to the judged\npassage, in spreads")]
     likely = rows.dropna(subset=["likely_false"])
     if len(likely):
         panels.append(
@@ -59,10 +57,18 @@ def negatives_by_rank(material: Material, found: Negatives) -> Content:
     )
     return {
         "caption": f"Mined candidates of the training queries of {material.dataset} by rank: their score minus that of "
-        f"the query's best judged passage, if the ranking contains one (median and quartiles).{judge}",
+        f"the query's best judged passage, if the ranking contains one (median and quartiles). Scores of BM25 and of "
+        "encoders have different scales, so the margins are divided by the system's spread: the mean, over ranks, of "
+        f"their interquartile ranges.{judge}",
         "here": text,
         "figure": partial(_draw_bands, panels, buckets, "rank in the mined ranking", line_styles(material)),
     }
+
+
+def _comparable(rows: pd.DataFrame, margins: list[str]) -> pd.DataFrame:
+    """Margins in units of the system's own spread: the mean, over ranks, of their interquartile ranges."""
+    spread = (rows["margin_q75"] - rows["margin_q25"]).groupby(rows["system"]).transform("mean")
+    return rows[["system", "place"]].join(rows[margins].div(spread.where(spread > 0, 1.0), axis=0))
 
 
 @styled
