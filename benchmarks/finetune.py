@@ -35,7 +35,9 @@ PREPARATION = {"download", "collection", "tokenizer", "tokens", "bm25_index", "b
 PAIRS = [
     ("inbatch_softmax", "pretrained"),
     ("star", "pretrained"),
+    ("star", "inbatch_softmax"),
     ("star", "bm25neg"),
+    ("adore_star", "pretrained"),
     ("adore_star", "star"),
     ("peer_hard", "peer_inbatch"),
     ("star", "peer_hard"),
@@ -163,18 +165,29 @@ def page(configfile: Path, config: Config, seeds: dict[int, Seed]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def placed(old: str, section: str) -> str:
+    """A page with a collection's section in the place of its old one, or at the end."""
+    start, *others = old.split("\n## ")
+    sections = {text.partition("\n")[0]: text.strip() for text in others}
+    new = section.removeprefix("## ")
+    sections[new.partition("\n")[0]] = new.strip()
+    return "\n\n## ".join([start.strip(), *sections.values()]) + "\n"
+
+
 def main() -> None:
     """Run the seeds; write the page after each."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configfile", required=True, type=Path)
     parser.add_argument("--seeds", nargs="+", type=int, default=[13, 1, 2])
-    parser.add_argument("--output", required=True, type=Path, help="a Markdown file; text above its first ## is kept")
+    parser.add_argument(
+        "--output", required=True, type=Path, help="a Markdown file; all but this collection's section is kept"
+    )
     given = parser.parse_args()
     config, seeds = load(read_yaml(given.configfile)), {}
     for seed in given.seeds:
         seeds[seed] = run_seed(given.configfile, seed)
-        old = given.output.read_text(encoding="utf-8") if given.output.exists() else "# Fine-tuning\n\n"
-        given.output.write_text(old.partition("\n## ")[0].rstrip() + "\n\n" + page(given.configfile, config, seeds))
+        old = given.output.read_text(encoding="utf-8") if given.output.exists() else "# Fine-tuning\n"
+        given.output.write_text(placed(old, page(given.configfile, config, seeds)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ MINING: dict[str, Any] = {"range_max": 200, "num_negatives": 1, "sampling_strate
 """As STAR draws: one of the best 200 that are not judged relevant, any of them."""
 FIRST = "inbatch_softmax"
 """The system whose steps, learning rate and warm-up the first training has."""
-SECOND = ("bm25neg", "star")
+SECOND = ("star",)
 """Those that the second training matches: the sum of their steps, the rest as in the last."""
 SPARE = 10
 """Batches of rows beyond those needed, for rows that would repeat a text of their batch."""
