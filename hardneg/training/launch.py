@@ -163,7 +163,7 @@ def _told(failed: ChildFailedError) -> Exception:
     kind, _, text = said["message"].partition(": ")
     if kind == HardnegError.__name__:
         return HardnegError(text)
-    return RuntimeError(f"process {rank} of the training failed\n{said['extraInfo']['py_callstack']}")
+    return RuntimeError(f"{said['message']} (process {rank} of the training)\n{said['extraInfo']['py_callstack']}")
 
 
 def _stopped(by: str) -> Stopped:
