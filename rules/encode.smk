@@ -2,6 +2,7 @@ PASSAGES = stage_rule("passages")
 PASSAGES_SHARD = stage_rule("passages", ".{shard}-of-{shards}")
 QUERIES = stage_rule("queries")
 NARROWED = stage_rule("narrowed")
+WEIGHTED = stage_rule("weighted")
 
 
 rule encode_passages:
@@ -91,3 +92,25 @@ rule narrow_vectors:
         record=NARROWED.record,
     shell:
         NARROWED.shell()
+
+
+rule weigh_passages:
+    input:
+        unpack(WEIGHTED.inputs),
+    output:
+        manifest=WEIGHTED.manifest,
+    log:
+        WEIGHTED.log,
+    benchmark:
+        WEIGHTED.benchmark
+    conda:
+        ENVIRONMENT
+    threads: WEIGHTED.threads
+    resources:
+        mem_mb=WEIGHTED.mem_mb,
+        runtime=WEIGHTED.runtime,
+        gpu=WEIGHTED.gpu,
+    params:
+        record=WEIGHTED.record,
+    shell:
+        WEIGHTED.shell()

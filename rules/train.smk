@@ -2,6 +2,7 @@ DUAL_ENCODER = stage_rule("dual_encoder")
 QUERY_ENCODER = stage_rule("query_encoder")
 CROSS_ENCODER = stage_rule("cross_encoder")
 LATE_INTERACTION = stage_rule("late_interaction")
+DEEPCT = stage_rule("deepct")
 
 
 rule train_dual_encoder:
@@ -90,3 +91,25 @@ rule train_late_interaction:
         record=LATE_INTERACTION.record,
     shell:
         LATE_INTERACTION.shell()
+
+
+rule train_deepct:
+    input:
+        unpack(DEEPCT.inputs),
+    output:
+        manifest=DEEPCT.manifest,
+    log:
+        DEEPCT.log,
+    benchmark:
+        DEEPCT.benchmark
+    conda:
+        ENVIRONMENT
+    threads: DEEPCT.threads
+    resources:
+        mem_mb=DEEPCT.mem_mb,
+        runtime=DEEPCT.runtime,
+        gpu=DEEPCT.gpu,
+    params:
+        record=DEEPCT.record,
+    shell:
+        DEEPCT.shell()

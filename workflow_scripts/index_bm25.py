@@ -12,6 +12,7 @@ from hardneg.retrieval.languages import detected
 from hardneg.retrieval.lexical import build_index
 from hardneg.retrieval.members import index_within
 from hardneg.stages.artifacts import PROGRESS, StageFolder
+from hardneg.text.terms import weighted_texts
 from hardneg.text.tokens import passage_texts
 from workflow_scripts.command import stage_command
 from workflow_scripts.told import language_of
@@ -27,9 +28,11 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     for line in language_of(given, found):
         print(line, file=sys.stderr)
     stage.facts |= {"language": language, "detected": found._asdict()}
+    weighted = stage.parents.get("weighted")
+    passages = passage_texts(collection, reading) if weighted is None else weighted_texts(weighted)
     if members := members_of(collection.facts):
         files, counts = index_within(
-            passage_texts(collection, reading),
+            passages,
             members,
             stage.folder,
             language=language,
@@ -39,7 +42,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
         stage.facts |= counts
         return files
     stage.facts |= build_index(
-        passage_texts(collection, reading),
+        passages,
         index,
         language=language,
         heap_mib=runtime["java_heap_mib"],

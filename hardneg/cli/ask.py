@@ -89,7 +89,7 @@ class Answerer:
         # Search as deep as the run: some indexes find other hits at other depths, and documents need extra passages.
         self._depth: int = run.settings["depth"]
         needed = {"collection": plan.collection, "index": run.parents["index"]}
-        if retriever == "bm25":
+        if retriever in ("bm25", "deepct"):
             opened = _opened(plan, needed)
             self._search = _by_words(opened["index"], run.settings, plan.config.runtime.java_heap_mib)
         else:

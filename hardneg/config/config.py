@@ -13,7 +13,7 @@ from hardneg.config.evaluation import Evaluation
 from hardneg.config.export import Exported, NegativesExport
 from hardneg.config.generation import Generation
 from hardneg.config.index import Bm25, Index
-from hardneg.config.lexical import Letor
+from hardneg.config.lexical import Deepct, Letor
 from hardneg.config.runtime import Arithmetic, Runtime
 from hardneg.config.system import System
 
@@ -31,6 +31,7 @@ class Config(Model):
     generation: Generation | None = Field(None, description="for source generated: what a language model writes")
     bm25: Bm25 = Field(default_factory=Bm25)
     letor: Letor = Field(default_factory=Letor)
+    deepct: Deepct = Field(default_factory=Deepct)
     index: Index = Field(default_factory=Index)
     systems: dict[str, System] = Field(min_length=1)
     evaluation: Evaluation = Field(default_factory=Evaluation)

@@ -62,10 +62,11 @@ class System(Model):
         description="the system whose weights it starts with, or `study:system` for a system of another study; "
         "null: the weights of the backbone",
     )
-    retriever: Literal["bm25", "dense", "letor", "rerank", "run", "vectors"] = Field(
+    retriever: Literal["bm25", "deepct", "dense", "letor", "rerank", "run", "vectors"] = Field(
         "dense",
         description="rerank: a cross-encoder or a late interaction reorders another system's ranking; letor: "
-        "LambdaMART over features of words does; run, vectors: evaluate rankings or vectors computed elsewhere",
+        "LambdaMART over features of words does; deepct: BM25 on learned term weights; run, vectors: evaluate rankings "
+        "or vectors computed elsewhere",
     )
     runs: dict[str, Path] = Field({}, description="for retriever run: the TREC or MS MARCO run file of each split")
     vectors: Vectors | None = Field(None, description="for retriever vectors: the .npy files")

@@ -28,6 +28,7 @@ METHODS = {
     "bm25": "BM25 through Lucene",
     "dense": "Dense retrieval by the inner product of query and passage vectors",
     "rerank": "A cross-encoder or a late interaction that reorders another ranking",
+    "deepct": "BM25 through Lucene on learned term weights",
     "letor": "LambdaMART over features of words, which reorders another ranking",
     "run": "A ranking computed elsewhere",
     "vectors": "Dense retrieval with vectors computed elsewhere",

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
-from hardneg.model.encoder import FOLDER, Encoder, initial_encoder
-from hardneg.model.pooling import positions_in
-from hardneg.stages.artifacts import Artifact, StageFolder
+from hardneg.model.token_head import TokenHead
+from hardneg.stages.artifacts import StageFolder
 from hardneg.text.tokens import TokenStore
 
-HEAD = "tokens.safetensors"
-BARE: dict[str, Any] = {
-    "pooling": "mean",
-    "projection": None,
-    "head_from": None,
-    "normalize": False,
-    "temperature": 1.0,
-}
-"""How the encoder around the backbone would make one vector of a text, which is not asked of it here."""
 LEAST = -1.0
 """What padding of a passage scores: a cosine cannot be lower, so that padding is never the best match."""
 
@@ -32,23 +20,11 @@ LEAST = -1.0
 Tokens = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-class LateInteraction(nn.Module):
+class LateInteraction(TokenHead):
     """A Transformer, and a linear layer from its hidden states to token vectors of length 1.
 
     All tokens of a text have a vector, special ones included. Queries and passages share the weights.
-
-    Args:
-        encoder: whose backbone is used; its pooling and head are not.
-        width: of the token vectors.
     """
-
-    def __init__(self, encoder: Encoder, width: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        hidden: int = encoder.backbone.config.hidden_size  # type: ignore[union-attr, assignment]
-        self.head = nn.Linear(hidden, width, bias=False)
-        # A decoder numbers its tokens from the left edge, padding included, unless it is told their positions.
-        self._causal = any(getattr(module, "is_causal", False) for module in encoder.backbone.modules())
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -57,9 +33,7 @@ class LateInteraction(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Token vectors float32 [n, width, dim] of ids and mask int64 [n, width]; those of padding are zero."""
-        more = {"position_ids": positions_in(attention_mask), "use_cache": False} if self._causal else {}
-        hidden = self.encoder.backbone(input_ids=input_ids, attention_mask=attention_mask, **more).last_hidden_state
-        vectors = nn.functional.normalize(self.head(hidden).float(), dim=-1)
+        vectors = nn.functional.normalize(self.of_tokens(input_ids, attention_mask), dim=-1)
         return vectors * attention_mask.unsqueeze(-1)
 
     def score(
@@ -85,28 +59,6 @@ class LateInteraction(nn.Module):
                 parts.append(summed(torch.einsum("nld,nwd->nlw", own, theirs), own, theirs))
         return torch.cat(parts)[torch.from_numpy(np.argsort(order, kind="stable")).to(device)]
 
-    def require_length(self, longest: int) -> None:
-        """See `Encoder.require_length`."""
-        self.encoder.require_length(longest)
-
-    def checkpoint_gradients(self) -> None:
-        """See `Encoder.checkpoint_gradients`."""
-        self.encoder.checkpoint_gradients()
-
-    def save(self, folder: Path) -> list[str]:
-        """Write the model into `folder/encoder/`; returns the names of the files, relative to `folder`."""
-        names = self.encoder.save(folder)
-        save_file({"weight": self.head.weight.detach().contiguous()}, folder / FOLDER / HEAD)
-        return sorted([*names, f"{FOLDER}/{HEAD}"])
-
-    @classmethod
-    def load(cls, model: Artifact) -> Self:
-        """Load the model of a finished training stage."""
-        head = load_file(model.folder / FOLDER / HEAD)
-        made = cls(Encoder.load(model), head["weight"].shape[0])
-        made.head.load_state_dict(head)
-        return made
-
     @classmethod
     def starting(cls, stage: StageFolder, runtime: dict[str, Any]) -> Self:
         """The model that training starts from: the `from` system's, or the backbone with a random linear layer.
@@ -118,15 +70,10 @@ class LateInteraction(nn.Module):
         Raises:
             HardnegError: the backbone cannot be loaded.
         """
-        parents, settings = stage.parents, dict(stage.settings["encoder"])
-        if "init" in parents:
-            return cls.load(parents["init"])
-        width = settings.pop("width")
-        template, lengths = parents["tokenizer"].facts, parents["tokens"].facts
-        longest = max(lengths["passage_length"], lengths["query_length"])
-        place = runtime["places"].get("backbone")
-        given = (template["vocabulary"], template["pad"], longest, place, stage.settings["seed"])
-        return cls(initial_encoder({**BARE, **settings}, *given), width)
+        if "init" in stage.parents:
+            return cls.load(stage.parents["init"])
+        lengths = stage.parents["tokens"].facts
+        return cls.of_backbone(stage, runtime, max(lengths["passage_length"], lengths["query_length"]))
 
 
 def token_vectors(

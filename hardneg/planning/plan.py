@@ -117,7 +117,7 @@ class Plan:
         """The local backbones that a stage reads, by the names of their places."""
         if stage.kind == "tokenizer":
             read = {"backbone": stage.settings}
-        elif stage.kind in TRAINED:
+        elif stage.kind in (*TRAINED, "deepct"):
             named = {"backbone": "encoder", "passage_backbone": "passage_encoder"}
             read = {place: stage.settings.get(key, {}) for place, key in named.items()}
         else:

@@ -9,6 +9,7 @@ from typing import Any
 from hardneg.config import Config, CrossEncoder, Encoder, Index, System
 from hardneg.config.collection import JoinedCollection
 from hardneg.data.template import QUERY_TEMPLATE
+from hardneg.methods.axes import default_of, root_of
 from hardneg.model.described import Described
 from hardneg.planning.graph import Graph
 from hardneg.planning.inputs import READING, Inputs, plain
@@ -188,16 +189,49 @@ class Shared:
         settings = {"passage_template": self.config.bm25.passage_template}
         if (language := self.config.bm25.language) is not None:
             settings["language"] = language
-        roots = ["hardneg.retrieval.members:index_within"] if self.joined else []
+        roots = self._within("index_within")
         return self.graph.add("bm25_index", "lucene", settings, {"collection": self.collection}, roots)
+
+    def _within(self, function: str) -> list[str]:
+        """Code that a stage of words runs in addition where collections are joined."""
+        return [f"hardneg.retrieval.members:{function}"] if self.joined else []
 
     def bm25_run(self, name: str, splits: Sequence[str], depth: int) -> Stage:
         """BM25's ranking."""
         indexed = ["passage_template", "language"]  # what the index decides
         settings = {**plain(self.config.bm25, drop=indexed), "splits": splits, "depth": depth}
         parents = {"collection": self.collection, "index": self.bm25_index}
-        roots = ["hardneg.retrieval.members:search_within"] if self.joined else []
+        roots = self._within("search_within")
         return self.graph.add("bm25_run", name, settings, parents, roots)
+
+    def term_weighted_run(self, name: str, system: System, splits: Sequence[str], depth: int) -> Stage:
+        """BM25's ranking by learned term weights: the weights, the passages that they make, their index, and a run."""
+        config, arithmetic, tokenizer = self.config, self.config.arithmetic, self.tokenizer(self.config.encoder)
+        common = {"length": config.encoder.passage_tokens, "passage_template": config.bm25.passage_template}
+        common["precision"] = system.train.precision or arithmetic.precision
+        analysed = {} if config.bm25.language is None else {"language": config.bm25.language}
+        learnt = {
+            "train": plain(system.train, drop=["precision"]),
+            "order": default_of("order").model_dump(mode="json"),
+            "seed": config.seed,
+            "split": config.splits.train,
+            "threads": arithmetic.training_threads,
+            "encoder": {**self.late_weights(), "width": 1},
+        }
+        parents: dict[str, Stage | None] = {"collection": self.collection, "tokenizer": tokenizer}
+        roots = [root_of("order", default_of("order"))]
+        model = self.graph.add("deepct", name, {**common, **analysed, **learnt}, parents, roots)
+        weighing = {**common, "scale": config.deepct.scale, "threads": arithmetic.encoding_threads}
+        weighing["precision"] = arithmetic.precision
+        weighted = self.graph.add("weighted", name, weighing, {**parents, "model": model})
+        indexed = {"passage_template": config.bm25.passage_template, **analysed}
+        roots = ["hardneg.text.terms:weighted_texts", *self._within("index_within")]
+        index = self.graph.add(
+            "bm25_index", name, indexed, {"collection": self.collection, "weighted": weighted}, roots
+        )
+        settings = {"k1": config.deepct.k1, "b": config.deepct.b, "splits": splits, "depth": depth}
+        read = {"collection": self.collection, "index": index}
+        return self.graph.add("bm25_run", name, settings, read, self._within("search_within"))
 
     def given_run(self, name: str, system: System, splits: Sequence[str], depth: int) -> Stage:
         """A ranking computed elsewhere."""

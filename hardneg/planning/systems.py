@@ -74,6 +74,8 @@ class Systems:
         match system.retriever:
             case "bm25":
                 run = self._shared.bm25_run(name, evaluate, depth)
+            case "deepct":
+                run = self._shared.term_weighted_run(name, system, evaluate, depth)
             case "letor":
                 run = self._letor(name, system, evaluate)
             case "run":
@@ -242,6 +244,8 @@ class Systems:
                 return self._reranked(name, system, self.stages[name].roles, splits)
             case "letor":
                 return self._letor(name, system, splits)
+            case "deepct":
+                return shared.term_weighted_run(name, system, splits, depth)
             case _:
                 roles = self.stages[name].roles
                 queries = roles["queries"]

@@ -92,7 +92,7 @@ KINDS: dict[str, Kind] = {
     ),
     "bm25_index": Kind(
         "index_bm25",
-        {"collection": COLLECTION},
+        {"collection": COLLECTION, "weighted": "the passages with their words repeated by their weights"},
         (
             "hardneg.retrieval.lexical:build_index",
             "hardneg.retrieval.languages:detected",
@@ -107,6 +107,34 @@ KINDS: dict[str, Kind] = {
         ("hardneg.retrieval.lexical:search", "hardneg.text.tokens:query_texts", "hardneg.retrieval.runs:write_run"),
         threads=2,
         minutes=240,
+    ),
+    "deepct": Kind(
+        "train_deepct",
+        {"collection": COLLECTION, "tokenizer": "the tokenizer"},
+        (
+            "hardneg.training.term_weights:train_term_weights",
+            "hardneg.retrieval.languages:detected",
+            "hardneg.retrieval.terms:analysis",
+            ARITHMETIC,
+        ),
+        threads="training_threads",
+        gpu=1,
+        minutes=1440,
+    ),
+    "weighted": Kind(
+        "weigh_passages",
+        {"collection": COLLECTION, "tokenizer": "the tokenizer", "model": "the term weights"},
+        (
+            "hardneg.retrieval.weighted:write_weighted",
+            "hardneg.model.term_weights:TermWeights",
+            "hardneg.text.terms:reader_of",
+            "hardneg.text.terms:reading_of",
+            "hardneg.text.tokens:passage_texts",
+            ARITHMETIC,
+        ),
+        threads="encoding_threads",
+        gpu=1,
+        minutes=1440,
     ),
     "letor": Kind(
         "train_letor",

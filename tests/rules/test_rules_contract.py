@@ -20,7 +20,7 @@ RULES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / 
 # A download is made in test_rules_texts.py, which has a server for it; what rows of pairs give in test_rules_given.py,
 # what a language model writes in test_rules_generated.py, narrower vectors in test_rules_matryoshka.py, and what
 # learns from judgements of words in test_rules_words.py.
-ELSEWHERE = ("download", "given_lists", "generated", "outside", "narrowed", "letor", "letor_run")
+ELSEWHERE = ("download", "given_lists", "generated", "outside", "narrowed", "letor", "letor_run", "deepct", "weighted")
 PLANNED = [kind for kind in KINDS if kind not in ELSEWHERE]
 REPORTING = {"summarise_measures", "write_report"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import PASSAGES_EACH, TOPICS, small_config, write_collection
-from made_stages import Stages, check_run, columns, pairs
+from made_stages import TRAIN, Stages, check_run, columns, pairs
 
 PASSAGES = TOPICS * PASSAGES_EACH
 LIGHTGBM = "lightgbm is not installed: pip install '.[letor]'"
@@ -16,7 +16,11 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> Stages:
     folder = tmp_path_factory.mktemp("words")
     write_collection(folder / "data")
     config = small_config()
-    config["systems"] = {"bm25": {"preset": "bm25"}, "letor": {"preset": "letor", "rerank": {"depth": 30}}}
+    config["systems"] = {
+        "bm25": {"preset": "bm25"},
+        "letor": {"preset": "letor", "rerank": {"depth": 30}},
+        "deepct": {"preset": "deepct", "train": TRAIN},
+    }
     config |= {"letor": {"trees": 5, "least": 2}, "export": [], "splits": {"evaluate": ["test"]}}
     config["analyses"] = dict.fromkeys(("pairwise_errors", "negatives", "agreement"))
     config["arithmetic"] = {"training_threads": 1, "encoding_threads": 1}
@@ -34,3 +38,16 @@ def test_trees_reorder_their_first_stage(learnt: Stages) -> None:
     before = columns(first, "run.test.parquet")
     assert pairs(table) == pairs(before)
     assert len(np.unique(table["score"])) > 1
+
+
+def test_weighted_words_are_indexed_and_ranked(learnt: Stages) -> None:
+    model, weighted = learnt.made("deepct"), learnt.made("weighted")
+    assert model.facts["steps"] == TRAIN["steps"] and model.facts["words"] > 0
+    texts = columns(weighted, "texts.parquet")["text"].tolist()
+    assert len(texts) == PASSAGES and 0 <= weighted.facts["dropped"] < weighted.facts["words"]
+    repeated = [word for text in texts for word in text.split()]
+    assert len(repeated) > weighted.facts["words"]
+    index = learnt.made("bm25_index", "deepct")
+    assert index.facts["passages"] == PASSAGES
+    made = learnt.made("bm25_run", "deepct", splits=["test"])
+    check_run(made, "run.test.parquet", TOPICS, PASSAGES, learnt.config["evaluation"]["depth"])

@@ -27,6 +27,7 @@ from hardneg.stages.stage import Stage
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = {**{entry.script: kind for kind, entry in KINDS.items()}, "seal_passages": "passages"}
 CHOSEN_ROOTS = {"collection": [*readers.ROOTS.values()], "passages": ["hardneg.model.untied:passage_side"]}
+CHOSEN_ROOTS["bm25_index"] = ["hardneg.text.terms:weighted_texts"]
 CHOSEN_ROOTS["index"] = ["hardneg.retrieval.search.centroids:write_trained"]
 """Code that decides the result of some stages of a kind, which the plan adds to these alone."""
 LOOKED_INTO = {"pairwise_errors", "trajectory", "diagnosis", "agreement", "movement", "export", "negatives_export"}
@@ -90,7 +91,7 @@ def test_parents_come_first_and_folders_are_their_own(settings: dict[str, Any]) 
     assert len({stage.folder for stage in plan.stages}) == len(plan.stages)
     elsewhere = {"download", "given_run", "given_vectors", "given_lists", "negatives_export", "trajectory", "movement"}
     with_a_cross_encoder = {"cross_encoder", "late_interaction", "rerank", "pair_scores", "clusters"}
-    asked_for = {"generated", "outside", "narrowed", "letor", "letor_run"}
+    asked_for = {"generated", "outside", "narrowed", "letor", "letor_run", "deepct", "weighted"}
     assert {s.kind for s in plan.stages} == KINDS.keys() - elsewhere - with_a_cross_encoder - asked_for
     for stage in plan.stages:
         families = tuple(role for role in KINDS[stage.kind].roles if role.endswith("."))

@@ -20,6 +20,7 @@ COMPLETED: dict[str, dict[str, Any]] = {
     "pretrained": {},
     "cross_encoder": {"train": BUDGET},
     "colbert": {"train": BUDGET},
+    "deepct": {"train": BUDGET},
     "rerank": {"train": BUDGET},
     "given_run": {"runs": {"dev": "dev.trec", "test": "test.trec"}},
     "given_vectors": {"vectors": {"passages": ["p.npy"], "queries": {"dev": "d.npy", "test": "t.npy"}}},

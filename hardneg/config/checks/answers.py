@@ -15,11 +15,12 @@ from hardneg.methods.base import NEEDS
 
 WITHOUT_TRAINING = {
     "bm25": "BM25",
+    "deepct": "Term weights learn in a stage of their own: their system",
     "letor": "LambdaMART learns in a stage of its own: its system",
     "run": "A given run",
     "vectors": "A system of given vectors",
 }
-LEARNING = ("letor",)
+LEARNING = ("letor", "deepct")
 """Retrievers that learn from the training judgements, though no encoder trains."""
 
 BY_TRAINED = {
@@ -53,6 +54,8 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
                 found="splits.train: null",
                 remedy="set splits.train, or remove the system.",
             )
+        if system.retriever == "deepct":
+            yield from _term_weights(at, system.train)
         yield from _reordered(at, system)
         return
     yield from _retriever(at, system)
@@ -175,6 +178,19 @@ def _budget(at: str, train: Training) -> Iterator[HardnegError]:
             found="neither" if train.steps is None else f"steps: {train.steps}, epochs: {train.epochs}",
             remedy="set train.steps or train.epochs, but not both.",
         )
+
+
+def _term_weights(at: str, train: Training) -> Iterator[HardnegError]:
+    """Term weights need a budget, and have neither chunks nor centroids."""
+    yield from _budget(at, train)
+    for key, found in (("chunk", train.chunk), ("centroids", train.centroids)):
+        if found is not None:
+            yield HardnegError(
+                "Training of term weights has no such setting.",
+                where=f"{at}.train.{key}",
+                found=str(found),
+                remedy="remove the key.",
+            )
 
 
 def _centroids(at: str, system: System, index: Index) -> Iterator[HardnegError]:

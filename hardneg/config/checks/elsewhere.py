@@ -74,7 +74,7 @@ def named_once(names: list[str], own: str) -> Iterator[HardnegError]:
 def can_move(name: str, config: Config) -> bool:
     """Whether a system can rank the passages of another collection: rankings and vectors of elsewhere cannot."""
     system = config.systems.get(name)
-    if system is None or system.retriever in ("letor", "run", "vectors"):
+    if system is None or system.retriever in ("deepct", "letor", "run", "vectors"):
         return False
     return system.rerank is None or can_move(system.rerank.system, config)
 

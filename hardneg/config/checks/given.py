@@ -11,7 +11,7 @@ from hardneg.errors import HardnegError
 
 def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
     """Problems of the files of one system, which stands at the key `at`."""
-    if system.retriever in ("bm25", "dense", "letor", "rerank"):
+    if system.retriever in ("bm25", "deepct", "dense", "letor", "rerank"):
         if system.runs or system.vectors:
             yield HardnegError(
                 "A system that ranks here computes its own rankings and vectors; it takes no files.",

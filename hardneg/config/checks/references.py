@@ -12,6 +12,7 @@ from hardneg.methods.axes import answers_of
 
 WITHOUT_WEIGHTS = {
     "bm25": "BM25",
+    "deepct": "term weights",
     "letor": "a learned ranking of words",
     "run": "a given run",
     "vectors": "given vectors",
