@@ -12,6 +12,7 @@ import pytest
 import torch
 from made import (
     ENCODER,
+    JUDGED,
     PASSAGES,
     POSITIVE,
     QUERIES,
@@ -26,8 +27,9 @@ from made import (
 )
 from safetensors.torch import load_file
 
-from hardneg.errors import Stopped
+from hardneg.errors import HardnegError, Stopped
 from hardneg.model.embedding import encode_passages
+from hardneg.model.rows import DropoutOfAll, Rows, share_of
 from hardneg.retrieval.search import exact
 from hardneg.retrieval.search.index import build_index
 from hardneg.retrieval.search.vectors import VectorStore
@@ -44,7 +46,17 @@ SEVEN = {**TRAIN, "batch_size": 7, "lr": 1e-3}  # forward passes of 4 rows and o
 BLOCK = 8
 DEPTH = 7
 STOPS_AT = 3
-KINDS = ["star", "untied", "chunks", "recomputed", "dropped", "adore", "jpq", "cross_encoder"]
+KINDS = [
+    "star",
+    "untied",
+    "chunks",
+    "recomputed",
+    "one_pass",
+    "adore",
+    "jpq",
+    "cross_encoder",
+    "late_interaction",
+]
 
 
 def parents_of(made: Small, folder: Path) -> dict[str, Artifact]:
@@ -70,8 +82,10 @@ def parents_of(made: Small, folder: Path) -> dict[str, Artifact]:
 
 def stages_of(parents: dict[str, Artifact], folder: Path) -> dict[str, StageFolder]:
     """A training of each kind, about to begin."""
-    mined = {"source": "run", "sampler": {"name": "uniform", "k": 5, "count": 1, "positives": "one"}}
-    both = {"encoder": {**ENCODER, "tiny": TINY}, "batch": "in_batch", **mined}
+    mined: dict[str, Any] = {"source": "run", "sampler": {"name": "uniform", "k": 5, "count": 1, "positives": "one"}}
+    both: dict[str, Any] = {"encoder": {**ENCODER, "tiny": TINY}, "batch": "in_batch", **mined}
+    read = {"encoder": {"backbone": "builtin:tiny", "tiny": TINY}, **mined}
+    late = {**read, "encoder": {**read["encoder"], "width": 6}, "batch": "in_batch"}
     live = {"source": {"name": "live", "depth": DEPTH}, "sampler": "all", "refresh": "every_step"}
     lists = {"loss": {"name": "lambda_ranknet", "metric": "MRR", "cut": 5}, **live}
     searched = ("collection", "tokens", "init", "passages")
@@ -81,15 +95,11 @@ def stages_of(parents: dict[str, Artifact], folder: Path) -> dict[str, StageFold
         "untied": ("both_encoders", {**both, "untied": True}, {}, trained_alone),
         "chunks": ("both_encoders", both, {"chunk": 3}, trained_alone),
         "recomputed": ("both_encoders", both, {"gradient_checkpointing": True}, trained_alone),
-        "dropped": ("both_encoders", both, {"batch_size": 8, "rows_per_forward": 64}, trained_alone),
+        "one_pass": ("both_encoders", both, {"batch_size": 8, "rows_per_forward": 64}, trained_alone),
         "adore": ("query_encoder", lists, {}, (*searched, "index")),
         "jpq": ("query_encoder", lists, {"centroids": {"lr": 1e-3}}, (*searched, "coded")),
-        "cross_encoder": (
-            "cross_encoder",
-            {"encoder": {"backbone": "builtin:tiny", "tiny": TINY}, **mined},
-            {},
-            trained_alone,
-        ),
+        "cross_encoder": ("cross_encoder", {**read, "loss": "pointwise"}, {}, trained_alone),
+        "late_interaction": ("late_interaction", {**late, "loss": "softmax"}, {"chunk": 3}, trained_alone),
     }
     made = {}
     for name in KINDS:
@@ -190,3 +200,126 @@ def test_weights_are_those_of_one_process(alone: Path, request: pytest.FixtureRe
         assert one.keys() == several.keys() and len(one) > 5, name
         apart = {key: float((several[key] - tensor).abs().max()) for key, tensor in one.items()}
         assert {key: distance for key, distance in apart.items() if distance > 1e-5} == {}, name
+
+
+def test_live_search_finds_what_one_process_finds(alone: Path, by_two: Path, by_four: Path) -> None:
+    """The passages lie in five blocks, which two or four processes share."""
+    one = load_file(alone / "adore" / "kept.safetensors")
+    hits = [name for name in one if name.endswith(".retrieved")]
+    assert len(hits) == TRAIN["steps"] and all(one[name].shape == (7, DEPTH) for name in hits)
+    for folder in (by_two, by_four):
+        kept = load_file(folder / "adore" / "kept.safetensors")
+        assert kept.keys() == one.keys() and all(torch.equal(kept[name], one[name]) for name in hits)
+        for name in one.keys() - set(hits):
+            torch.testing.assert_close(kept[name], one[name], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_passage_that_is_judged_for_a_row_of_another_process_is_no_negative(
+    alone: Path, parents: dict[str, Artifact], tmp_path: Path, count: int
+) -> None:
+    """Queries 0 and 1 share their positive. In some step of the trainings above different processes encode the two."""
+    stage = stages_of(parents, tmp_path)["star"]
+    draws, store = Draws.of(stage.settings, stage.parents, JUDGED), TokenStore(parents["tokens"], "queries.train")
+    apart = 0
+    for step in range(TRAIN["steps"]):
+        meeting = draws.at(step)
+        rows = meeting.rows.tolist()
+        if not {0, 1} <= set(rows):
+            continue
+        order = np.argsort(store.lengths(meeting.rows), kind="stable").tolist()
+        owner = {}
+        for start in range(0, len(order), TRAIN["rows_per_forward"]):
+            within = order[start : start + TRAIN["rows_per_forward"]]
+            for rank in range(count):
+                first, end, _ = share_of(len(within), rank, count)
+                owner |= dict.fromkeys(within[first:end], rank)
+        one, other = rows.index(0), rows.index(1)
+        assert sorted(owner) == list(range(7)) and meeting.passages[other] == 3
+        assert meeting.met[one, other] and not meeting.listed[one, other]
+        apart += owner[one] != owner[other]
+    assert apart
+
+
+def test_stopped_by_a_signal_to_one_process_and_going_on_it_ends_with_the_same_bytes(by_two: Path) -> None:
+    whole, resumed = by_two / "star", by_two / "stopped" / "star"
+    for name in ("encoder/backbone/model.safetensors", "loss.csv"):
+        assert (whole / name).read_bytes() == (resumed / name).read_bytes()
+    kept = {path.name for path in (resumed / "checkpoints").iterdir()}
+    assert kept == {"step-000000004.safetensors", "step-000000005.safetensors"}, "at the signal, then after each step"
+    assert not list(by_two.rglob("*.tmp"))
+    steps = [line.split(",")[0] for line in (whole / "loss.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    assert steps == ["2", "4", "6"], "one process writes it"
+
+
+# --- what goes wrong ---
+
+
+def failing(
+    stage: StageFolder, runtime: dict[str, Any], devices: list[torch.device], processes: Processes
+) -> list[str]:
+    """The last process ends in the third step, by a fault or by force."""
+    (stage.folder / f"process-{processes.rank}").write_text(str(os.getpid()), encoding="utf-8")
+    rows = Draws.rows
+
+    def ending(draws: Draws, step: int) -> Any:
+        if step == 2 and processes.rank == processes.count - 1:
+            if runtime["by_force"]:
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise HardnegError("The third step is bad.", where="here", remedy="none.")
+        return rows(draws, step)
+
+    Draws.rows = ending  # type: ignore[method-assign]
+    return train(stage, runtime, devices, processes)
+
+
+@pytest.mark.parametrize("by_force", [False, True], ids=["fault", "killed"])
+def test_a_process_that_ends_ends_the_job_with_its_message(
+    parents: dict[str, Artifact], tmp_path: Path, by_force: bool
+) -> None:
+    stage = stages_of(parents, tmp_path)["star"]
+    said = r"ended from outside\.\n.*process 1\n.*SIGKILL" if by_force else r"^The third step is bad\.\n.*here"
+    with pytest.raises(HardnegError, match=said):
+        trained(stage, {**RUNTIME, "gpus_per_training": 2, "by_force": by_force}, ["cpu", "cpu"], failing)
+    for path in stage.folder.glob("process-*"):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(path.read_text(encoding="utf-8")), 0)
+        path.unlink()
+    assert sorted(path.name for path in stage.folder.iterdir()) == ["checkpoints", "progress.jsonl"]
+    assert [path.name for path in stage.checkpoints.iterdir()] == [f"step-{n:09d}.safetensors" for n in (1, 2)]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+# --- rows and dropout ---
+
+
+@pytest.mark.parametrize("total", [1, 3, 4, 7, 64])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_shares_are_all_rows_once_and_differ_by_one(total: int, count: int) -> None:
+    shares = [share_of(total, rank, count) for rank in range(count)]
+    assert [row for first, end, _ in shares for row in range(first, end)] == list(range(total))
+    sizes = [end - first for first, end, _ in shares]
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_dropout_over_some_rows_is_that_over_all(causal: bool) -> None:
+    """In a module, and in attention with grouped heads."""
+    rng = torch.Generator().manual_seed(0)
+    drop, values = torch.nn.Dropout(0.3), torch.randn(5, 6, 8, generator=rng)
+    query, key = torch.randn(5, 4, 6, 8, generator=rng), torch.randn(5, 2, 6, 8, generator=rng)
+    options = {"dropout_p": 0.4, "is_causal": causal, "enable_gqa": True}
+
+    def both(first: int, end: int) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(3)
+        part = slice(first, end)
+        dropped = drop(values[part])
+        attend = torch.nn.functional.scaled_dot_product_attention
+        return dropped, attend(query[part], key[part], key[part], **options)  # type: ignore[arg-type]
+
+    every = both(0, 5)
+    for first, end in ((0, 2), (2, 5), (4, 5)):
+        with DropoutOfAll(Rows(first, end, 5)):
+            some = both(first, end)
+        assert torch.equal(some[0], every[0][first:end])
+        torch.testing.assert_close(some[1], every[1][first:end], rtol=1e-5, atol=1e-6)
