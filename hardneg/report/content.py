@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypedDict
 
 import pandas as pd
@@ -24,3 +24,4 @@ class Content(TypedDict, total=False):
     table: pd.DataFrame
     digits: Mapping[str, int]
     figure: Callable[[], Figure]
+    printed: Sequence[str]

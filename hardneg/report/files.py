@@ -107,9 +107,11 @@ def drawn(item: Item, form: str) -> bytes:
 
 
 def latex(item: Item, table: pd.DataFrame) -> str:
-    """A LaTeX table in booktabs style, with the best values in bold and marks as superscripts."""
+    """A LaTeX table as papers print them: booktabs, the best in bold, marks as superscripts, the `printed` columns."""
     cells, best, places = pd.DataFrame(index=table.index), best_cells(table), ""
     for name, column in table.items():
+        if item.printed and str(name).removesuffix(MARKS) not in item.printed:
+            continue
         written = [_latex(cell_text(value, item.digits.get(str(name), 0))) for value in column]
         if str(name).endswith(MARKS):
             before = cells.columns[-1]

@@ -204,6 +204,7 @@ class Item:
         table: the table, with numbers as numbers.
         digits: the number of decimals by column; 0 for the others.
         figure: a function that draws the figure.
+        printed: the columns of the LaTeX table, which must fit a page; all if empty. The CSV file has all.
     """
 
     name: str
@@ -215,3 +216,4 @@ class Item:
     table: pd.DataFrame | None = None
     digits: Mapping[str, int] = field(default_factory=dict)
     figure: Callable[[], Figure] | None = None
+    printed: Sequence[str] = ()

@@ -171,3 +171,12 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     with pytest.raises(HardnegError, match="Could not write a file"):
         write_files([both()], tmp_path)
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_latex_has_the_columns_that_are_printed_with_their_marks_and_the_csv_has_all(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"system": ["a", "b"], "MRR@10": [0.25, 0.5], f"MRR@10{MARKS}": ["", "a"], "seconds": [1, 2]})
+    item = Item("t", "T", "Effectiveness", "C.", table=frame, digits={"MRR@10": 4}, printed=("system", "MRR@10"))
+    write_files([item], tmp_path)
+    rows = [line for line in (tmp_path / "tables" / "t.tex").read_text().splitlines() if "&" in line]
+    assert rows == [r"system & MRR@10 \\", r"a & 0.2500 \\", r"b & \textbf{0.5000}\textsuperscript{a} \\"]
+    assert "seconds" in (tmp_path / "tables" / "t.csv").read_text()

@@ -51,6 +51,7 @@ def comparisons(material: Material) -> Content:
         "here": f"In {int((table['verdict'] == 'better').sum()):,} of {len(table):,} comparisons the system is better "
         f"than the baseline, and in {int((table['verdict'] == 'worse').sum()):,} it is worse.",
         "table": table,
+        "printed": [*list(COLUMNS.values())[:7], "split", "measure"],
         "digits": dict.fromkeys([name for name in COLUMNS.values() if name.startswith("p (")], P_VALUE)
         | dict.fromkeys(["difference", "95% interval, low", "95% interval, high"], 4),
     }

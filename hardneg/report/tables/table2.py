@@ -49,6 +49,7 @@ def table2(material: Material) -> Content:
         "here": verdict(_effectiveness_claims(material), TESTED, "no system is trained like STAR or ADORE"),
         "table": table,
         "digits": digits,
+        "printed": ["system", *digits],
     }
 
 
