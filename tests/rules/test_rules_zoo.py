@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import itertools
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,6 @@ def weights(made: Artifact) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("lightgbm") is None and "letor" in names(), reason="needs lightgbm")
 def test_every_method_trains_and_none_is_another(tmp_path: Path) -> None:
     project = new_project(tmp_path / "zoo")
     stages = Stages(project.folder, small_zoo(project.folder))
