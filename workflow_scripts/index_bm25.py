@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from hardneg.data.members import members_of
 from hardneg.data.template import Reading
 from hardneg.retrieval.languages import detected
 from hardneg.retrieval.lexical import build_index
@@ -30,10 +29,10 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     stage.facts |= {"language": language, "detected": found._asdict()}
     weighted = stage.parents.get("weighted")
     passages = passage_texts(collection, reading) if weighted is None else weighted_texts(weighted)
-    if members := members_of(collection.facts):
+    if "members" in collection.facts:
         files, counts = index_within(
             passages,
-            members,
+            collection.facts,
             stage.folder,
             language=language,
             heap_mib=runtime["java_heap_mib"],

@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hardneg.data.installed import installed_versions
-from hardneg.data.members import absent, count_members, members_of
+from hardneg.data.members import count_members
 from hardneg.data.prepare import prepare, repairs
 from hardneg.data.readers import FETCHED, digest_of, open_collection
 from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import PROGRESS, StageFolder, file_digest
 from workflow_scripts.command import stage_command
+from workflow_scripts.told import absent
 
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
@@ -49,7 +50,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
     stage.facts |= facts
     if parts:
         stage.facts["members"] = count_members(stage.folder, [part["name"] for part in parts], settings["splits"])
-    for repair in (*repairs(facts), *absent(members_of(stage.facts))):
+    for repair in (*repairs(facts), *absent(stage.facts.get("members", ()))):
         print(f"warning: {repair}", file=sys.stderr)
     return names
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from hardneg.data.members import members_of
 from hardneg.data.prepare import in_groups
 from hardneg.retrieval.lexical import search
 from hardneg.retrieval.members import search_within
@@ -24,7 +23,7 @@ QUERIES_AT_ONCE = 1024
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Rank."""
     settings, collection, names = stage.settings, stage.parents["collection"], []
-    language, members = stage.parents["index"].facts["language"], members_of(collection.facts)
+    language = stage.parents["index"].facts["language"]
     for split in settings["splits"]:
         how: dict[str, Any] = {
             "language": language,
@@ -35,8 +34,8 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
             "progress_file": stage.folder / PROGRESS,
         }
         texts, index = query_texts(collection, split), stage.parents["index"].folder
-        if members:
-            hits = search_within(index, members, split, texts, settings["depth"], **how)
+        if "members" in collection.facts:
+            hits = search_within(index, collection.facts, split, texts, settings["depth"], **how)
         else:
             total = collection.facts["splits"][split]["queries"]
             hits = search(index / "lucene", texts, settings["depth"], total=total, **how)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from hardneg.data.members import members_of
 from hardneg.retrieval.members import retrieve_within
 from hardneg.retrieval.runs import RunWriter
 from hardneg.retrieval.search.retrieve import open_searcher, retrieve, vectors_of
@@ -43,11 +42,11 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 
 def _within(stage: StageFolder, devices: Sequence[torch.device]) -> list[str]:
     """Rank passages of its own collection for each query, where several were joined."""
-    members, names = members_of(stage.parents["collection"].facts), []
+    names = []
     for split in stage.settings["splits"]:
         ranking = retrieve_within(
             vectors_of(stage.parents["passages"]),
-            members,
+            stage.parents["collection"].facts,
             split,
             stage.parents["queries"].path(f"queries.{split}.npy"),
             stage.settings["depth"],

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -76,3 +77,16 @@ def nothing_learnt(losses: Path) -> Iterator[str]:
             "negative, or all were told apart already. Nothing was learnt. Look for queries without candidates and for "
             "equal texts"
         )
+
+
+def absent(members: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What to tell of splits that a joined collection has no queries for, though another has.
+
+    Args:
+        members: the facts `members` of the prepared collection, see `hardneg.data.members`.
+    """
+    own = tuple(f"{member['name']}." for member in members)
+    for member in members:
+        for split, (first, last) in member["queries"].items():
+            if first == last and not split.startswith(own):
+                yield f"{split}: no queries of {member['name']}, which lacks this split"

@@ -6,7 +6,7 @@ under `members`: name, passages ([first, last + 1]) and queries (the same, by sp
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,15 +63,6 @@ def members_of(facts: Mapping[str, Any]) -> list[Member]:
         )
         for entry in facts.get("members", ())
     ]
-
-
-def absent(members: Sequence[Member]) -> Iterator[str]:
-    """What to tell of splits that are not a collection's own and that it has no queries for."""
-    own = tuple(f"{member.name}." for member in members)
-    for member in members:
-        for split, queries in member.queries.items():
-            if not queries and not split.startswith(own):
-                yield f"{split}: no queries of {member.name}, which lacks this split"
 
 
 def _ranges(file: Path, column: str, names: Sequence[str]) -> list[list[int]]:

@@ -32,6 +32,9 @@ ROOTS = {
     "joined": "hardneg.data.formats.joined:Joined",
 }
 
+MEMBERS = "hardneg.data.members:count_members"
+"""The code that tells which of several collections a passage or a query is from."""
+
 DOWNLOADED_BY = {
     "beir": "configs/beir.yaml and configs/nfcorpus.yaml",
     "msmarco-passage": "configs/msmarco-passage.yaml",
@@ -44,6 +47,7 @@ DOWNLOADED_BY = {
 def roots(chosen: Mapping[str, Any]) -> list[str]:
     """The names of the code that reads a collection, for the stage's revision."""
     own = [ROOTS[chosen["format"]], *(["hardneg.data.holdout:HeldOut"] if chosen["holdout"] else [])]
+    own += [MEMBERS] if chosen["format"] == "joined" else []
     return list(dict.fromkeys([*own, *(root for part in chosen.get("parts", ()) for root in roots(part))]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hardneg.data.members import Member
+from hardneg.data.members import members_of
 from hardneg.retrieval.lexical import Hits, build_index, search
 from hardneg.retrieval.search.exact import ExactSearcher
 from hardneg.retrieval.search.retrieve import Ranking
@@ -46,7 +46,7 @@ class VectorsOf(VectorStore):
 
 def retrieve_within(
     vectors: VectorStore,
-    members: Sequence[Member],
+    facts: Mapping[str, Any],
     split: str,
     queries: Path,
     depth: int,
@@ -58,7 +58,7 @@ def retrieve_within(
 
     Args:
         vectors: of the passages.
-        members: the collections that were joined.
+        facts: of the joined collection.
         split: of the queries.
         queries: `.npy` file [queries, dim].
         depth: passages a query.
@@ -69,7 +69,7 @@ def retrieve_within(
     asked = np.load(queries, mmap_mode="r")
     at_once = QUERY_BATCH * max(HITS_AT_ONCE // (depth * QUERY_BATCH), 1)
     with Progress(label, len(asked), "queries", progress) as bar:
-        for member in (member for member in members if member.queries[split]):
+        for member in (member for member in members_of(facts) if member.queries[split]):
             first, own = member.passages.start, member.queries[split]
             searcher = ExactSearcher(VectorsOf(vectors, first, member.passages.stop), devices)
             for start in range(own.start, own.stop, at_once):
@@ -81,13 +81,13 @@ def retrieve_within(
 
 
 def index_within(
-    passages: Iterable[str], members: Sequence[Member], folder: Path, **settings: Any
+    passages: Iterable[str], facts: Mapping[str, Any], folder: Path, **settings: Any
 ) -> tuple[list[str], dict[str, int]]:
     """Index each collection by itself, so that BM25 counts words in it alone.
 
     Args:
         passages: the texts of all, in order of position.
-        members: the collections that were joined.
+        facts: of the joined collection.
         folder: where an index `lucene/<number>` is made of each.
         settings: further arguments of `hardneg.retrieval.lexical.build_index`.
 
@@ -95,7 +95,7 @@ def index_within(
         The files, and the counts of `build_index`, summed up.
     """
     texts, files, counts = iter(passages), [], {"passages": 0, "blank": 0, "tokens": 0}
-    for number, member in enumerate(members):
+    for number, member in enumerate(members_of(facts)):
         index = _index(folder, number)
         index.parent.mkdir(exist_ok=True)
         found = build_index(islice(texts, len(member.passages)), index, total=len(member.passages), **settings)
@@ -105,20 +105,20 @@ def index_within(
 
 
 def search_within(
-    folder: Path, members: Sequence[Member], split: str, queries: Iterable[str], k: int, **settings: Any
+    folder: Path, facts: Mapping[str, Any], split: str, queries: Iterable[str], k: int, **settings: Any
 ) -> Iterator[Hits]:
     """Rank passages of its own collection for each query by BM25.
 
     Args:
         folder: that `index_within` wrote to.
-        members: the collections that were joined.
+        facts: of the joined collection.
         split: of the queries.
         queries: the texts of all queries of the split, in order.
         k: hits a query, at most.
         settings: further arguments of `hardneg.retrieval.lexical.search`.
     """
     texts = iter(queries)
-    for number, member in enumerate(members):
+    for number, member in enumerate(members_of(facts)):
         own = member.queries[split]
         if own:
             found = search(_index(folder, number), islice(texts, len(own)), k, total=len(own), **settings)

@@ -13,12 +13,13 @@ from scipy import stats
 from hardneg.config import load
 from hardneg.data import readers
 from hardneg.data.formats.beir import Beir
-from hardneg.data.members import Member, absent, members_of
+from hardneg.data.members import Member, members_of
 from hardneg.errors import HardnegError
 from hardneg.methods.axes import function_of
 from hardneg.methods.draws import Material, TrainingQueries
 from hardneg.planning.plan import Plan
 from hardneg.training.members import AT_ONCE, Members, ranges_of
+from workflow_scripts.told import absent
 
 MEMBERS = [
     Member("a", range(0, 50), {"train": range(0, 40)}),
@@ -123,8 +124,8 @@ def test_a_split_is_of_all_that_have_it_and_one_of_each(folder: Path) -> None:
 def test_a_collection_that_lacks_an_evaluated_split_is_told(folder: Path) -> None:
     entry = {"queries": {"dev": [24, 24], "one.dev": [24, 24], "test": [24, 48]}, "passages": [288, 576]}
     first = {"queries": {"dev": [0, 24], "one.dev": [0, 24], "test": [0, 24]}, "passages": [0, 288]}
-    members = members_of({"members": [{"name": "one", **first}, {"name": "two", **entry}]})
-    assert list(absent(members)) == ["dev: no queries of two, which lacks this split"]
+    told = list(absent([{"name": "one", **first}, {"name": "two", **entry}]))
+    assert told == ["dev: no queries of two, which lacks this split"]
     assert members_of({"passages": 3}) == []
 
 

@@ -29,6 +29,9 @@ SCRIPTS = {**{entry.script: kind for kind, entry in KINDS.items()}, "seal_passag
 CHOSEN_ROOTS = {"collection": [*readers.ROOTS.values()], "passages": ["hardneg.model.untied:passage_side"]}
 CHOSEN_ROOTS["bm25_index"] = ["hardneg.text.terms:weighted_texts"]
 CHOSEN_ROOTS["index"] = ["hardneg.retrieval.search.centroids:write_trained"]
+CHOSEN_ROOTS["collection"].append(readers.MEMBERS)
+for _kind, _function in {"run": "retrieve_within", "bm25_index": "index_within", "bm25_run": "search_within"}.items():
+    CHOSEN_ROOTS[_kind] = [*CHOSEN_ROOTS.get(_kind, []), f"hardneg.retrieval.members:{_function}"]
 """Code that decides the result of some stages of a kind, which the plan adds to these alone."""
 LOOKED_INTO = {"pairwise_errors", "trajectory", "diagnosis", "agreement", "movement", "export", "negatives_export"}
 

@@ -23,7 +23,7 @@ def collections(material: Material, found: pd.DataFrame) -> Content:
     counts = found[found["collection"] != MEAN].drop_duplicates(["collection", "split"])
     each = "; ".join(f"{row.collection}: {row.queries:,} of {row.split}" for row in counts.itertuples())
     left = [system for system in material.systems["system"] if system not in set(table["system"])]
-    without = f" Not among them: {', '.join(left)}, whose rankings or vectors are of one collection." if left else ""
+    without = f" Not among them: {', '.join(left)}, made for this collection alone." if left else ""
     means = found[(found["collection"] == MEAN) & (found["measure"] == main)].set_index("system")["value"]
     best = str(means.idxmin() if lower_is_better(main) else means.idxmax())
     given = set(counts["collection"]) & {material.dataset, *material.measures["split"]}
