@@ -7,8 +7,9 @@ and a resumed run ends with the bytes of an undisturbed one.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -111,8 +112,7 @@ def fit(
         The log.
 
     Raises:
-        HardnegError: the loss is not finite, the schedule ends before the training, or processes read different
-            checkpoints.
+        HardnegError: the loss is not finite, the schedule ends too early, or processes read different checkpoints.
         Stopped: a signal asked for it; there is a checkpoint of the last step.
     """
     train, seed = stage.settings["train"], stage.settings["seed"]
@@ -121,11 +121,9 @@ def fit(
     module, optimizer, scheduler = accelerator.prepare(module, optimizer, _scheduler(optimizer, train, budget.total))
     state = TrainingState(module, optimizer, scheduler, accelerator, answers, processes)
     start, log = _start(stage, state, budget, continues, label, begin, processes)
-    if accelerator.log_with:
-        accelerator.init_trackers(label.replace(" ", "-"), config={})
-    saved = time.monotonic()
+    checkpoints = _Checkpoints(stage.checkpoints, state, checkpoint_seconds, processes, label)
     told = Progress(label, budget.end, "steps", stage.folder / PROGRESS, done=start, silent=not processes.first)
-    with told as bar, asked_to_stop() as asked:
+    with told as bar, asked_to_stop() as asked, _tracked(accelerator, label):
         for step in range(start, budget.end):
             torch.manual_seed(int(generator(seed, step, purpose=2).integers(2**62)))
             with accelerator.autocast():
@@ -136,23 +134,53 @@ def fit(
                 log.rows.append((step + 1, value, lr))
                 accelerator.log({"loss": value, "lr": lr}, step=step + 1)
             bar.advance(1, loss=value)
-            stops = processes.any(asked.by is not None) and step + 1 < budget.end
-            due = stops or (step + 1 < budget.end and time.monotonic() - saved >= checkpoint_seconds)
-            if due and processes.first:
-                write_checkpoint(stage.checkpoints, state, step + 1, log)
-                saved = time.monotonic()
-            if stops:
-                raise _stopped(label, step + 1, asked)
-    for tracker in accelerator.trackers:  # `end_training` would part the processes, and a last look is still to come
-        tracker.finish()
+            if step + 1 < budget.end:
+                checkpoints.after(step + 1, log, asked)
     if budget.end < budget.total and processes.first:
         state.write(stage.folder / HANDOVER, {})
     return log
 
 
-def _stopped(label: str, step: int, asked: Asked) -> Stopped:
-    by = asked.by or "a signal to another of its processes"
-    return Stopped(f"{label} was stopped by {by} after step {step}. The same command goes on from there.")
+class _Checkpoints:
+    """Checkpoints from time to time, and one where a signal asks the training to stop.
+
+    Args:
+        folder: where they lie.
+        state: what they hold.
+        seconds: between two of them.
+        processes: that train together; the first writes.
+        label: the training's name, for messages.
+    """
+
+    def __init__(self, folder: Path, state: TrainingState, seconds: float, processes: Processes, label: str) -> None:
+        self._folder, self._state, self._seconds = folder, state, seconds
+        self._processes, self._label = processes, label
+        self._saved = time.monotonic()
+
+    def after(self, step: int, log: Log, asked: Asked) -> None:
+        """After `step` steps, if more are to come.
+
+        Raises:
+            Stopped: a process was asked to stop.
+        """
+        stops = self._processes.any(asked.by is not None)
+        due = stops or time.monotonic() - self._saved >= self._seconds
+        if due and self._processes.first:
+            write_checkpoint(self._folder, self._state, step, log)
+            self._saved = time.monotonic()
+        if stops:
+            by = asked.by or "a signal to another of its processes"
+            raise Stopped(f"{self._label} was stopped by {by} after step {step}. The same command goes on from there.")
+
+
+@contextlib.contextmanager
+def _tracked(accelerator: Accelerator, label: str) -> Iterator[None]:
+    """Experiment trackers, where there are any."""
+    if accelerator.log_with:
+        accelerator.init_trackers(label.replace(" ", "-"), config={})
+    yield
+    for tracker in accelerator.trackers:  # `end_training` would part the processes, and a last look is still to come
+        tracker.finish()
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, train: dict[str, Any], total: int) -> Any:

@@ -6,7 +6,6 @@ import json
 import math
 import subprocess
 import sys
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,18 +85,23 @@ def test_longer_training_asks_for_more_time(plan: Plan) -> None:
     assert by_steps[0] > 1 and by_steps[1] == pytest.approx(2 * by_steps[0], abs=2)
 
 
-def test_a_training_on_several_devices_asks_for_what_its_processes_need(plan: Plan) -> None:
+def test_a_training_on_several_devices_asks_for_what_its_processes_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each has a device, its threads and its memory; the texts of a step are shared, so that it takes less time."""
-    runtime = plan.config.runtime.model_copy(update={"gpus_per_training": 4, "gpus_per_search": 2})
-    several = copy(plan)
-    several.config = plan.config.model_copy(update={"runtime": runtime})
+    monkeypatch.chdir(tmp_path)
+    systems = {"bm25": {"preset": "bm25"}, "warm": {"preset": "bm25neg", "train": TRAIN}}
+    plan, several = (
+        Plan(load({"collection": {"format": "pydocs"}, "systems": systems, "runtime": runtime}))
+        for runtime in ({}, {"gpus_per_training": 4, "gpus_per_search": 2})
+    )
     one, four = Resources(plan), Resources(several)
     asked = {name: (four.gpus(kind), four.threads(kind) // one.threads(kind)) for name, kind in KINDS.items()}
     assert {name for name, (gpus, _) in asked.items() if gpus == 4} == {
         name for name, kind in KINDS.items() if kind.trains
     }
     assert asked["dual_encoder"] == asked["query_encoder"] == (4, 4) and asked["run"] == (2, 1)
-    training = next(stage for stage in plan.stages if stage.kind == "dual_encoder" and stage.label == "by_star")
+    training = next(stage for stage in plan.stages if stage.kind == "dual_encoder")
     assert one.memory_mb(training) < four.memory_mb(training) <= 4 * one.memory_mb(training)
     longer = replace(training, settings={**training.settings, "train": {**training.settings["train"], "steps": 10**6}})
     assert four.minutes(longer, 1) < one.minutes(longer, 1)
