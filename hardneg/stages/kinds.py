@@ -126,6 +126,7 @@ KINDS: dict[str, Kind] = {
         {"collection": COLLECTION, "tokenizer": "the tokenizer", "model": "the term weights"},
         (
             "hardneg.retrieval.weighted:write_weighted",
+            "hardneg.retrieval.weighted:Weighing",
             "hardneg.model.term_weights:TermWeights",
             "hardneg.text.terms:reader_of",
             "hardneg.text.terms:reading_of",
