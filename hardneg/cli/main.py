@@ -1,4 +1,4 @@
-"""The `hardneg` command: init, run, watch, plan, prune, estimate, expect, search, methods."""
+"""The `hardneg` command: init, run, watch, plan, prune, verify, doctor, estimate, expect, search, methods."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from hardneg.cli import expected, init, methods, plan, prune, run, search, watch
+from hardneg.cli import doctor, expected, init, methods, plan, prune, run, search, verify, watch
 from hardneg.cli.options import add_configurations, config, positive
 from hardneg.cli.version import ShowVersion
 from hardneg.errors import HardnegError
@@ -59,6 +59,10 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_arguments(planning)
     pruning = commands.add_parser("prune", help="list and remove stages that none of the given configurations uses")
     prune.add_arguments(pruning)
+    verifying = commands.add_parser("verify", help="check every finished stage against what was sealed, byte by byte")
+    examining = commands.add_parser(
+        "doctor", help="what of this machine and installation would not work, and what to do"
+    )
     estimating = commands.add_parser(
         "estimate", help="predict time, memory and disk of each stage from short measurements, and what will not fit"
     )
@@ -78,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         (watching, watch.run),
         (planning, plan.run),
         (pruning, prune.run),
+        (verifying, verify.run),
+        (examining, doctor.run),
         (estimating, _estimate),
         (expecting, expected.run),
         (searching, search.run),
