@@ -35,12 +35,16 @@ def test_every_preset_is_valid_once_completed(name: str) -> None:
         "zero_shot": {"from": "other:star"},
         "pretrained": {},
         "cross_encoder": {"train": BUDGET},
+        "colbert": {"train": BUDGET},
+        "letor": {},
+        "deepct": {"train": BUDGET},
         "rerank": {"train": BUDGET},
         "given_run": {"runs": {"dev": "dev.trec", "test": "test.trec"}},
         "given_vectors": {"vectors": {"passages": ["p.npy"], "queries": {"dev": "d.npy", "test": "t.npy"}}},
     }
     own = {"preset": name, **completed.get(name, {"train": BUDGET, "from": "warm"})}
-    others = {"cross_encoder": {"preset": "cross_encoder", "train": BUDGET}}  # which the teachers' presets name
+    # The teachers that presets name.
+    others = {name: {"preset": name, "train": BUDGET} for name in ("cross_encoder", "colbert")}
     pairs = {"format": "pairs", "name": "pairs", "path": "pairs.jsonl"}  # whose rows may give what a preset needs
     whole = {
         **config(**others, tried=own),

@@ -27,7 +27,8 @@ ELSEWHERE = {"given_run", "given_vectors", "given_negatives", "zero_shot"}
 
 def everything() -> Plan:
     """Every preset and recipe that needs no files, no other study and no rows of pairs."""
-    systems: dict[str, Any] = {"bm25": {"preset": "bm25"}, "cross_encoder": {"preset": "cross_encoder", "train": TRAIN}}
+    teachers = {name: {"preset": name, "train": TRAIN} for name in ("cross_encoder", "colbert")}
+    systems: dict[str, Any] = {"bm25": {"preset": "bm25"}, **teachers, "deepct": {"preset": "deepct", "train": TRAIN}}
     systems["warm"] = {"preset": "bm25neg", "train": TRAIN}
     for name in published.names():
         if name not in ELSEWHERE | systems.keys():
@@ -49,6 +50,7 @@ def test_every_stage_of_every_method_asks_for_memory_and_time(plan: Plan) -> Non
     resources = Resources(plan)
     kinds = {stage.kind for stage in plan.stages}
     assert {"rerank", "pair_scores", "clusters", "cross_encoder", "query_encoder", "dual_encoder"} <= kinds
+    assert {"late_interaction", "letor", "letor_run", "deepct", "weighted"} <= kinds
     for stage in plan.stages:
         minutes = KINDS[stage.kind].minutes
         assert resources.memory_mb(stage) >= LEAST_MB and resources.minutes(stage, minutes) >= minutes
