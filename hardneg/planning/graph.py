@@ -24,7 +24,7 @@ class Graph:
     def __init__(self, dataset: str, beside: Graph | None = None) -> None:
         self.dataset = dataset
         self._stages: dict[tuple[str, str, str, str], Stage] = {}
-        self._revisions = beside._revisions if beside else Revisions(ARTIFACTS / ".revisions.json", PACKAGE)
+        self._revisions: Revisions = beside._revisions if beside else Revisions(ARTIFACTS / ".revisions.json", PACKAGE)
 
     @property
     def stages(self) -> list[Stage]:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from hardneg.config import Config, Splits, load, read_yaml
+from hardneg.config.checks.elsewhere import can_move
 from hardneg.errors import HardnegError
 from hardneg.planning.analyses import ONLY_SYSTEMS, Analyses
 from hardneg.planning.backbone import local_backbone
-from hardneg.planning.elsewhere import Scored, can_move, moved, places_of
+from hardneg.planning.elsewhere import Scored, moved, places_of
 from hardneg.planning.graph import Graph
 from hardneg.planning.inputs import Inputs
 from hardneg.planning.shared import Shared, search_of
@@ -57,7 +58,7 @@ class Plan:
         config = config.model_copy(update={"encoder": encoder})
         self.config, self._within, self._home = config, within, home
         self.dataset = config.collection.name
-        self._graph = Graph(self.dataset, home and home._graph)
+        self._graph: Graph = Graph(self.dataset, home._graph if home is not None else None)
         self._inputs = Inputs(config, self.said, read)
         self._studies: dict[str, Plan] = {}
         self._at_home = {name_of(stage.record) for stage in home.stages} if home is not None else set[str]()
