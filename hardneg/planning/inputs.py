@@ -82,9 +82,9 @@ class Inputs:
         settings |= {"made_from": settings.get("splits"), "splits": wanted, "train": splits.train}
         roots = readers.roots(chosen)
         if collection.format == "pydocs":
-            from hardneg.data.formats.pydocs import DISTRIBUTIONS
+            from hardneg.data.installed import installed_versions
 
-            settings |= {"python": platform.python_version(), "distributions": dict(DISTRIBUTIONS)}
+            settings |= {"python": platform.python_version(), "distributions": installed_versions()}
         elif collection.format == "ir_datasets":  # it repairs texts: its version belongs to the data
             from hardneg.data.formats.irds import PINNED
 

@@ -137,6 +137,10 @@ class Plan:
 
     def _collection(self) -> Stage:
         settings, roots, download = self._inputs.collection()
+        if "distributions" in settings:
+            from hardneg.data.installed import differences
+
+            self.notes += differences(settings["distributions"])
         name = self.config.collection.name
         files = self._graph.add("download", name, download, {}) if download is not None else None
         return self._graph.add("collection", name, settings, {"files": files}, roots)
