@@ -163,7 +163,8 @@ def shared(forward: Callable[..., torch.Tensor], rank: int, count: int) -> Calla
                 own = forward(*(each[read.first : read.end] for each in inputs))
         finally:
             _inside.pop()
-        gathered: torch.Tensor = _Gathered.apply(own[: rows.end - rows.first], rank, count, rows.total)
+        kept = own[: rows.end - rows.first]
+        gathered: torch.Tensor = _Gathered.apply(kept, rank, count, rows.total)  # type: ignore[no-untyped-call]
         return gathered
 
     return of_all

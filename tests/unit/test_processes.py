@@ -113,7 +113,7 @@ def stages_of(parents: dict[str, Artifact], folder: Path) -> dict[str, StageFold
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     """All that was trained, and the passages that the last search found."""
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for path in sorted(folder.rglob("*.safetensors")):
         if path.parent.name != "checkpoints" and path.name != "kept.safetensors":
             found |= {f"{path.parent.relative_to(folder)}/{name}": tensor for name, tensor in load_file(path).items()}
@@ -125,7 +125,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 def work(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.device], processes: Processes) -> list[str]:
     """In each process: every training; then STAR again, stopped by a signal to the last process, and going on."""
     torch.set_num_threads(1)
-    exact.BLOCK = exact.TILE = BLOCK
+    vars(exact).update(BLOCK=BLOCK, TILE=BLOCK)
     for each in runtime["stages"].values():
         train(each, RUNTIME, devices, processes)
     rows = Draws.rows
@@ -135,7 +135,7 @@ def work(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.device
             os.kill(os.getpid(), signal.SIGUSR1)
         return rows(draws, step)
 
-    Draws.rows = signalled  # type: ignore[method-assign]
+    Draws.rows = signalled  # type: ignore[method-assign, assignment]
     try:
         train(runtime["stopped"], {**RUNTIME, "checkpoint_seconds": 1e9}, devices, processes)
     except Stopped as asked:
@@ -228,7 +228,7 @@ def test_a_passage_that_is_judged_for_a_row_of_another_process_is_no_negative(
         if not {0, 1} <= set(rows):
             continue
         order = np.argsort(store.lengths(meeting.rows), kind="stable").tolist()
-        owner = {}
+        owner: dict[int, int] = {}
         for start in range(0, len(order), TRAIN["rows_per_forward"]):
             within = order[start : start + TRAIN["rows_per_forward"]]
             for rank in range(count):
@@ -269,7 +269,7 @@ def failing(
             raise HardnegError("The third step is bad.", where="here", remedy="none.")
         return rows(draws, step)
 
-    Draws.rows = ending  # type: ignore[method-assign]
+    Draws.rows = ending  # type: ignore[method-assign, assignment]
     return train(stage, runtime, devices, processes)
 
 
