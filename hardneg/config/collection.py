@@ -157,6 +157,7 @@ Part = Annotated[
 ]
 """A collection that can be joined with others: its files are on this machine."""
 
+
 class JoinedCollection(BaseCollection):
     """Several collections as one. A query is compared with passages of its own collection only.
 

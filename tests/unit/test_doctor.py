@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -42,8 +43,8 @@ def test_locks_that_do_not_lock_are_wrong(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 def test_gpus_that_torch_cannot_use_are_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     listed = subprocess.CompletedProcess([], 0, "GPU 0: Some GPU (UUID: GPU-1)\n", "")
-    monkeypatch.setattr(examination.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
-    monkeypatch.setattr(examination.subprocess, "run", lambda *command, **options: listed)
+    monkeypatch.setattr(shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(subprocess, "run", lambda *command, **options: listed)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     (finding,) = examination._devices(tmp_path)
     assert finding.level == "wrong"

@@ -85,7 +85,7 @@ def test_the_gradient_is_that_of_differences() -> None:
     query.requires_grad_()
     assert torch.autograd.gradcheck(lambda asked: max_sim(asked, passage), (query[:, :2].detach().requires_grad_(),))
     weights = torch.arange(6, dtype=torch.float64).view(2, 3)
-    (max_sim(query, passage) * weights).sum().backward()
+    (max_sim(query, passage) * weights).sum().backward()  # type: ignore[no-untyped-call]
     expected = torch.zeros_like(query)
     for i, j in np.ndindex(2, 3):
         for token in range(2 + i):

@@ -40,7 +40,7 @@ def test_features_are_those_worked_out_by_hand() -> None:
     one = [6, 6 / 8, 1 / 2, 3, 5, 1, 1 / 2, red, red / (red + fox), red, 1, 1 / 5, math.log(2) * red, 0]
     none = [0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     assert len(FEATURES) == len(both) == 14
-    np.testing.assert_allclose(features_of(words, hits), [both, one, none], rtol=1e-6)
+    np.testing.assert_allclose(features_of(words, hits), np.array([both, one, none], dtype=float), rtol=1e-6)
 
 
 def made_run(folder: Path, queries: int) -> tuple[Path, list[str], list[str], list[tuple[int, int, int]]]:

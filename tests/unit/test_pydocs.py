@@ -254,8 +254,9 @@ def test_a_local_version_part_does_not_matter(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_sample_keeps_whole_groups_and_smaller_ones_are_part_of_larger_ones() -> None:
     # Every third passage answers two queries, which makes a group of two queries and two passages.
-    docstrings = [Docstring(f"m.f{n}", f"Do the thing of number {n}.", f"Rest {n}. {FILLER}") for n in range(60)]
-    docstrings += [Docstring(f"m.g{n}", f"Do the thing of number {n}.", f"Other {n}. {FILLER}") for n in range(0, 60, 3)]
+    do = "Do the thing of number"
+    docstrings = [Docstring(f"m.f{n}", f"{do} {n}.", f"Rest {n}. {FILLER}") for n in range(60)]
+    docstrings += [Docstring(f"m.g{n}", f"{do} {n}.", f"Other {n}. {FILLER}") for n in range(0, 60, 3)]
     whole = merge(docstrings, 4000, 4000)
     relevant = {(j.query_id, j.passage_id) for split in whole.judgements.values() for j in split}
     ids: list[set[str]] = []

@@ -70,7 +70,7 @@ def test_the_teacher_scores_every_pair_that_meets(made: Small, parents: dict[str
         if passages[i, j] < 0:
             assert np.isnan(scores[i, j])
         else:
-            expected = score_of(made, model, meeting.rows[i], passages[i, j])
+            expected = score_of(made, model, int(meeting.rows[i]), int(passages[i, j]))
             assert scores[i, j] == pytest.approx(expected, abs=1e-4)
 
 

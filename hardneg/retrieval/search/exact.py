@@ -12,7 +12,7 @@ import contextlib
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 
@@ -28,7 +28,8 @@ LAST_POSITION = 2**32 - 1
 LOWEST = -(2**63)  # below every key
 
 
-class Part(NamedTuple):
+@dataclass(frozen=True)
+class Part:
     """What of the passages a searcher reads itself.
 
     Attributes:
