@@ -44,6 +44,7 @@ RUNTIME_MODULES = (
     "hardneg.planning",  # picks settings and parents, which are in the version already
     "hardneg.text.built_in",  # trains one backbone's tokenizer; where that is the backbone, it is itself a root
     "hardneg.data.readers",  # maps a format's name to its reader; the reader chosen is itself a root
+    "hardneg.data.installed",  # versions of packages, which are in the settings
     "hardneg.data.told",  # messages
     "hardneg.data.download",  # fetches bytes; their digests are in the settings
     "hardneg.retrieval.java",  # finds and starts a Java runtime; the libraries it runs are pinned and recorded
