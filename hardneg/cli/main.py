@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="hardneg", description="Run the workflow; inspect, estimate and clean up its stages."
     )
     parser.add_argument("--version", action=ShowVersion, help="show the version, and the commit of a checkout")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     beginning = commands.add_parser("init", help="write a project: a configuration to run, and profiles")
     init.add_arguments(beginning)
     running = commands.add_parser("run", help="run the workflow on a configuration, by Snakemake")

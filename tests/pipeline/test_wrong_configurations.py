@@ -228,7 +228,7 @@ MACHINE = [
     Case(
         "backbone with a broken configuration",
         backbone(config__json=b"{", model__safetensors=b""),
-        ("The encoder's configuration is not valid JSON.", "model/config.json", "get or save the model again"),
+        ("A file of the model is not valid JSON.", "model/config.json", "get or save the model again"),
     ),
     Case(
         "device that is not there",

@@ -42,7 +42,7 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], list[str]]] = {
     "its own name": ([{"collection": {**TWO, "name": "small"}}], ["name of this study's own", "small"]),
     "the name of the mean": ([{"collection": {**TWO, "name": "mean"}}], ["stands for the mean"]),
     "given twice": ([{"collection": TWO, "config": "two.yaml"}], ["evaluate_on.0", "collection, config"]),
-    "own twice": ([{"split": "dev"}, {"split": "test"}], ["evaluate_on.1", "given twice"]),
+    "own twice": ([{"split": "test"}, {"split": "test"}], ["evaluate_on.1", "given twice"]),
     "own, not evaluated": ([{"split": "train"}], ["evaluate_on.0.split", "train", "dev, test"]),
     "own, another grade": ([{"relevant_grade": 2}], ["evaluation.relevant_grade"]),
     "an unknown split": ([{"collection": TWO, "split": "dl2019"}], ["no such split", "dl2019", "train, dev, test"]),
