@@ -1,13 +1,14 @@
-# make demo       install into .venv, then run the workflow on config.yaml
-# make test       install, then run the tests
-# make test-slow  install, then run the tests that kill a run a dozen times
-# make lint       check format, style, types and imports of the Python, and the rules
-# make install    install only
-# make lock       rewrite requirements.lock and envs/ from the ranges in pyproject.toml
-# make clean      remove .venv and the caches of the tools; artifacts/ and results/ stay
+# make demo          install into .venv, then run the workflow on config.yaml
+# make test          install, then run the tests
+# make test-slow     install, then run the tests that kill a run a dozen times
+# make test-cluster  install, then run the small study under a real Slurm on this machine (root, Debian's slurm-wlm, munge)
+# make lint          check format, style, types and imports of the Python, and the rules
+# make install       install only
+# make lock          rewrite requirements.lock and envs/ from the ranges in pyproject.toml
+# make clean         remove .venv and the caches of the tools; artifacts/ and results/ stay
 
 SHELL := /bin/bash
-.PHONY: demo test test-slow lint install lock clean
+.PHONY: demo test test-slow test-cluster lint install lock clean
 .DELETE_ON_ERROR:
 
 VENV := .venv
@@ -25,6 +26,10 @@ test: install
 
 test-slow: install
 	$(RUN) OMP_WAIT_POLICY=PASSIVE python -m pytest -m slow
+
+test-cluster: install
+	@$(PIP) install --constraint requirements.lock 'snakemake-executor-plugin-slurm>=2.8.0,<3'
+	$(RUN) OMP_WAIT_POLICY=PASSIVE python -m pytest -m cluster
 
 lint: install
 	$(RUN) ruff check
