@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,52 +13,50 @@ from hardneg.retrieval.search.retrieve import open_searcher, retrieve, vectors_o
 from hardneg.stages.artifacts import PROGRESS, StageFolder
 from workflow_scripts.command import stage_command
 
+# From a split to the parts of its ranking, as a `RunWriter` takes them.
+Ranking = Callable[[str], Iterator[tuple[Any, ...]]]
+
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Rank."""
-    if "collection" in stage.parents:
-        return _within(stage, [torch.device(name) for name in devices])
+    chosen = [torch.device(name) for name in devices]
+    ranking = _within(stage, chosen) if "collection" in stage.parents else _over_all(stage, chosen)
+    names = []
+    for split in stage.settings["splits"]:
+        names.append(f"run.{split}.parquet")
+        with RunWriter(stage.folder / names[-1]) as writer:
+            for part in ranking(split):
+                writer.append(*part)
+    return names
+
+
+def _over_all(stage: StageFolder, devices: list[torch.device]) -> Ranking:
+    """Rank all passages for each query."""
     searcher = open_searcher(
-        stage.parents.get("passages"),
-        stage.parents.get("index"),
-        [torch.device(name) for name in devices],
-        search=stage.settings["search"],
+        stage.parents.get("passages"), stage.parents.get("index"), devices, search=stage.settings["search"]
     )
-    names = []
-    for split in stage.settings["splits"]:
-        ranking = retrieve(
-            searcher,
-            stage.parents["queries"].path(f"queries.{split}.npy"),
-            stage.settings["depth"],
-            f"search {stage.record['label']} {split}",
-            stage.folder / PROGRESS,
-        )
-        names.append(f"run.{split}.parquet")
-        with RunWriter(stage.folder / names[-1]) as writer:
-            for part in ranking:
-                writer.append(*part)
-    return names
+    return lambda split: retrieve(
+        searcher,
+        stage.parents["queries"].path(f"queries.{split}.npy"),
+        stage.settings["depth"],
+        f"search {stage.record['label']} {split}",
+        stage.folder / PROGRESS,
+    )
 
 
-def _within(stage: StageFolder, devices: Sequence[torch.device]) -> list[str]:
+def _within(stage: StageFolder, devices: list[torch.device]) -> Ranking:
     """Rank passages of its own collection for each query, where several were joined."""
-    names = []
-    for split in stage.settings["splits"]:
-        ranking = retrieve_within(
-            vectors_of(stage.parents["passages"]),
-            stage.parents["collection"].facts,
-            split,
-            stage.parents["queries"].path(f"queries.{split}.npy"),
-            stage.settings["depth"],
-            devices,
-            f"search {stage.record['label']} {split}",
-            stage.folder / PROGRESS,
-        )
-        names.append(f"run.{split}.parquet")
-        with RunWriter(stage.folder / names[-1]) as writer:
-            for part in ranking:
-                writer.append(*part)
-    return names
+    vectors, facts = vectors_of(stage.parents["passages"]), stage.parents["collection"].facts
+    return lambda split: retrieve_within(
+        vectors,
+        facts,
+        split,
+        stage.parents["queries"].path(f"queries.{split}.npy"),
+        stage.settings["depth"],
+        devices,
+        f"search {stage.record['label']} {split}",
+        stage.folder / PROGRESS,
+    )
 
 
 if __name__ == "__main__":

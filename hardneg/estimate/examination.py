@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 from hardneg.errors import HardnegError
+from hardneg.estimate.machine import cores, free_memory
 
 PYTHONS = ((3, 11), (3, 13))
 NEEDED = ("torch", "transformers", "tokenizers", "pyarrow", "pandas", "pyserini", "snakemake", "safetensors")
@@ -131,10 +132,8 @@ def _devices(folder: Path) -> Iterator[Finding]:
 
 
 def _memory(folder: Path) -> Iterator[Finding]:
-    from hardneg.estimate.machine import free_memory
-
-    free, cores = free_memory(), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = f"{cores} cores, {free / 2**30:.1f} GiB of memory free"
+    free = free_memory()
+    found = f"{cores()} cores, {free / 2**30:.1f} GiB of memory free"
     little = free < LITTLE_MEMORY
     yield Finding("note" if little else "ok", "memory", found, "close other programs, or see `hardneg estimate`.")
 

@@ -35,14 +35,19 @@ def this_machine(device: str, gpus: int) -> Machine:
     """The machine this runs on. `gpus` is used only if `device` is a GPU."""
     from hardneg.stages.devices import describe
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = cores()
     disk = shutil.disk_usage(ARTIFACTS if ARTIFACTS.exists() else ".").free
-    name = f"{describe((device,))}, {cores} core{'s' if cores > 1 else ''}"
+    name = f"{describe((device,))}, {count} core{'s' if count > 1 else ''}"
     if device == "cpu":
-        return Machine(name, cores, free_memory(), disk)
+        return Machine(name, count, free_memory(), disk)
     import torch
 
-    return Machine(name, cores, free_memory(), disk, gpus, torch.cuda.mem_get_info(torch.device(device))[0])
+    return Machine(name, count, free_memory(), disk, gpus, torch.cuda.mem_get_info(torch.device(device))[0])
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_memory() -> int:

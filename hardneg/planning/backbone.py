@@ -79,7 +79,7 @@ def described(encoder: Encoder, key: str = "encoder.backbone") -> tuple[Describe
     folder = local_backbone(encoder.backbone, key)
     where = f"{key}: {encoder.backbone}"
     if folder is not None:
-        return describe(functools.partial(_json, folder), where), []
+        return describe(functools.partial(read_json, folder), where), []
     if encoder.backbone == "builtin:tiny":
         return Described(), []
     files = _on_hub(encoder.backbone, encoder.revision)
@@ -89,7 +89,12 @@ def described(encoder: Encoder, key: str = "encoder.backbone") -> tuple[Describe
     return describe(files.get, where), []
 
 
-def _json(folder: Path, name: str) -> Any:
+def read_json(folder: Path, name: str) -> Any:
+    """A JSON file of a model's folder; None if it has none of that name.
+
+    Raises:
+        HardnegError: it is not valid JSON.
+    """
     path = folder / name
     if not path.is_file():
         return None
@@ -107,7 +112,7 @@ def _json(folder: Path, name: str) -> Any:
 def _on_hub(name: str, revision: str | None) -> dict[str, Any] | None:
     """The small files of a hub model, kept once they were read; None if the hub cannot be reached."""
     memory, key = ARTIFACTS / ".backbones.json", f"{name}@{revision or 'main'}"
-    known: dict[str, Any] = _json(memory.parent, memory.name) or {}
+    known: dict[str, Any] = read_json(memory.parent, memory.name) or {}
     if "config.json" not in known.get(key, {}):  # which was not always asked for
         files = _fetched(name, revision)
         if files is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from hardneg.config import Index
 from hardneg.errors import HardnegError
-from hardneg.planning.backbone import local_backbone
+from hardneg.planning.backbone import local_backbone, read_json
 from hardneg.planning.plan import Plan
 from hardneg.planning.sides import KEY, of_passages
 from hardneg.planning.systems import TRAINED
@@ -168,14 +167,5 @@ def _dim(plan: Plan, index: Stage, folder: Path | None) -> int | None:
 
 
 def _model_config(folder: Path) -> dict[str, object]:
-    path = folder / "config.json"
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as fault:
-        raise HardnegError(
-            "The encoder's configuration is not valid JSON.",
-            where=str(path),
-            found=str(fault),
-            remedy="get or save the model again.",
-        ) from None
+    content = read_json(folder, "config.json")
     return content if isinstance(content, dict) else {}

@@ -38,7 +38,7 @@ class Stage:
     @cached_property
     def version(self) -> str:
         """Twelve hexadecimal digits that change with anything that could change the result."""
-        return hashlib.sha256(canonical_json({"kind": self.kind, **self._identity()}).encode()).hexdigest()[:12]
+        return version_of({"kind": self.kind, **self._identity()})
 
     @property
     def folder(self) -> Path:
@@ -64,6 +64,12 @@ class Stage:
     def _identity(self) -> dict[str, Any]:
         parents = {role: parent.version for role, parent in self.parents.items()}
         return {"settings": self.settings, "parents": parents, "revision": self.revision}
+
+
+def version_of(record: Mapping[str, Any]) -> str:
+    """The version of a stage's record, from what it says of kind, settings, parents and code."""
+    identity = {name: record[name] for name in ("kind", "settings", "parents", "revision")}
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:12]
 
 
 def name_of(record: Mapping[str, Any]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from hardneg.errors import HardnegError
-from hardneg.stages.artifacts import MANIFEST, Artifact, canonical_json
-from hardneg.stages.stage import name_of
+from hardneg.stages.artifacts import MANIFEST, Artifact
+from hardneg.stages.stage import name_of, version_of
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,7 @@ def verified(artifacts: Path) -> Iterator[Verified]:
 
 def _check_provenance(stage: Artifact, artifacts: Path) -> None:
     said = stage.manifest
-    identity = {name: said[name] for name in ("kind", "settings", "parents", "revision")}
-    version = hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:12]
-    if version != said["version"]:
+    if (version := version_of(said)) != said["version"]:
         raise HardnegError(
             "A stage's version is not that of its settings, inputs and code.",
             where=str(stage.folder / MANIFEST),

@@ -169,7 +169,7 @@ class _Checkpoints:
             write_checkpoint(self._folder, self._state, step, log)
             self._saved = time.monotonic()
         if stops:
-            self._processes.any(False)  # nobody leaves before the checkpoint is written: the launcher ends the others
+            self._processes.wait()  # nobody leaves before the checkpoint is written: the launcher ends the others
             by = asked.by or "a signal to another of its processes"
             raise Stopped(f"{self._label} was stopped by {by} after step {step}. The same command goes on from there.")
 

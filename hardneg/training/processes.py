@@ -76,6 +76,11 @@ class Processes:
         """Whether it is so in any process. All must ask at the same time."""
         return here if self.count == 1 else any(self._numbers(int(here)))
 
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+        if self.count > 1:
+            self._numbers(0)
+
     def agree(self, number: int, what: str) -> None:
         """Check that a number is the same in all processes.
 

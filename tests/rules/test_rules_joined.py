@@ -13,14 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import PASSAGES_EACH, TOPICS, small_config, write_collection
-from made import RUNTIME
+from made import RUNTIME, killed_at
 from made_stages import MINED, TRAIN, Stages, columns
 from safetensors.numpy import load_file
 
 from hardneg.config import load
 from hardneg.data.judgements import Judgements
 from hardneg.data.members import Member, members_of
-from hardneg.methods.draws import Positions
 from hardneg.planning.plan import Plan
 from hardneg.stages.artifacts import Artifact, StageFolder
 from hardneg.training.draws import Draws
@@ -162,9 +161,7 @@ def test_mined_negatives_are_of_the_own_collection(made: Stages, collection: Art
         assert len(np.unique(found["query"])) > 150
 
 
-def test_a_training_that_was_killed_ends_with_the_same_bytes(
-    made: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_that_was_killed_ends_with_the_same_bytes(made: Stages, tmp_path: Path) -> None:
     planned = made.stage("dual_encoder", "inbatch")
     parents, cpu = {role: made.make(parent) for role, parent in planned.parents.items()}, [torch.device("cpu")]
     stages = []
@@ -172,15 +169,7 @@ def test_a_training_that_was_killed_ends_with_the_same_bytes(
         (tmp_path / name).mkdir()
         stages.append(StageFolder(tmp_path / name, planned.record, parents))
     whole = {name: (stages[0].folder / name).read_bytes() for name in train(stages[0], RUNTIME, cpu)}
-    rows = Draws.rows
-
-    def killed_at_5(draws: Draws, step: int) -> Positions:
-        if step == 5:
-            raise KeyboardInterrupt
-        return rows(draws, step)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Draws, "rows", killed_at_5)
+    with killed_at(5):
         train(stages[1], RUNTIME, cpu)
     assert {name: (stages[1].folder / name).read_bytes() for name in train(stages[1], RUNTIME, cpu)} == whole
     assert stages[1].facts["batches"] == stages[0].facts["batches"]

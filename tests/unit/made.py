@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+import torch
 
 from hardneg.config import System, Training
 from hardneg.config.checks.answers import provided
 from hardneg.data.judgements import Judgements
 from hardneg.data.template import DEFAULT_TEMPLATE
 from hardneg.methods.axes import AXES
+from hardneg.methods.draws import Positions
 from hardneg.model.encoder import Encoder, initial_encoder
 from hardneg.planning.training import IN_COLUMNS, NOT_OF_TRAINING, answered, needs, positives_of
 from hardneg.retrieval.mine import NEGATIVES
@@ -24,6 +29,8 @@ from hardneg.retrieval.outside import write_lists
 from hardneg.retrieval.runs import RunWriter
 from hardneg.stages.artifacts import MANIFEST, Artifact, StageFolder
 from hardneg.text.tokens import make_tokenizer, tokenize, tokenize_more
+from hardneg.training.draws import Draws
+from hardneg.training.scorers import BothEncoders
 
 QUERY_LENGTH, PASSAGE_LENGTH = 12, 24
 ENCODER: dict[str, Any] = {
@@ -204,3 +211,35 @@ def small(folder: Path) -> Small:
     stage = stage_of(folder / "tokens", {**lengths, **READING})
     names, stage.facts = tokenize(stage.settings, stage.folder, collection, tokenizer)
     return Small(collection, tokenizer, seal(stage, names))
+
+
+class Killed(Exception):
+    """Stands for a SIGKILL between two steps."""
+
+
+@contextlib.contextmanager
+def killed_at(killing: int) -> Iterator[None]:
+    """A training inside the block must come to a step, and is killed there."""
+    rows = Draws.rows
+
+    def killed(draws: Draws, step: int) -> Positions:
+        if step == killing:
+            raise Killed
+        return rows(draws, step)
+
+    with mock.patch.object(Draws, "rows", killed), pytest.raises(Killed):
+        yield
+
+
+@contextlib.contextmanager
+def noted_scores() -> Iterator[list[torch.Tensor]]:
+    """The scores float32 [B, C] of each step of a training of both encoders inside the block."""
+    seen: list[torch.Tensor] = []
+    scores = BothEncoders.scores
+
+    def noted(scorer: BothEncoders, *given: Any) -> torch.Tensor:
+        seen.append(scores(scorer, *given))
+        return seen[-1]
+
+    with mock.patch.object(BothEncoders, "scores", noted):
+        yield seen

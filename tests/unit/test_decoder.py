@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import RUNTIME, TRAIN, seal, stage_of, texts, training_settings, write_collection
+from made import RUNTIME, TRAIN, killed_at, seal, stage_of, texts, training_settings, write_collection
 from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoModel, PreTrainedTokenizerFast, Qwen2Config
@@ -19,13 +19,11 @@ from hardneg.config import Encoder as Settings
 from hardneg.data.template import Reading
 from hardneg.errors import HardnegError
 from hardneg.export.encoders import write_encoder
-from hardneg.methods.draws import Positions
 from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
 from hardneg.model.pooling import pool
 from hardneg.planning.backbone import resolved
 from hardneg.stages.artifacts import Artifact
 from hardneg.text.tokens import TokenStore, make_tokenizer, tokenize
-from hardneg.training.draws import Draws
 from hardneg.training.train import train
 
 CPU = torch.device("cpu")
@@ -208,9 +206,7 @@ def test_adapters_are_kept_beside_a_reference_to_their_backbone(backbone: Path, 
 
 
 @NEEDS_PEFT
-def test_adapters_train_and_a_resumed_run_has_the_same_bytes(
-    backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_adapters_train_and_a_resumed_run_has_the_same_bytes(backbone: Path, tmp_path: Path) -> None:
     settings = settings_of(lora={**LORA, "dropout": 0.1}, normalize=True)
     tokenizer, tokens, _ = tokens_of(tmp_path, backbone, settings)
     start = sealed(tmp_path / "start", initial_encoder(settings, 0, 0, 0, str(backbone), 1))
@@ -220,16 +216,8 @@ def test_adapters_train_and_a_resumed_run_has_the_same_bytes(
     def trained(name: str, **options: Any) -> dict[str, bytes]:
         given = training_settings(batch="in_batch", source="random", train={**TRAIN, "lr": 0.05, **options})
         stage = stage_of(tmp_path / name, {"encoder": settings, **given}, parents)
-        rows = Draws.rows
-
-        def killed_at_4(draws: Draws, step: int) -> Positions:
-            if step == 4:
-                raise InterruptedError
-            return rows(draws, step)
-
         if name == "killed":
-            with monkeypatch.context() as patch, pytest.raises(InterruptedError):
-                patch.setattr(Draws, "rows", killed_at_4)
+            with killed_at(4):
                 train(stage, RUNTIME, [CPU])
         return {file: (stage.folder / file).read_bytes() for file in train(stage, RUNTIME, [CPU])}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from batches import in_batch, loss_of
-from made import JUDGED, RUNTIME, TRAIN, Small, mined_lists, seal, small, stage_of, training_settings
+from made import JUDGED, RUNTIME, TRAIN, Small, mined_lists, noted_scores, seal, small, stage_of, training_settings
 
 from hardneg.config import load
 from hardneg.errors import HardnegError
@@ -20,7 +20,6 @@ from hardneg.planning.plan import Plan
 from hardneg.stages.artifacts import Artifact
 from hardneg.text.tokens import TokenStore
 from hardneg.training.draws import Draws
-from hardneg.training.scorers import BothEncoders
 from hardneg.training.train import train
 
 CPU = torch.device("cpu")
@@ -79,15 +78,7 @@ def test_the_loss_of_a_step_is_the_kl_over_the_batch(made: Small, parents: dict[
     before = [file.read_bytes() for file in files]
     one = {**TRAIN, "steps": 1, "log_every": 1, "batch_size": 3}
     stage = made.training(tmp_path / "run", parents, **ANSWERS, train=one)
-    seen: list[torch.Tensor] = []
-    with pytest.MonkeyPatch.context() as patch:
-        own = BothEncoders.scores
-
-        def noted(self: BothEncoders, *given: Any) -> torch.Tensor:
-            seen.append(own(self, *given))
-            return seen[-1]
-
-        patch.setattr(BothEncoders, "scores", noted)
+    with noted_scores() as seen:
         train(stage, RUNTIME, [CPU])
     meeting = Draws.of(stage.settings, parents, JUDGED).at(0)
     terms, model = [], LateInteraction.load(parents["late_teacher"]).eval()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import JUDGED, RUNTIME, TRAIN, Small, dense_teacher, mined_lists, small, training_settings
+from made import JUDGED, RUNTIME, TRAIN, Small, dense_teacher, mined_lists, noted_scores, small, training_settings
 
 from hardneg.config import load
 from hardneg.errors import HardnegError
@@ -16,7 +16,6 @@ from hardneg.methods.published import preset
 from hardneg.planning.plan import Plan
 from hardneg.stages.artifacts import Artifact
 from hardneg.training.draws import Draws
-from hardneg.training.scorers import BothEncoders
 from hardneg.training.train import train
 
 CPU = torch.device("cpu")
@@ -62,15 +61,7 @@ def test_the_loss_of_a_step_is_the_kl_over_the_batch(made: Small, tmp_path: Path
     files = [folder.folder / name for folder in parents.values() for name in folder.manifest["files"]]
     before = [file.read_bytes() for file in files]
     stage = made.training(tmp_path / "run", parents, **ANSWERS, train={**TRAIN, "steps": 1, "log_every": 1})
-    seen: list[torch.Tensor] = []
-    with pytest.MonkeyPatch.context() as patch:
-        own = BothEncoders.scores
-
-        def noted(self: BothEncoders, *given: Any) -> torch.Tensor:
-            seen.append(own(self, *given))
-            return seen[-1]
-
-        patch.setattr(BothEncoders, "scores", noted)
+    with noted_scores() as seen:
         train(stage, RUNTIME, [CPU])
     meeting = Draws.of(stage.settings, parents, JUDGED).at(0)
     terms = []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import ENCODER, JUDGED, POSITIVE, QUERIES, RUNTIME, TRAIN, Small, mined_lists, seal, small
+from made import ENCODER, JUDGED, POSITIVE, QUERIES, RUNTIME, TRAIN, Killed, Small, killed_at, mined_lists, seal, small
 from torch import nn
 
 from hardneg.errors import HardnegError
@@ -25,10 +25,6 @@ from hardneg.training.state import Log
 from hardneg.training.train import train as train_stage
 
 CPU = torch.device("cpu")
-
-
-class Killed(Exception):
-    """Stands for a SIGKILL between two steps."""
 
 
 @pytest.fixture(scope="module")
@@ -235,18 +231,10 @@ def train(made: Small, folder: Path, parents: dict[str, Artifact] | None = None,
     return {name: (folder / name).read_bytes() for name in train_stage(stage, RUNTIME, [CPU])}
 
 
-def test_a_resumed_encoder_has_the_same_bytes(made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_encoder_has_the_same_bytes(made: Small, tmp_path: Path) -> None:
     undisturbed = train(made, tmp_path / "undisturbed", source="random")
     stage = made.training(tmp_path / "killed", source="random")
-    rows = Draws.rows
-
-    def killed_at_4(draws: Draws, step: int) -> Positions:
-        if step == 4:
-            raise Killed
-        return rows(draws, step)
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Draws, "rows", killed_at_4)
+    with killed_at(4):
         train_stage(stage, RUNTIME, [CPU])
     names = train_stage(stage, RUNTIME, [CPU])
     assert {name: (stage.folder / name).read_bytes() for name in names} == undisturbed

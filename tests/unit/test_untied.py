@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from made import ENCODER, JUDGED, PASSAGES, QUERIES, RUNTIME, TRAIN, Small, mined_lists, seal, small
+from made import ENCODER, JUDGED, PASSAGES, QUERIES, RUNTIME, TRAIN, Small, killed_at, mined_lists, seal, small
 from torch import nn
 from transformers import AutoModel
 
@@ -138,24 +138,12 @@ def test_one_training_step_moves_both_sides_as_adamw_does(made: Small, tmp_path:
 # --- checkpoints ---
 
 
-class Killed(Exception):
-    """Stands for a SIGKILL between two steps."""
-
-
-def test_a_resumed_pair_has_the_same_bytes(made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_pair_has_the_same_bytes(made: Small, tmp_path: Path) -> None:
     given = mined(tmp_path / "mined")
     whole = files(made, tmp_path / "whole", **given)
     assert {name.partition("/")[0] for name in whole} == {"encoder", "passages", "loss.csv"}
     stage = made.training(tmp_path / "killed", **given)
-    rows = Draws.rows
-
-    def killed_at_4(draws: Draws, step: int) -> Positions:
-        if step == 4:
-            raise Killed
-        return rows(draws, step)
-
-    with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Draws, "rows", killed_at_4)
+    with killed_at(4):
         train(stage, RUNTIME, [CPU])
     assert {name: (stage.folder / name).read_bytes() for name in train(stage, RUNTIME, [CPU])} == whole
     checkpointed = {**TRAIN, "gradient_checkpointing": True}

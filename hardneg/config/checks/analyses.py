@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from hardneg.config.config import Config
-from hardneg.config.hints import did_you_mean
+from hardneg.config.hints import did_you_mean, repeated
 from hardneg.config.system import System
 from hardneg.errors import HardnegError
 
@@ -103,7 +103,7 @@ def _mines(system: System) -> bool:
 def _repeated(config: Config) -> Iterator[HardnegError]:
     """The negatives of a system are exported once, since they go into one folder."""
     names = [entry.negatives for entry in config.exported_negatives]
-    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+    for name in repeated(names):
         yield HardnegError(
             "The negatives of a system are exported twice.",
             where="export.negatives",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hardneg.config.collection import BaseCollection, FilesCollection, FolderCollection, HubCollection, PairsCollection
 from hardneg.config.config import Config
+from hardneg.config.hints import repeated
 from hardneg.errors import HardnegError
 
 
@@ -67,7 +68,7 @@ def _download(collection: FolderCollection) -> Iterator[HardnegError]:
             remedy="correct it, or set `download: []` to read files that you already have.",
         )
     names = [file.url.rpartition("/")[2] for file in collection.download]
-    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+    for name in repeated(names):
         yield HardnegError(
             "Two downloads have the same file name.",
             where="collection.download",

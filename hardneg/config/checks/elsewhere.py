@@ -8,6 +8,7 @@ from hardneg.config.checks import collection as of_collection
 from hardneg.config.collection import Collection, Splits
 from hardneg.config.config import Config
 from hardneg.config.elsewhere import MEAN, EvaluatedOn
+from hardneg.config.hints import repeated
 from hardneg.errors import HardnegError
 
 
@@ -47,7 +48,7 @@ def named_once(names: list[str], own: str) -> Iterator[HardnegError]:
         names: of the entries that name a collection, not of the study's own.
         own: the name of the study's collection.
     """
-    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+    for name in repeated(names):
         yield HardnegError(
             "Two collections to evaluate on have the same name.",
             where="evaluate_on",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from hardneg.config.collection import BaseCollection, FolderCollection, JoinedCollection
 from hardneg.config.config import Config
-from hardneg.config.hints import did_you_mean
+from hardneg.config.hints import did_you_mean, repeated
 from hardneg.errors import HardnegError
 
 WHOLE = {"windows": None, "own_passages": "auto"}
@@ -26,7 +26,7 @@ def problems(config: Config) -> Iterator[HardnegError]:
     if not isinstance(joined, JoinedCollection):
         return
     names = [part.name for part in joined.parts]
-    for name in dict.fromkeys(name for name in names if names.count(name) > 1):
+    for name in repeated(names):
         yield HardnegError(
             "Two joined collections have the same name.",
             where="collection.parts",

@@ -29,15 +29,10 @@ def loss(batch: TrainingBatch) -> torch.Tensor:
     s are the student's scores and t the second teacher's; a mean over no pair is 0.
     """
     from hardneg.methods.batch import Origin
+    from hardneg.methods.margins import margin_errors
 
     assert batch.second is not None
-    columns, better = batch.better()
-    scores, teacher = batch.scores.float(), batch.second.float()
-    scored = ~teacher.isnan()
-    pairs = better & scored.unsqueeze(1) & scored.gather(1, columns).unsqueeze(2)
-    teacher = teacher.nan_to_num()
-    student, taught = (values.gather(1, columns).unsqueeze(2) - values.unsqueeze(1) for values in (scores, teacher))
-    squares = (student - taught).square()
+    squares, pairs = margin_errors(batch, batch.second)
 
     def mean_over(origin: Origin) -> torch.Tensor:
         met = pairs & (batch.origin == origin).unsqueeze(1)

@@ -28,12 +28,8 @@ def loss(batch: TrainingBatch) -> torch.Tensor:
 
     A pair is a positive and a listed passage of a lower grade that the teacher scored both.
     """
+    from hardneg.methods.margins import margin_errors
+
     assert batch.teacher is not None
-    columns, better = batch.better()
-    scores, teacher = batch.scores.float(), batch.teacher.float()
-    scored = ~teacher.isnan()
-    pairs = better & scored.unsqueeze(1) & scored.gather(1, columns).unsqueeze(2)
-    teacher = teacher.nan_to_num()
-    margins = (values.gather(1, columns).unsqueeze(2) - values.unsqueeze(1) for values in (scores, teacher))
-    student, taught = margins
-    return ((student - taught).square() * pairs).sum() / pairs.sum().clamp_min(1)
+    squares, pairs = margin_errors(batch, batch.teacher)
+    return (squares * pairs).sum() / pairs.sum().clamp_min(1)
