@@ -292,7 +292,8 @@ class Shared:
     def reranked(self, name: str, roles: Mapping[str, Stage], first: Stage, splits: Sequence[str]) -> Stage:
         """A ranking reordered by a cross-encoder or a late interaction."""
         arithmetic = self.config.arithmetic
-        settings = {"splits": splits, "threads": arithmetic.encoding_threads, "precision": arithmetic.precision}
+        settings = {"splits": splits, "depth": first.settings["depth"]}
+        settings |= {"threads": arithmetic.encoding_threads, "precision": arithmetic.precision}
         parents = {"model": roles["model"], "tokens": self.read_tokens(roles), "run": first}
         return self.graph.add("rerank", name, settings, parents, READING_ROOTS.get(roles["model"].kind, ()))
 

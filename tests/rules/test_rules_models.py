@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import PASSAGES_EACH, TOPICS
+from conftest import PASSAGES_EACH, TOPICS, new_project, small_config
 from made_stages import DIM, SHARDS, TRAIN, Stages, check_run, columns, pairs
 from safetensors.numpy import load_file
 
@@ -160,3 +160,21 @@ def test_a_reranked_run_reorders_its_first_stage(stages: Stages, label: str) -> 
     for query in range(TOPICS):
         ranks = table["rank"][table["query"] == query]
         assert ranks.tolist() == list(range(1, len(ranks) + 1))
+
+
+def test_the_negatives_of_a_reordered_ranking_are_diagnosed(tmp_path: Path) -> None:
+    """A reranker is mined like any other system; its ranking is as deep as what it reordered."""
+    project = new_project(tmp_path / "project")
+    config = small_config()
+    mined = {"source": {"name": "run", "system": "rerank", "depth": 15}, "sampler": {"k": 15}, "train": TRAIN}
+    config["systems"] = {
+        "bm25": {"preset": "bm25"},
+        "rerank": {"preset": "rerank", "rerank": {"depth": 20}, "source": {"depth": 20}, "sampler": {"k": 20}},
+        "mined": {"preset": "simans", "filter": [], **mined},
+    }
+    config["systems"]["rerank"]["train"] = TRAIN
+    config["export"] = []
+    stages = Stages(project.folder, config)
+    (training,) = [stage for stage in stages.plan.of("rerank") if stage.settings["splits"] == ["train"]]
+    found = columns(stages.made("diagnosis", "mined"), "by_rank.parquet")
+    assert found["last"].max() == training.settings["depth"]
