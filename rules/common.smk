@@ -15,6 +15,7 @@ from snakemake.persistence import PersistenceBase
 from hardneg.cli import watch
 from hardneg.cli.options import refuse_dropped
 from hardneg.stages.artifacts import canonical_json, write_json
+from hardneg.stages.devices import may_use_cuda
 from hardneg.errors import HardnegError
 from hardneg.planning.preflight import check_devices
 from hardneg.planning.targets import targets
@@ -22,6 +23,7 @@ from hardneg.report.brief import brief
 from hardneg.report.items import names
 from hardneg.stages.running import claim
 from hardneg.stages.stage import ARTIFACTS
+from workflow_scripts import warm
 from workflow_scripts.environment import tell_jobs
 from workflow_scripts.planning import planned, reporting, rules_of
 
@@ -73,12 +75,14 @@ onstart:
             raise WorkflowError(str(fault))
     if not workflow.remote_exec:
         try:
-            claim([stage.manifest for stage in PLAN.stages], ARTIFACTS / ".runs")
+            claim((str(file) for job in workflow.dag.needrun_jobs() for file in job.output), ARTIFACTS / ".runs")
         except HardnegError as fault:
             raise WorkflowError(str(fault))
         for note in PLAN.notes:
             print(f"warning: {note}", file=sys.stderr)
         tell_jobs(workflow.dag_settings)
+        if workflow.local_exec and sys.platform == "linux" and not may_use_cuda(PLAN.config.runtime.device):
+            warm.start()
         ARTIFACTS.mkdir(exist_ok=True)
         write_json(BRIEF_FILE, BRIEF)
     if sys.stderr.isatty() and "hardneg" not in workflow.output_settings.log_handler_settings:

@@ -17,22 +17,23 @@ import filelock
 
 from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import write_json
+from hardneg.stages.stage import ARTIFACTS
 
 SHOWN = 3
 _held: list[filelock.BaseFileLock] = []
 
 
-def claim(manifests: Iterable[Path], folder: Path) -> None:
-    """Claim the stages that are not finished, until this process ends.
+def claim(outputs: Iterable[str], folder: Path) -> None:
+    """Claim what a run is going to make, until this process ends. Runs that make different things do not meet.
 
     Args:
-        manifests: of all stages of a plan.
+        outputs: the files that its jobs make: manifests of stages, markers of shards, results.
         folder: where runs note what they claim.
 
     Raises:
         HardnegError: another run makes some of them.
     """
-    wanted = {str(path) for path in manifests if not path.exists()}
+    wanted = set(outputs)
     folder.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / "looking.lock"):
         for note in sorted(folder.glob("*.json")):
@@ -59,13 +60,19 @@ def _ended(note: Path) -> bool:
 
 
 def _refuse_shared(wanted: set[str], other: dict[str, object]) -> None:
-    stages = other["stages"]
-    assert isinstance(stages, list)
-    if shared := sorted(wanted.intersection(stages)):
+    made = other["stages"]
+    assert isinstance(made, list)
+    if shared := sorted({_named(path) for path in wanted.intersection(made)}):
         more = f" and {len(shared) - SHOWN} more" if len(shared) > SHOWN else ""
         raise HardnegError(
             "Another run in this folder makes some of the same stages.",
             where=f"process {other['process']} on {other['host']}",
-            found=", ".join(str(Path(path).parent) for path in shared[:SHOWN]) + more,
+            found=", ".join(shared[:SHOWN]) + more,
             remedy="wait until it ends, then run the same command: what it has made is not made again.",
         )
+
+
+def _named(output: str) -> str:
+    """What a person calls it: a stage by its folder, a result by its file."""
+    path = Path(output)
+    return str(path.parent if path.is_relative_to(ARTIFACTS) else path)
