@@ -21,6 +21,7 @@ from hardneg.planning.preflight import check_devices
 from hardneg.planning.targets import targets
 from hardneg.report.brief import brief
 from hardneg.report.items import names
+from hardneg.stages.dates import check_dates
 from hardneg.stages.running import claim
 from hardneg.stages.stage import ARTIFACTS
 from workflow_scripts import warm
@@ -75,6 +76,7 @@ onstart:
             raise WorkflowError(str(fault))
     if not workflow.remote_exec:
         try:
+            check_dates(str(file) for job in workflow.dag.needrun_jobs() for file in job.input)
             claim((str(file) for job in workflow.dag.needrun_jobs() for file in job.output), ARTIFACTS / ".runs")
         except HardnegError as fault:
             raise WorkflowError(str(fault))

@@ -22,6 +22,12 @@ from workflow_scripts.environment import RUN, RUNTIME, is_forced
 # A file that may not grow is told like a disk that is full.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+NO_MEMORY = ("can't allocate memory", os.strerror(errno.ENOMEM), "std::bad_alloc")
+"""What torch, the system and FAISS say where there is no memory for a process."""
+
+DEVICE_FAULTS = ("CUDA error", "CUDA driver error", "CUBLAS_STATUS_", "CUDNN_STATUS_", "NCCL error")
+"""What torch and FAISS say where a device, its driver or its links fail."""
+
 Run = Callable[[StageFolder, dict[str, Any], Sequence[str]], list[str]]
 
 
@@ -165,7 +171,7 @@ def _was_told(message: str, memory: Path) -> bool:
 
 
 def _mendable(fault: Exception, folder: Path) -> HardnegError | None:
-    """What a full disk, a file of others or too little memory means for the user; None for any other fault."""
+    """What a full disk, a file of others, too little memory or a failed device means for the user; else None."""
     full = isinstance(fault, OSError) and fault.errno in FULL
     # Libraries in other languages hand on the system's words only.
     if full or any(os.strerror(number) in str(fault) for number in FULL):
@@ -181,14 +187,25 @@ def _mendable(fault: Exception, folder: Path) -> HardnegError | None:
             where=str(fault.filename or folder),
             remedy="correct its permissions, or move what is in its place, then run the same command.",
         )
-    if isinstance(fault, MemoryError):
+    words = str(fault)
+    if isinstance(fault, MemoryError) or any(part in words for part in NO_MEMORY):
         return HardnegError(
-            "There is not enough memory.", remedy="give the job more memory, or lower train.batch_size."
+            "There is not enough memory.",
+            found=words.splitlines()[0] if words else None,
+            remedy="give the job more memory, or lower train.batch_size.",
         )
-    if "out of memory" in str(fault).lower():
+    if "out of memory" in words.lower():
         return HardnegError(
             "The device has not enough memory.",
-            found=str(fault).splitlines()[0],
+            found=words.splitlines()[0],
             remedy="lower train.batch_size, encoder.passage_length or train.rows_per_forward.",
+        )
+    # An assertion on the device is a fault of the program, whose place matters.
+    if any(part in words for part in DEVICE_FAULTS) and "device-side assert" not in words:
+        return HardnegError(
+            "A device failed.",
+            found=words.splitlines()[0],
+            remedy="run the same command: it goes on where it was. If that fails too, look for the device in the"
+            " system's log (`dmesg`) and in `nvidia-smi`, and name another in CUDA_VISIBLE_DEVICES.",
         )
     return None

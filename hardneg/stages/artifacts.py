@@ -176,7 +176,7 @@ class Artifact:
                     where=str(file),
                     found=found,
                     expected=f"{facts['bytes']:,} bytes",
-                    remedy=remedy,
+                    remedy=remedy if size is None else f"delete it, and {remedy}",
                 )
             if digests and (digest := file_digest(file)) != facts["sha256"]:
                 raise HardnegError(
@@ -184,7 +184,7 @@ class Artifact:
                     where=str(file),
                     found=f"SHA-256 {digest}",
                     expected=f"SHA-256 {facts['sha256']}",
-                    remedy=remedy,
+                    remedy=f"delete it, and {remedy}",
                 )
         return cls(path.parent, content)
 
