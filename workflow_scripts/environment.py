@@ -15,6 +15,9 @@ FORCED = "HARDNEG_FORCED"
 RUN = "HARDNEG_RUN"
 """Which run of Snakemake the job belongs to."""
 
+WARM = "HARDNEG_WARM"
+"""Where a process listens that forks jobs; see `warm`."""
+
 ALL = "*"
 
 

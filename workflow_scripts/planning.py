@@ -86,8 +86,8 @@ class StageRule:
             inputs: the manifests of the parents, where the rule has other inputs too.
         """
         return (
-            f"python -m workflow_scripts.{script or self.script} --record {{params.record:q}} --gpus {{resources.gpu}}"
-            f" --output {{output.manifest:q}} --inputs {inputs} {more} > {{log:q}} 2>&1"
+            f"python -m workflow_scripts.job {script or self.script} --record {{params.record:q}}"
+            f" --gpus {{resources.gpu}} --output {{output.manifest:q}} --inputs {inputs} {more} > {{log:q}} 2>&1"
         )
 
 
@@ -101,6 +101,6 @@ def reporting(script: str, output: str, *inputs: str) -> str:
     """The shell command of a rule that writes for people: what the plan says, the named output and inputs."""
     named = " ".join(f"--{name} {{input.{name}:q}}" for name in inputs)
     return (
-        f"python -m workflow_scripts.{script} --brief {{params.brief:q}} {named} --output {{output.{output}:q}}"
+        f"python -m workflow_scripts.job {script} --brief {{params.brief:q}} {named} --output {{output.{output}:q}}"
         " > {log:q} 2>&1"
     )

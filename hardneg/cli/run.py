@@ -60,7 +60,8 @@ def command(arguments: Sequence[str]) -> list[str]:
     parser.add_argument("--snakefile", "-s")
     given, rest = parser.parse_known_args(arguments[len(named) :])
     settings(given.config)
-    line = [sys.executable, "-m", "snakemake", *targets, *rest, "--snakefile", given.snakefile or _snakefile()]
+    line = [sys.executable, "-m", "workflow_scripts.start", *targets, *rest]
+    line += ["--snakefile", given.snakefile or _snakefile()]
     if given.cores is not None or not any(option.startswith(ELSEWHERE) for option in rest):
         line += ["--cores", given.cores or "all"]
     line += ["--configfile", study, *given.configfile]

@@ -36,6 +36,7 @@ POLL_SECONDS = 0.5
 DRIVER_SECONDS = 120.0
 NOTHING_VISIBLE = ("", "-1", "NoDevFiles")  # CUDA stops reading at such an entry; old Slurm versions set the last
 DRIVER = Path("/dev/nvidiactl")
+LISTER = "nvidia-smi"
 LISTED = re.compile(r"^(?:GPU (\d+)|\s+MIG).*\(UUID: ([^)]+)\)", re.MULTILINE)
 LIST_WITH_TORCH = (
     "import torch\n"
@@ -106,6 +107,15 @@ def check_cuda() -> None:
     """
     if not _choice():
         raise _no_cuda()
+
+
+def may_use_cuda(request: str) -> bool:
+    """Whether jobs may come to use CUDA: told by the driver's files, without asking the driver, in no time.
+
+    Args:
+        request: as for `lease`.
+    """
+    return request != "cpu" and PRETEND not in os.environ and (DRIVER.exists() or shutil.which(LISTER) is not None)
 
 
 def _no_cuda() -> HardnegError:
@@ -207,7 +217,7 @@ def _present() -> list[tuple[str, str]]:
                 expected="such as 4",
             )
         return [(str(number), str(number)) for number in range(int(pretended))]
-    if tool := shutil.which("nvidia-smi"):
+    if tool := shutil.which(LISTER):
         command = [tool, "-L"]
     elif DRIVER.exists():  # a container may have the driver without its tools
         command = [sys.executable, "-c", LIST_WITH_TORCH]

@@ -124,7 +124,7 @@ def test_settings_that_snakemake_would_drop_are_refused(folder: Path) -> None:
         options.refuse_dropped(line)
     with pytest.raises(HardnegError, match=r"found: +2 of them\n(.*\n)*.*`hardneg run`"):
         options.refuse_dropped(["star", "--config", "seed=1", "-n", "--config=more=2"])
-    line = [sys.executable, "-m", "snakemake", *snakemake_line("-n"), "--config", "seed=1", "-C", "ab=2"]
+    line = [sys.executable, "-m", "workflow_scripts.start", *snakemake_line("-n"), "--config", "seed=1", "-C", "ab=2"]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "only the last --config" in done.stdout
 
@@ -150,9 +150,9 @@ def test_plan_takes_what_snakemake_takes(folder: Path, capsys: pytest.CaptureFix
 
 
 def snakemake_line(*arguments: str) -> list[str]:
-    """What `hardneg run` would run, behind `python -m snakemake`."""
+    """What `hardneg run` would run, behind `python -m workflow_scripts.start`."""
     line = run.command(arguments)
-    assert line[:3] == [sys.executable, "-m", "snakemake"]
+    assert line[:3] == [sys.executable, "-m", "workflow_scripts.start"]
     return line[3:]
 
 
