@@ -21,7 +21,7 @@ include: "rules/export.smk"
 rule all:
     default_target: True
     input:
-        rules.write_report.output,
+        here(rules.write_report.output),
 
 
 rule bm25:
@@ -66,7 +66,7 @@ rule adore:
 
 rule evaluate:
     input:
-        rules.summarise_measures.output,
+        here(rules.summarise_measures.output),
 
 
 rule analyse:
@@ -81,4 +81,4 @@ rule export:
 
 rule report:
     input:
-        rules.write_report.output,
+        here(rules.write_report.output),

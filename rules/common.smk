@@ -27,13 +27,17 @@ from hardneg.stages.stage import ARTIFACTS
 from workflow_scripts import warm
 from workflow_scripts.environment import tell_jobs
 from workflow_scripts.planning import planned, reporting, rules_of
+from workflow_scripts.stored import bring_counts, tell_storage
 
 try:
     refuse_dropped(sys.argv)
+    tell_storage(workflow.storage_settings, workflow.storage_registry)
     PLAN = planned(
         workflow.config_settings.configfiles or [Path(workflow.basedir) / "config.yaml"],
         workflow.config_settings.config,
     )
+    if not workflow.remote_exec:
+        bring_counts(stage.manifest for stage in PLAN.of("collection"))
 except HardnegError as fault:
     raise WorkflowError(str(fault))
 
@@ -54,11 +58,16 @@ stage_rule = rules_of(PLAN)
 ENVIRONMENT = f"../envs/{'gpu' if PLAN.config.runtime.device == 'cuda' else 'cpu'}.yaml"
 
 
+def here(files):
+    """Files for people, which stay on the disk of the machine that runs Snakemake, wherever artifacts lie."""
+    return [local(str(file)) for file in files]
+
+
 def shown(name, folder, ending, category, title):
     """A table's or figure's file, as Snakemake's own report shows it; its caption is written with it."""
+    file = local(f"{PLAN.results}/{folder}/{name}.{ending}")
     caption = Path(PLAN.results, "captions", f"{name}.rst").absolute()
-    labels = {"what": title}
-    return report(f"{PLAN.results}/{folder}/{name}.{ending}", caption=str(caption), category=category, labels=labels)
+    return report(file, caption=str(caption), category=category, labels={"what": title})
 
 
 wildcard_constraints:

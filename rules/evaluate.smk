@@ -29,7 +29,7 @@ rule summarise_measures:
         elsewhere=[s.manifest for at in PLAN.scored if at.dataset != PLAN.dataset for s in at.measures.values()],
         exports=[stage.manifest for stage in PLAN.exports.values()],
     output:
-        measures=f"{PLAN.results}/measures.csv",
+        measures=local(f"{PLAN.results}/measures.csv"),
     log:
         f"logs/{PLAN.dataset}/summarise_measures.log",
     benchmark:

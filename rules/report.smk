@@ -3,10 +3,10 @@ ITEMS = names(set(BRIEF["parts"]))
 
 rule write_report:
     input:
-        measures=rules.summarise_measures.output.measures,
+        measures=here(rules.summarise_measures.output),
         analyses=PLAN.analyses.manifests,
     output:
-        page=report(f"{PLAN.results}/report.html", category="Summary", labels={"what": "everything in one page"}),
+        page=report(local(f"{PLAN.results}/report.html"), category="Summary", labels={"what": "everything in one page"}),
         tables=[shown(name, "tables", "csv", *about) for name, shows, *about in ITEMS if shows != "figure"],
         figures=[shown(name, "figures", "svg", *about) for name, shows, *about in ITEMS if shows != "table"],
     log:

@@ -18,6 +18,7 @@ from hardneg.stages.devices import describe, lease, set_arithmetic_threads
 from hardneg.stages.kinds import KINDS
 from hardneg.stages.stage import name_of
 from workflow_scripts.environment import RUN, RUNTIME, is_forced
+from workflow_scripts.stored import made_here
 
 # A file that may not grow is told like a disk that is full.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -67,7 +68,7 @@ def stage_command(
     given = parser.parse_args()
     given.runtime = given.runtime or json.loads(os.environ.get(RUNTIME, "null"))
     given.force = given.force or is_forced(script)
-    with readable_errors(given.output.parent, given.output.name):
+    with readable_errors(given.output.parent, given.output.name), made_here(given, list(lists or {})):
         _make(run, given, {name: getattr(given, name) for name in (*(options or {}), *(lists or {}))})
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hardneg.report.summary import Scored, summarise
 from workflow_scripts.command import readable_errors
+from workflow_scripts.stored import bring_named
 
 
 def main() -> None:
@@ -23,6 +24,7 @@ def main() -> None:
     given = parser.parse_args()
     with readable_errors():
         brief = json.loads(given.brief.read_text(encoding="utf-8"))
+        bring_named(brief)
         measures = {system: Path(manifest) for system, manifest in brief["measures"]}
         exports = {system: Path(manifest) for system, manifest in brief["exports"].items()}
         pairs = [(a, b) for a, b in brief["pairs"]]

@@ -11,6 +11,7 @@ from hardneg.report.gather import gather
 from hardneg.report.items import items
 from hardneg.report.page import write_report
 from workflow_scripts.command import readable_errors
+from workflow_scripts.stored import bring_named
 
 
 def main() -> None:
@@ -21,7 +22,9 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, help="report.html")
     given = parser.parse_args()
     with readable_errors():
-        material = gather(json.loads(given.brief.read_text(encoding="utf-8")), given.measures.parent)
+        brief = json.loads(given.brief.read_text(encoding="utf-8"))
+        bring_named(brief)
+        material = gather(brief, given.measures.parent)
         shown = items(material)
         write_files(shown, given.output.parent)
         write_report(material, shown, given.output)

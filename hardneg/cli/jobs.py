@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from hardneg.stages.artifacts import MANIFEST
 from hardneg.stages.stage import ARTIFACTS
+from hardneg.stages.storage import STORAGE
 
 STAGE = re.compile(
     rf"{ARTIFACTS}/(?P<dataset>[^/]+)/(?P<kind>[^/]+)/(?P<label>[^/]+)-[0-9a-f]{{12}}/(?P<file>[\w-]+)\.json"
@@ -19,11 +21,22 @@ LAST_LINES = 20  # of a log that has no message for people
 
 def job_name(rule: str, output: Sequence[str]) -> str:
     """The kind and label of the stage, and the shard, that a job makes; else its rule, in words."""
-    for path in output:
+    for path in map(on_this_disk, output):
         if (stage := STAGE.match(path)) is not None:
             part = [] if path.endswith(f"/{MANIFEST}") else [stage["file"]]
             return " ".join([stage["kind"], stage["label"], *part])
     return rule.replace("_", " ")
+
+
+def on_this_disk(told: str) -> str:
+    """The path of a file that Snakemake speaks of: of one in storage, that of its copy or of the stage's own."""
+    if STORAGE not in os.environ:
+        return told
+    known = json.loads(os.environ[STORAGE])
+    if not told.startswith(f"{known['prefix']}/"):
+        return told
+    path = told.removeprefix(f"{known['prefix']}/").partition(" (")[0]
+    return path if path.startswith(f"{ARTIFACTS}/") else f"{known['copies']}/{path}"
 
 
 def result(output: Sequence[str]) -> str:
@@ -31,9 +44,11 @@ def result(output: Sequence[str]) -> str:
 
     Of a measured run the main measure on each split, of vectors and rankings the splits, of others nothing.
     """
-    for path in map(Path, output):
+    for path in (Path(on_this_disk(told)) for told in output):
         if (stage := STAGE.match(str(path))) is None or path.name != MANIFEST:
             continue
+        if not path.exists():  # another machine made it
+            return ""
         settings = json.loads(path.read_text(encoding="utf-8"))["settings"]
         return _measured(path.parent, settings) if stage["kind"] == "measure" else ", ".join(settings.get("splits", ()))
     return ""
@@ -59,7 +74,7 @@ def _main_measure(folder: Path, settings: Mapping[str, Any]) -> str:
 
 def failure(logs: Sequence[str]) -> str:
     """Why a job failed: the message for people at the end of its log, else the log's last lines."""
-    for log in map(Path, logs):
+    for log in (Path(on_this_disk(told)) for told in logs):
         try:
             lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
