@@ -49,13 +49,13 @@ class Watched:
         project: where it runs.
         kind: kind of stage.
         label: whose.
-        needle: what else its process is called with.
+        lock: the writer's lock.
     """
 
     project: Project
     kind: str
     label: str
-    needle: str = ""
+    lock: str = ".writer.lock"
 
     def __str__(self) -> str:
         return f"{self.kind}/{self.label}"
@@ -80,17 +80,14 @@ class Watched:
         return "".join(path.read_text(encoding="utf-8") for path in texts)
 
     def process(self) -> int:
-        """The process that makes it."""
-        found = [number for number, line in processes(self.project.folder) if self._is_made_by(line)]
-        assert len(found) == 1, f"processes of {self}: {found}"
-        return found[0]
-
-    def _is_made_by(self, line: str) -> bool:
-        return f"artifacts/small/{self.kind}/{self.label}-" in line.partition(" --output ")[2] and self.needle in line
+        """The process that makes it: it may be forked from another and have that one's command line."""
+        folder = self.folder()
+        assert folder is not None
+        return int((folder / f"{self.lock}.owner").read_text(encoding="utf-8").split()[1])
 
 
 def processes(folder: Path) -> Iterator[tuple[int, str]]:
-    """The stages' processes (not the shells around them) that run in a folder, with their command lines."""
+    """The processes (not the shells around them) that make stages in a folder, with their command lines."""
     for entry in Path("/proc").iterdir():
         try:
             line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
@@ -198,7 +195,7 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_scores(finished: Pr
 
     for victim in (
         Watched(project, "dual_encoder", "bm25neg"),
-        Watched(project, "passages", "bm25neg", "--shard 0001"),
+        Watched(project, "passages", "bm25neg", ".shard-0001-of-0002.writer.lock"),
         Watched(project, "dual_encoder", "star"),
         Watched(project, "query_encoder", "adore_star"),
     ):
