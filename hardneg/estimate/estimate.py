@@ -22,7 +22,7 @@ from hardneg.estimate.remedies import less_disk, less_memory, or_smaller_index
 from hardneg.estimate.speeds.measure import measure
 from hardneg.estimate.speeds.measured import Measured
 from hardneg.planning.plan import Plan
-from hardneg.stages.artifacts import COST
+from hardneg.stages.artifacts import COST, read_cost
 from hardneg.stages.stage import Stage
 
 
@@ -155,9 +155,9 @@ def searches_of(plan: Plan) -> list[tuple[int, int]]:
 def finished(stage: Stage) -> Need:
     """What a finished stage took, from `cost.json` and its manifest. For shards, the longest time and most memory."""
     files = json.loads(stage.manifest.read_text(encoding="utf-8"))["files"]
-    shards = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(stage.folder.glob(f"shard-*.{COST}"))]
+    shards = [read_cost(path) for path in sorted(stage.folder.glob(f"shard-*.{COST}"))]
     cost = stage.folder / COST
-    own = [json.loads(cost.read_text(encoding="utf-8"))] if cost.exists() else []
+    own = [read_cost(cost)] if cost.exists() else []
     seconds = sum(entry["seconds"] for entry in own) + max((entry["seconds"] for entry in shards), default=0.0)
     memory = max((entry["peak_memory_mib"] for entry in own + shards), default=None)
     return Need(

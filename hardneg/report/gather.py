@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from hardneg.report.about import about, lexical, losses
 from hardneg.report.budgets import budget_of
 from hardneg.report.material import Compression, Errors, Examples, Material, Movement, Negatives
 from hardneg.report.text import main_split
-from hardneg.stages.artifacts import Artifact, cost_of, library_versions
+from hardneg.stages.artifacts import Artifact, cost_of, library_versions, read_cost
 
 SYSTEMS = ["system", "retriever", "starts_from", "trains", "source", "filter", "sampler", "loss", "batch", "refresh"]
 SYSTEMS += ["index"]
@@ -92,7 +91,9 @@ def _stage(entry: Mapping[str, Any]) -> dict[str, Any]:
     costs, made = [], []
     if manifest.exists():
         for path in sorted({cost_of(manifest), *manifest.parent.glob("shard-*.cost.json")}):
-            cost = json.loads(path.read_text(encoding="utf-8"))
+            if not path.exists():
+                continue
+            cost = read_cost(path)
             spent = [cost["seconds"], cost.get("devices", 1), cost.get("device", ""), cost["peak_memory_mib"]]
             costs.append([kind, label, version, *spent])
             made.append(cost)

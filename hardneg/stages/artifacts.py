@@ -345,6 +345,24 @@ def cost_of(output: Path) -> Path:
     return output.with_name(COST if output.name == MANIFEST else f"{output.stem}.{COST}")
 
 
+def read_cost(path: Path) -> dict[str, Any]:
+    """What a stage or a shard took. No manifest seals it, since it differs from run to run.
+
+    Raises:
+        HardnegError: it cannot be read, or lacks seconds or memory.
+    """
+    try:
+        cost: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        float(cost["seconds"]), float(cost["peak_memory_mib"])
+    except (ValueError, KeyError, TypeError):
+        raise HardnegError(
+            "What a stage took cannot be read.",
+            where=str(path),
+            remedy="delete it: the report and estimates go without it.",
+        ) from None
+    return cost
+
+
 @contextlib.contextmanager
 def writer_lock(folder: Path, name: str = LOCK, patience: float = 3600.0) -> Iterator[None]:
     """Hold a folder's writer lock. A second writer prints who holds the lock, and waits.

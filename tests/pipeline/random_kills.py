@@ -1,9 +1,9 @@
 """SIGKILL and SIGTERM at random moments of a study, to any of its processes; then the same command until it ends.
 
-A seed names a stage, a process, a signal and a moment. A copy of the finished small study loses that stage and those
-that read it, and the command makes them again. At the moment the signal is sent, and the same command is given until it
-ends well. Then every sealed file of every stage, and measures.csv, must have the bytes of the study that nobody
-disturbed. Of every sixth seed all that follows from the stage is lost, to the results.
+A seed names a stage, a process, a signal and a moment. A copy of the finished small study loses that stage and one or
+two that read it, and the command makes them again. At the moment the signal is sent, and the same command is given
+until it ends well. Then every sealed file of every stage, and measures.csv, must have the bytes of the study that
+nobody disturbed. Of every sixth seed all that follows from the stage is lost, to the results.
 
     python tests/pipeline/random_kills.py FOLDER FIRST LAST
 
@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 from conftest import Project, new_project
 
-PATIENCE = 300.0
+PATIENCE = 1800.0
 POLL = 0.01
 TRIES = 5
 ROLES = {"job": 8, "client": 2, "server": 2, "snakemake": 3, "all": 2}
@@ -126,14 +126,25 @@ def readers(finished: Project, stages: Sequence[Path]) -> list[Path]:
     return [other for other, parents in every if other not in stages and versions & set(parents.values())]
 
 
-def prepare(finished: Project, folder: Path, kill: Kill) -> tuple[Project, list[str]]:
-    """A copy of the finished study without a stage and what reads it, and the targets that make it whole again.
+def near(finished: Project, stage: Path) -> list[Path]:
+    """At most two readers of a stage that read nothing else which follows from it, so that two suffice to be made."""
+    following = {stage}
+    while more := readers(finished, list(following)):
+        following.update(more)
+    lie = {one.name.rpartition("-")[2] for one in following - {stage}}
+    every = stages_of(finished)
+    return [one for one in readers(finished, [stage]) if not lie & set(every[one].values())][:2]
 
-    Where all that follows is lost, stages that follow from afar lose their manifests only, and are put back if what
-    they were made from has the same bytes.
+
+def prepare(finished: Project, folder: Path, kill: Kill) -> tuple[Project, list[str]]:
+    """A copy of the finished study without a stage and readers of it, and the targets that make it whole again.
+
+    Where all that follows is lost, all readers are among that. Stages that follow from afar lose their manifests only,
+    and are put back if what they were made from has the same bytes.
     """
     shutil.copytree(finished.folder, folder, symlinks=True)
-    project, gone = Project(folder, finished.source), [kill.stage, *readers(finished, [kill.stage])]
+    first = readers(finished, [kill.stage]) if kill.whole else near(finished, kill.stage)
+    project, gone = Project(folder, finished.source), [kill.stage, *first]
     for one in gone:
         shutil.rmtree(folder / one)
     if not kill.whole:

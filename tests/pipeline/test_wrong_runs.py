@@ -1,8 +1,10 @@
-"""Faults that a run meets on its way: missing models, changed files, divergence, a full disk."""
+"""Faults that a run meets on its way: missing models, changed files, clocks, divergence, a full disk."""
 
 from __future__ import annotations
 
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,13 @@ def flipped(project: Project) -> None:
     changed(encoder__passage_length=24)(project)
 
 
+def from_tomorrow(project: Project) -> None:
+    """Date the prepared collection a day ahead, and ask for something that reads it anew."""
+    manifest = project.stage("collection", "small") / "manifest.json"
+    os.utime(manifest, (time.time() + 86_400,) * 2)
+    changed(encoder__passage_length=24)(project)
+
+
 RUN = [
     Case(
         "model that the hub cannot give",
@@ -31,6 +40,12 @@ RUN = [
         flipped,
         ("A file of a finished stage has changed.", "passages.parquet", "SHA-256", "run the workflow again"),
         fails="tokens",
+        prepared=True,
+    ),
+    Case(
+        "input that is dated in the future",
+        from_tomorrow,
+        ("An input is dated in the future.", "artifacts/small/collection/small-", "-exec touch"),
         prepared=True,
     ),
     Case(

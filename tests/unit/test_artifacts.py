@@ -23,6 +23,7 @@ from hardneg.stages.artifacts import (
     cached_digest,
     canonical_json,
     file_digest,
+    read_cost,
     write_json,
     writer_lock,
 )
@@ -91,6 +92,17 @@ def test_a_file_that_changed_is_noticed(tmp_path: Path, damage: object, said: st
         Artifact.open(stage.folder / "manifest.json")
     assert said in str(raised.value) and str(stage.folder / "part" / "a.bin") in str(raised.value)
     assert f"delete {stage.folder / 'manifest.json'}" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", '{"seconds": 3.0', "[]", "{}", "null", '{"seconds": 3.0, "peak_memory_mib": null}']
+)
+def test_a_cost_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
+    cost = finished(tmp_path / "star").folder / "cost.json"
+    assert read_cost(cost)["seconds"] >= 0
+    cost.write_text(text)
+    with pytest.raises(HardnegError, match=r"took cannot be read\.\n +where: .*star/cost\.json\n +remedy: +delete it"):
+        read_cost(cost)
 
 
 @pytest.mark.parametrize("text", ["", '{"files": ', "[]", "{}", "null"])
