@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -187,6 +190,31 @@ def test_what_was_interrupted_goes_on_elsewhere(bucket: Bucket, keys: Any, capsy
     with elsewhere:
         sealed(model="weights")
     assert stored(keys) == {"model", "cost.json", "progress.jsonl", ".finished.json"}
+
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from hardneg.stages import storage
+storage.SECONDS = 0.02
+bucket, folder = storage.Bucket(sys.argv[1], storage.Account(*sys.argv[3:])), Path(sys.argv[2])
+with storage.Mirror(bucket, folder):
+    for step in (1, 2):
+        (folder / f"checkpoints/step-{step}").write_text(str(step))
+        while f"checkpoints/step-{step}" not in bucket.files(folder):
+            time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_process_leaves_its_checkpoints_in_storage(bucket: Bucket, account: Account) -> None:
+    (FOLDER / "checkpoints").mkdir(parents=True)
+    reached = [str(account.endpoint_url), KEYS["region"], KEYS["access_key"], KEYS["secret_key"]]
+    done = subprocess.run([sys.executable, "-c", KILLED, PREFIX, str(FOLDER), *reached], check=False)
+    assert done.returncode == -signal.SIGKILL
+    emptied(FOLDER)
+    Mirror(bucket, FOLDER).bring()
+    assert [(FOLDER / f"checkpoints/step-{step}").read_text() for step in (1, 2)] == ["1", "2"]
 
 
 def test_what_storage_refuses_fails_the_job_but_hides_no_other_fault(
