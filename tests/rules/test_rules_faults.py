@@ -13,6 +13,7 @@ from unittest import mock
 
 import pytest
 import torch
+from conftest import ROOT
 from faults import apart, check_flipped_bytes, check_full_disk, check_refused, read_only
 from made_stages import Stages
 from test_rules_contract import ELSEWHERE, PLANNED
@@ -91,3 +92,10 @@ def failing_at(failing: int, fault: Exception) -> Iterator[None]:
 
     with mock.patch.object(QueryEncoder, "scores", fails):
         yield
+
+
+def test_the_page_of_faults_says_of_every_kind_who_refuses_it() -> None:
+    page = (ROOT / "docs/faults.md").read_text(encoding="utf-8").partition("## A flipped byte")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([a-z].*?) \|", page, flags=re.MULTILINE)
+    told = [kind for row in rows for kind in row.split(", ")]
+    assert sorted(told) == sorted(KINDS)
