@@ -3,8 +3,8 @@
 # make test-slow     install, then run the tests that kill a run a dozen times
 # make test-cluster  install, then run the small study under a real Slurm on this machine (root, Debian's slurm-wlm, munge)
 # make lint          check format, style, types and imports of the Python, and the rules
-# make install       install only
-# make lock          rewrite requirements.lock and envs/ from the ranges in pyproject.toml
+# make install       install only what the workflow needs
+# make lock          rewrite the locks and envs/ from the ranges in pyproject.toml
 # make clean         remove .venv and the caches of the tools; artifacts/ and results/ stay
 
 SHELL := /bin/bash
@@ -21,17 +21,17 @@ demo: install
 
 # Two workers; all tests of a file run in one of them, since they share results. Waiting OpenMP threads must not spin:
 # they would take the cores from the other worker, and training would be ten times slower.
-test: install
+test: $(VENV)/developing
 	$(RUN) OMP_WAIT_POLICY=PASSIVE python -m pytest -n 2 --dist loadfile
 
-test-slow: install
+test-slow: $(VENV)/developing
 	$(RUN) OMP_WAIT_POLICY=PASSIVE python -m pytest -m slow
 
-test-cluster: install
-	@$(PIP) install --constraint requirements.lock 'snakemake-executor-plugin-slurm>=2.8.0,<3'
+test-cluster: $(VENV)/developing
+	@$(PIP) install --constraint requirements.lock --constraint requirements-dev.lock 'snakemake-executor-plugin-slurm>=2.8.0,<3'
 	$(RUN) OMP_WAIT_POLICY=PASSIVE python -m pytest -m cluster
 
-lint: install
+lint: $(VENV)/developing
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
@@ -41,8 +41,9 @@ lint: install
 
 install: $(VENV)/installed
 
-# The environment contains exactly the packages of the lock. When the lock changes, it is created again.
-$(VENV)/locked: requirements.lock
+# The environment contains exactly the packages of the locks. When one changes, it is created again. Python compiles the
+# modules that it imports, which is a small part of all.
+$(VENV)/locked: requirements.lock requirements-alone.lock
 	@for python in $(PYTHON) python3.11 python3 python; do \
 	    "$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2> /dev/null && break; \
 	    python=; \
@@ -53,12 +54,10 @@ $(VENV)/locked: requirements.lock
 	    echo "  remedy:   install it, or give its path: make $(or $(MAKECMDGOALS),install) PYTHON=/path/to/python3.11"; \
 	    exit 1; \
 	fi >&2; \
-	echo "Installing the packages of requirements.lock into $(VENV) (2.5 GB or more, some minutes) ..."; \
+	echo "Installing the packages of requirements.lock into $(VENV) (1.9 GB or more, some minutes) ..."; \
 	"$$python" -m venv --clear $(VENV)
 	@$(PIP) install --no-compile --requirement requirements.lock
-	@# Compile now, on all cores: each job of the workflow is a separate process. A few packages contain files for other
-	@# Python versions, which are never imported; their errors are ignored.
-	@$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
+	@$(PIP) install --no-compile --no-deps --requirement requirements-alone.lock
 	@touch $@
 
 $(VENV)/installed: $(VENV)/locked pyproject.toml
@@ -67,7 +66,12 @@ $(VENV)/installed: $(VENV)/locked pyproject.toml
 	@touch $@
 	@echo "Installed hardneg into $(VENV)."
 
-lock: install
+$(VENV)/developing: $(VENV)/installed requirements-dev.lock
+	@echo "Installing the developers' tools ..."
+	@$(PIP) install --no-compile --requirement requirements-dev.lock --constraint requirements.lock
+	@touch $@
+
+lock: $(VENV)/developing
 	$(RUN) python envs/lock.py
 
 clean:

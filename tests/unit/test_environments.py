@@ -32,6 +32,18 @@ def pins(lines: list[str]) -> dict[str, str]:
     return named
 
 
+def imported(folder: str) -> set[str]:
+    """What the code in a folder imports, by its top level."""
+    found = set()
+    for file in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                found.add(node.module.partition(".")[0])
+    return found
+
+
 def wanted(lines: list[str]) -> dict[str, SpecifierSet]:
     """Ranges by normalised name."""
     return {str(canonicalize_name(one.name)): one.specifier for one in map(Requirement, lines)}
@@ -42,8 +54,10 @@ def suits(available: dict[str, str], lines: list[str]) -> bool:
     return all(name in available and asked.contains(available[name]) for name, asked in wanted(lines).items())
 
 
-def locked() -> dict[str, str]:
-    return pins([line for line in (ROOT / "requirements.lock").read_text().splitlines() if line[0] != "#"])
+def locked(*names: str) -> dict[str, str]:
+    """The pins of some locks, or of all; no package is in two of them."""
+    lines = [(ROOT / f"requirements{name}.lock").read_text().splitlines() for name in names or ("", "-alone", "-dev")]
+    return pins([line for part in lines for line in part if line[0] != "#"])
 
 
 def environment(device: str) -> dict[str, str]:
@@ -77,10 +91,17 @@ def test_the_environments_differ_in_faiss_alone() -> None:
     assert different.keys() == FAISS and suits(different, [*EXTRAS["cpu"], *EXTRAS["gpu"]])
 
 
+WITHOUT_ALONE = [line for line in DIRECT if wanted([line]).keys().isdisjoint(locked("-alone"))]
+
+
 @pytest.mark.parametrize(
     ("available", "asked"),
-    [(environment("cpu"), [*DIRECT, *EXTRAS["cpu"]]), (locked(), [*DIRECT, *EXTRAS["cpu"], *EXTRAS["dev"]])],
-    ids=["environment", "lock"],
+    [
+        (environment("cpu"), [*DIRECT, *EXTRAS["cpu"]]),
+        (locked(), [*DIRECT, *EXTRAS["cpu"], *EXTRAS["dev"]]),
+        (locked(""), [*WITHOUT_ALONE, *EXTRAS["cpu"]]),
+    ],
+    ids=["environment", "developers", "users"],
 )
 def test_nothing_is_left_for_pip_to_choose(available: dict[str, str], asked: list[str]) -> None:
     """Walks the installed packages' own requirements: each is pinned, at a version that suits, and no pin is spare."""
@@ -100,9 +121,14 @@ def test_nothing_is_left_for_pip_to_choose(available: dict[str, str], asked: lis
     assert reached == available.keys()
 
 
+def test_what_is_installed_alone_is_not_imported() -> None:
+    """Its own requirements are not installed."""
+    assert locked("-alone").keys().isdisjoint(imported("hardneg") | imported("workflow_scripts"))
+
+
 def test_the_embedded_collection_reads_the_locked_packages() -> None:
     asked = pins([f"{name}=={version}" for name, version in DISTRIBUTIONS.items()])
-    assert asked.items() <= locked().items()
+    assert asked.items() <= locked("").items()
     assert asked.keys() <= wanted(DIRECT).keys() and suits(
         asked, [line for line in DIRECT if wanted([line]).keys() <= asked.keys()]
     )
@@ -110,18 +136,11 @@ def test_the_embedded_collection_reads_the_locked_packages() -> None:
 
 @pytest.mark.parametrize("folder", ["hardneg", "workflow_scripts", "snakemake_logger_plugin_hardneg"])
 def test_what_the_code_imports_is_asked_for(folder: str) -> None:
-    imported = set()
-    for file in (ROOT / folder).rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-                imported.add(node.module.partition(".")[0])
-    foreign = imported - sys.stdlib_module_names - {"hardneg", "workflow_scripts"}
-    extras = [line for name in ("cpu", "ir_datasets", "lora", "letor", "endpoint") for line in EXTRAS[name]]
+    foreign = imported(folder) - sys.stdlib_module_names - {"hardneg", "workflow_scripts"}
+    extras = [line for name in ("cpu", "ir_datasets", "lora", "letor", "endpoint", "s3") for line in EXTRAS[name]]
     asked = wanted([*DIRECT, *extras]).keys()
     owners = metadata.packages_distributions()
-    assert imported
+    assert imported(folder)
     assert [
         name for name in foreign if asked.isdisjoint(canonicalize_name(owner) for owner in owners.get(name, [name]))
     ] == []
