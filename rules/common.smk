@@ -1,4 +1,5 @@
 # The configuration, the plan made from it, and what all rules share.
+import gc
 import json
 import os
 import sys
@@ -40,6 +41,9 @@ try:
         bring_counts(stage.manifest for stage in PLAN.of("collection"))
 except HardnegError as fault:
     raise WorkflowError(str(fault))
+
+# The plan lives until the end, so to collect garbage among it, and once more at the end, would only take time.
+gc.freeze()
 
 # Parameters here are text. Snakemake would load pandas (0.4 s at every start) to see whether one is a table. The method
 # is private, so this holds for the version that it was read in.

@@ -48,7 +48,7 @@ def queries_met(zoo: Config, name: str) -> int:
 def test_every_method_meets_as_many_queries(zoo: Config) -> None:
     of_recipes = {name for name in zoo.systems if "." in name}
     for name in zoo.systems.keys() - OF_ANOTHER_BUDGET - of_recipes:
-        assert queries_met(zoo, name) == (2 if name in TWICE else 1) * 120 * 64, name
+        assert queries_met(zoo, name) == (2 if name in TWICE else 1) * 72 * 64, name
 
 
 def small_zoo(folder: Path) -> dict[str, Any]:
