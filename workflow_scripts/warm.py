@@ -41,15 +41,20 @@ ENCODERS = ("transformers.models.auto.modeling_auto", "transformers.models.bert.
 """What scripts that import torch import later, if at all; the first that wants an encoder would do so for seconds."""
 
 
-def start() -> subprocess.Popen[bytes]:
+def start() -> subprocess.Popen[bytes] | None:
     """Start it, and tell the jobs of this process where it listens.
 
     Returns:
-        The process. It ends when this one does, or its standard input is closed.
+        The process. It ends when this one does, or its standard input is closed. None where no socket can be made, as
+        with a long TMPDIR: then every job imports for itself.
     """
-    folder = Path(tempfile.mkdtemp(prefix="hardneg-"))  # nobody else may enter it
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(folder / "warm"))
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="hardneg-"))  # nobody else may enter it
+        listener.bind(str(folder / "warm"))
+    except OSError:
+        listener.close()
+        return None
     listener.listen(BACKLOG)
     one = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")  # a process with threads cannot be forked
     process = subprocess.Popen(

@@ -70,7 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             process = warm.start()
         yield folder
         listens = Path(os.environ[WARM])
-        assert process.stdin is not None
+        assert process is not None and process.stdin is not None
         process.stdin.close()
         assert process.wait(PATIENCE) == 0
         assert not listens.parent.exists()
@@ -149,6 +149,14 @@ def test_a_killed_script_is_told_as_a_shell_tells_it(folder: Path) -> None:
 def test_a_process_of_its_own_where_a_forked_one_would_differ(folder: Path, name: str, value: str) -> None:
     status, out, _ = ended("look", **{name: value})
     assert status == 0 and not json.loads(out)["forked"]
+
+
+def test_none_where_no_socket_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("long" * 30)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    monkeypatch.setenv(WARM, "as before")
+    assert warm.start() is None and os.environ[WARM] == "as before"
 
 
 def waiting(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
