@@ -44,6 +44,9 @@ TARGETS = ["evaluate", "analyse", "export"]
 WHOLE = 6
 """Of how many seeds one loses all that follows."""
 
+CHECKPOINTS = 0.02
+"""Seconds between two checkpoints of a training, so that the next run has something to go on from."""
+
 VARIES = "bm25_index"
 """The kind whose bytes are not the same each time: Lucene writes times and random ids."""
 
@@ -145,6 +148,9 @@ def prepare(finished: Project, folder: Path, kill: Kill) -> tuple[Project, list[
     shutil.copytree(finished.folder, folder, symlinks=True)
     first = readers(finished, [kill.stage]) if kill.whole else near(finished, kill.stage)
     project, gone = Project(folder, finished.source), [kill.stage, *first]
+    config = project.config
+    config["runtime"]["checkpoint_seconds"] = CHECKPOINTS
+    project.write_config(config)
     for one in gone:
         shutil.rmtree(folder / one)
     if not kill.whole:

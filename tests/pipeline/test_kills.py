@@ -14,7 +14,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -76,8 +76,11 @@ class Watched:
 
     def log(self) -> str:
         """What its process printed."""
-        texts = sorted((self.project.folder / "logs/small" / self.kind).glob(f"{self.label}-*.log"))
-        return "".join(path.read_text(encoding="utf-8") for path in texts)
+        said = ""
+        for path in sorted((self.project.folder / "logs/small" / self.kind).glob(f"{self.label}-*.log")):
+            with contextlib.suppress(FileNotFoundError):  # Snakemake removes the last run's
+                said += path.read_text(encoding="utf-8")
+        return said
 
     def process(self) -> int:
         """The process that makes it: it may be forked from another and have that one's command line."""
@@ -146,6 +149,17 @@ def interrupted(project: Project) -> Iterator[Project]:
         os.kill(number, signal.SIGKILL)
 
 
+def parent_of(process: int) -> int:
+    """The process that started another: what it was forked from, or the shell."""
+    stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+    return int(stat.rpartition(")")[2].split()[1])
+
+
+def send(number: signal.Signals, to: Iterable[int]) -> None:
+    for process in to:
+        os.kill(process, number)
+
+
 def start(project: Project) -> subprocess.Popen[bytes]:
     """The command, in a process group of its own; what it prints goes to a file."""
     with (project.folder / "terminal.txt").open("ab") as terminal:
@@ -212,14 +226,15 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_scores(finished: Pr
                 assert f"resuming train {victim.label} at step" in victim.log()
             run = start(project)
 
-        # Snakemake alone: the job lives on.
+        # Snakemake alone: the job lives on. What it is forked from is stopped too, whose end would end a stopped job.
         stop_in_the_middle(run, victim, 25)
         orphan = victim.process()
-        os.kill(orphan, signal.SIGSTOP)  # it ends when this test says so
+        stopped = (parent_of(orphan), orphan)  # they end when this test says so
+        send(signal.SIGSTOP, stopped)
         os.kill(run.pid, signal.SIGKILL)
         run.wait(PATIENCE)
         if victim.kind == "query_encoder":  # before the next one starts
-            os.kill(orphan, signal.SIGCONT)
+            send(signal.SIGCONT, stopped)
             wait_for(
                 lambda: project.stage("query_encoder", "adore_star").joinpath("manifest.json").exists(),
                 "the orphan ends",
@@ -229,7 +244,7 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_scores(finished: Pr
         else:  # while the next one waits for it
             run = start(project)
             wait_for_words(run, victim, f"is being written by process {orphan} on")
-            os.kill(orphan, signal.SIGCONT)
+            send(signal.SIGCONT, stopped)
             wait_for_words(run, victim, "was finished by another process")
 
     assert run.wait(PATIENCE) == 0, (project.folder / "terminal.txt").read_text(encoding="utf-8")
