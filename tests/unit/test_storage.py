@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -210,7 +211,8 @@ with storage.Mirror(bucket, folder):
 def test_a_killed_process_leaves_its_checkpoints_in_storage(bucket: Bucket, account: Account) -> None:
     (FOLDER / "checkpoints").mkdir(parents=True)
     reached = [str(account.endpoint_url), KEYS["region"], KEYS["access_key"], KEYS["secret_key"]]
-    done = subprocess.run([sys.executable, "-c", KILLED, PREFIX, str(FOLDER), *reached], check=False)
+    command = [sys.executable, "-c", KILLED, PREFIX, str(FOLDER), *reached]
+    done = subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
     assert done.returncode == -signal.SIGKILL
     emptied(FOLDER)
     Mirror(bucket, FOLDER).bring()
