@@ -219,7 +219,8 @@ def strike(project: Project, run: subprocess.Popen[bytes], kill: Kill, span: flo
     replaced by Snakemake.
     """
     end = time.monotonic() + PATIENCE
-    while not (seen(project, kill.stage).keys() - {"server"}) and run.poll() is None:
+    awaited = {kill.role} if kill.role in ("job", "client") else {"shell", "job", "client"}
+    while not (seen(project, kill.stage).keys() & awaited) and run.poll() is None:
         assert time.monotonic() < end, f"no job made {kill.stage}"
         time.sleep(POLL)
     begun = time.monotonic()
