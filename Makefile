@@ -41,8 +41,7 @@ lint: $(VENV)/developing
 
 install: $(VENV)/installed
 
-# The environment contains exactly the packages of the locks. When one changes, it is created again. Python compiles the
-# modules that it imports, which is a small part of all.
+# The environment contains exactly the packages of the locks. When one changes, it is created again.
 $(VENV)/locked: requirements.lock requirements-alone.lock
 	@for python in $(PYTHON) python3.11 python3 python; do \
 	    "$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))' 2> /dev/null && break; \
@@ -62,13 +61,15 @@ $(VENV)/locked: requirements.lock requirements-alone.lock
 
 $(VENV)/installed: $(VENV)/locked pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
-	@$(VENV)/bin/python -m compileall -q hardneg workflow_scripts snakemake_logger_plugin_hardneg
+	@$(VENV)/bin/python envs/compile.py
 	@touch $@
 	@echo "Installed hardneg into $(VENV)."
 
 $(VENV)/developing: $(VENV)/installed requirements-dev.lock
 	@echo "Installing the developers' tools ..."
 	@$(PIP) install --no-compile --requirement requirements-dev.lock --constraint requirements.lock
+	@# A few packages contain files for other Python versions, which are never imported; their errors are ignored.
+	@$(VENV)/bin/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
 	@touch $@
 
 lock: $(VENV)/developing

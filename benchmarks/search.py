@@ -1,0 +1,205 @@
+"""Exact search and mining from vectors, beside FAISS and sentence-transformers.
+
+    python -m benchmarks.search --output docs/speed-search.md
+
+Search: the best 200 of a million made-up passages for 32, 512 and 4,096 queries, in this project's exact search and in
+a flat FAISS index. Mining: the best 200 of 20,958 passages for 10,000 queries without the judged one, in `retrieve` and
+`mine`, which write Parquet, and in `mine_hard_negatives` with FAISS, given the same vectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from benchmarks.side_by_side import arguments, in_turns, measured, page, table
+
+MODULE = "benchmarks.search"
+K, DIM, PASSAGES, QUERIES = 200, 384, 1_000_000, (32, 512, 4096)
+MINED_PASSAGES, MINED_QUERIES = 20_958, 10_000
+TOOLS = ("hardneg", "faiss", "hardneg mining", "sentence-transformers mining")
+
+
+def vectors(rows: int, seed: int) -> npt.NDArray[np.float32]:
+    """Unit vectors around a few hundred centres, as encoders make them: [rows, DIM]."""
+    generator = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).standard_normal((400, DIM), dtype=np.float32)
+    made = centres[generator.integers(0, len(centres), rows)]
+    made += 2 * generator.standard_normal((rows, DIM), dtype=np.float32)
+    return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+def prepare(folder: Path, passages: int) -> None:
+    """Write the vectors; what is there is kept."""
+    for name, rows, seed in (
+        ("passages", passages, 1),
+        ("queries", max(QUERIES), 2),
+        ("mined_passages", MINED_PASSAGES, 3),
+        ("mined_queries", MINED_QUERIES, 4),
+    ):
+        if not (folder / f"{name}.npy").exists():
+            np.save(folder / f"{name}.npy", vectors(rows, seed))
+
+
+def judged() -> npt.NDArray[np.int64]:
+    """The one judged passage of each mined query."""
+    return np.random.default_rng(5).integers(0, MINED_PASSAGES, MINED_QUERIES)
+
+
+def ours(folder: Path, count: int) -> None:
+    """Exact search."""
+    from hardneg.retrieval.search.exact import ExactSearcher
+    from hardneg.retrieval.search.vectors import VectorStore
+
+    searcher = ExactSearcher(VectorStore([folder / "passages.npy"]), resident=True)
+    queries = torch.from_numpy(np.load(folder / "queries.npy")[:count])
+    searcher.search(queries[:32], K)  # the passages are in memory
+
+    def work() -> None:
+        np.save(folder / f"found-hardneg-{count}.npy", searcher.search(queries, K)[0].numpy())
+
+    measured(work)
+
+
+def faiss_flat(folder: Path, count: int) -> None:
+    """A flat index."""
+    import faiss
+
+    faiss.omp_set_num_threads(torch.get_num_threads())
+    index = faiss.IndexFlatIP(DIM)
+    index.add(np.load(folder / "passages.npy"))
+    queries = np.load(folder / "queries.npy")[:count]
+    index.search(queries[:32], K)
+
+    def work() -> None:
+        np.save(folder / f"found-faiss-{count}.npy", index.search(queries, K)[1])
+
+    measured(work)
+
+
+def our_mining(folder: Path) -> None:
+    """From vectors to a file of negatives."""
+    from hardneg.data.judgements import Judgements
+    from hardneg.retrieval.mine import mine
+    from hardneg.retrieval.runs import RunWriter
+    from hardneg.retrieval.search.exact import ExactSearcher
+    from hardneg.retrieval.search.retrieve import retrieve
+    from hardneg.retrieval.search.vectors import VectorStore
+
+    known = Judgements(np.arange(MINED_QUERIES), judged(), np.ones(MINED_QUERIES), MINED_QUERIES, MINED_PASSAGES)
+
+    def work() -> str:
+        searcher = ExactSearcher(VectorStore([folder / "mined_passages.npy"]))
+        with tempfile.TemporaryDirectory() as target:
+            run = Path(target) / "run.parquet"
+            with RunWriter(run) as writer:
+                for part in retrieve(searcher, folder / "mined_queries.npy", K, "benchmark"):
+                    writer.append(*part)
+            return str(mine(run, known, MINED_QUERIES, (), Path(target))["candidates"])
+
+    measured(work)
+
+
+class Given:
+    """What `mine_hard_negatives` asks of a model, for texts whose vectors are known: a text is its number."""
+
+    similarity_fn_name = "dot"
+    default_prompt_name = None
+
+    def __init__(self, queries: npt.NDArray[np.float32], passages: npt.NDArray[np.float32]) -> None:
+        self.prompts: dict[str, str] = {}
+        self._queries, self._passages = queries, passages
+
+    def encode_query(self, texts: Sequence[str], **_: Any) -> npt.NDArray[np.float32]:
+        """The vectors of queries."""
+        return self._queries[[int(text[1:]) for text in texts]]
+
+    def encode_document(self, texts: Sequence[str], **_: Any) -> npt.NDArray[np.float32]:
+        """The vectors of passages."""
+        return self._passages[[int(text[1:]) for text in texts]]
+
+    def similarity_pairwise(self, left: Any, right: Any) -> torch.Tensor:
+        """Inner products, row by row."""
+        return (torch.as_tensor(left) * torch.as_tensor(right)).sum(dim=-1)
+
+    def similarity(self, left: Any, right: Any) -> torch.Tensor:
+        """Inner products of all pairs."""
+        return torch.as_tensor(left) @ torch.as_tensor(right).T
+
+
+def their_mining(folder: Path) -> None:
+    """From vectors to a dataset of negatives."""
+    from datasets import Dataset
+    from sentence_transformers.util import mine_hard_negatives
+
+    model: Any = Given(np.load(folder / "mined_queries.npy"), np.load(folder / "mined_passages.npy"))
+    rows = {"anchor": [f"q{n}" for n in range(MINED_QUERIES)], "positive": [f"p{n}" for n in judged()]}
+    dataset, corpus = Dataset.from_dict(rows), [f"p{number}" for number in range(MINED_PASSAGES)]
+
+    def work() -> str:
+        mined = mine_hard_negatives(
+            dataset,
+            model,
+            corpus=corpus,
+            range_max=K - 1,
+            num_negatives=K - 1,
+            output_format="n-tuple",
+            use_faiss=True,
+            verbose=False,
+        )
+        return str(len(mined) * (K - 1))
+
+    measured(work)
+
+
+def agreement(folder: Path, count: int) -> float:
+    """The share of places at which both searches have the same passage."""
+    ours, theirs = (np.load(folder / f"found-{tool}-{count}.npy") for tool in ("hardneg", "faiss"))
+    return float((ours == theirs).mean())
+
+
+def main() -> None:
+    """Run one tool, or all in turns."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments(parser, TOOLS)
+    parser.add_argument("--queries", type=int, nargs="+", default=QUERIES)
+    parser.add_argument("--passages", type=int, default=PASSAGES, help="that are searched")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    if given.tool is not None:
+        do = {
+            "hardneg": lambda: ours(given.work, given.queries[0]),
+            "faiss": lambda: faiss_flat(given.work, given.queries[0]),
+            "hardneg mining": lambda: our_mining(given.work),
+            "sentence-transformers mining": lambda: their_mining(given.work),
+        }
+        do[given.tool]()
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = given.work or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        prepare(folder, given.passages)
+        common = ["--work", str(folder), "--threads", str(given.threads)]
+        parts = []
+        for count in given.queries:
+            runs = in_turns(MODULE, TOOLS[:2], [*common, "--queries", str(count)], given.runs)
+            said = f"The same passage at {agreement(folder, count):.4%} of all places."
+            parts.append((f"{count} queries, best {K} of {given.passages:,} x {DIM}", table(runs, TOOLS[0]), said))
+        runs = in_turns(MODULE, TOOLS[2:], common, given.runs)
+        said = f"Negatives found: {', '.join(dict.fromkeys(f'{run.tool}: {run.answer}' for run in runs))}."
+        parts.append((f"Mining, {MINED_QUERIES:,} queries x {MINED_PASSAGES:,} passages", table(runs, TOOLS[2]), said))
+        text = page("Search and mining", MODULE, parts, given.threads)
+    print(text)
+    if given.output is not None:
+        given.output.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
