@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import re
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
 from types import SimpleNamespace
@@ -22,7 +23,7 @@ from hardneg.stages.kinds import KINDS
 from workflow_scripts.planning import rules_of
 
 NEEDED = ("kubernetes", "snakemake_executor_plugin_kubernetes")
-MISSING = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+MISSING = [name for name in NEEDED if find_spec(name) is None]
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}: pip install '.[kubernetes]'")
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +33,8 @@ QUANTITY = re.compile(r"\d+(m|M)?")  # those of the API that the executor writes
 
 def rendered(resources: dict[str, Any]) -> Any:
     """The job object that the executor's plugin sends for a job that asks for these resources."""
-    from snakemake_executor_plugin_kubernetes import Executor
-
     sent: list[Any] = []
-    executor: Any = object.__new__(Executor)
+    executor: Any = object.__new__(import_module("snakemake_executor_plugin_kubernetes").Executor)
     executor.__dict__ |= {
         "k8s_cpu_scalar": 0.95,
         "k8s_service_account_name": None,
@@ -82,10 +81,8 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str,
 
 
 def test_every_kind_of_stage_makes_a_job_of_the_apis_schema(jobs: dict[str, dict[str, Any]]) -> None:
-    from kubernetes.client import ApiClient
-
     assert len(jobs) > 20 and {kind for kind in jobs if KINDS[kind].gpu} >= {"dual_encoder", "passages", "run"}
-    client = ApiClient()
+    client = import_module("kubernetes.client").ApiClient()
     for kind, resources in jobs.items():
         body = rendered(resources)
         plain = client.sanitize_for_serialization(body)
