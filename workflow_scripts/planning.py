@@ -60,8 +60,12 @@ class StageRule:
         self.log, self.benchmark = f"{logs}.log", f"{logs}.tsv"
         self.threads = resources.threads(chosen)
         self.gpu = resources.gpus(chosen)
-        self.mem_mb = lambda wildcards, attempt: resources.memory_mb(self.stage(wildcards)) * attempt
-        self.runtime = lambda wildcards, attempt: resources.minutes(self.stage(wildcards), chosen.minutes) * attempt
+        self.mem_mb: Callable[[Any, int], int] = lambda wildcards, attempt: (
+            resources.memory_mb(self.stage(wildcards)) * attempt
+        )
+        self.runtime: Callable[[Any, int], int] = lambda wildcards, attempt: (
+            resources.minutes(self.stage(wildcards), chosen.minutes) * attempt
+        )
 
     def stage(self, wildcards: Any) -> Stage:
         """The stage of a job."""
