@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hardneg.data.documents import read_documents
@@ -205,6 +206,9 @@ def _rows(path: Path, columns: list[str], positions: npt.NDArray[np.integer]) ->
     rows: dict[int, dict[str, Any]] = {}
     for number in np.unique(owner).tolist():
         mine = positions[owner == number]
-        table = file.read_row_group(number, columns).take(mine - starts[number])
+        within = (mine - starts[number]).astype(np.int64)
+        # Given the NumPy array, pyarrow would import pandas to see what it is, for a quarter of a second.
+        taken = pa.Array.from_buffers(pa.int64(), len(within), [None, pa.py_buffer(within)])
+        table = file.read_row_group(number, columns).take(taken)
         rows |= zip(mine.tolist(), table.to_pylist(), strict=True)
     return [rows[position] for position in positions.tolist()]

@@ -6,11 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from hardneg.estimate.examination import examined
-
 
 def run(given: argparse.Namespace) -> None:
     """Print a line a finding; status 1 if something is wrong."""
+    from hardneg.estimate.examination import examined  # other commands need not wait for it
+
     wrong = 0
     for finding in examined(Path.cwd()):
         wrong += finding.level == "wrong"
