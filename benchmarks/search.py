@@ -112,10 +112,15 @@ class Given:
 
     similarity_fn_name = "dot"
     default_prompt_name = None
+    device = torch.device("cpu")
 
     def __init__(self, queries: npt.NDArray[np.float32], passages: npt.NDArray[np.float32]) -> None:
         self.prompts: dict[str, str] = {}
         self._queries, self._passages = queries, passages
+
+    def get_embedding_dimension(self) -> int:
+        """The width of all vectors."""
+        return DIM
 
     def encode_query(self, texts: Sequence[str], **_: Any) -> npt.NDArray[np.float32]:
         """The vectors of queries."""
