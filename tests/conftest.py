@@ -161,6 +161,19 @@ class Project:
         assert not check or done.returncode == 0, done.stdout
         return done
 
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start snakemake on two cores, in a process group of its own; what it prints is added to terminal.txt."""
+        with (self.folder / "terminal.txt").open("ab") as terminal:
+            return subprocess.Popen(
+                self.command("--cores", "2", *arguments),
+                cwd=self.folder,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=terminal,
+                stderr=terminal,
+                start_new_session=True,
+            )
+
     def jobs(self, *arguments: str) -> dict[str, int]:
         """The rules that a dry run would run, with their number of jobs (`all` left out)."""
         lines = self.snakemake(*arguments, "-n", "--quiet", "rules").stdout.splitlines()

@@ -167,7 +167,8 @@ def _become(job: dict[str, Any], files: list[int], line: socket.socket) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     ended.set()
-    line.sendall(f"{status}\n".encode())
+    with contextlib.suppress(OSError):  # nobody waits any more
+        line.sendall(f"{status}\n".encode())
     gc.freeze()
     sys.exit(status)
 

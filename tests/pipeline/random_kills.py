@@ -163,20 +163,6 @@ def prepare(finished: Project, folder: Path, kill: Kill) -> tuple[Project, list[
     return project, TARGETS
 
 
-def start(project: Project, targets: Sequence[str]) -> subprocess.Popen[bytes]:
-    """The command, in a process group of its own; what it prints goes to a file."""
-    with (project.folder / "terminal.txt").open("ab") as terminal:
-        return subprocess.Popen(
-            project.command("--cores", "2", *targets),
-            cwd=project.folder,
-            env=project.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=terminal,
-            stderr=terminal,
-            start_new_session=True,
-        )
-
-
 def running(folder: Path) -> Iterator[tuple[int, int, str]]:
     """The processes that run in a folder: number, parent's number and command line."""
     for entry in Path("/proc").glob("[0-9]*"):
@@ -285,11 +271,11 @@ def tried(finished: Project, folder: Path, kill: Kill) -> Outcome:
     outcome, (project, targets) = Outcome(kill), prepare(finished, folder, kill)
     cost = json.loads((finished.folder / kill.stage / "cost.json").read_text(encoding="utf-8"))
     try:
-        run = start(project, targets)
+        run = project.begin(*targets)
         outcome.hit, outcome.second = strike(project, run, kill, max(cost["seconds"], 0.2))
         status = outcome.status = run.wait(PATIENCE)
         while status != 0 and outcome.commands < TRIES:
-            status = start(project, targets).wait(PATIENCE)
+            status = project.begin(*targets).wait(PATIENCE)
             outcome.commands += 1
             if outcome.commands == 2:
                 outcome.said = said_of(project, kill.stage, 0) or "it was made from its beginning"

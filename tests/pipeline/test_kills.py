@@ -160,20 +160,6 @@ def send(number: signal.Signals, to: Iterable[int]) -> None:
         os.kill(process, number)
 
 
-def start(project: Project) -> subprocess.Popen[bytes]:
-    """The command, in a process group of its own; what it prints goes to a file."""
-    with (project.folder / "terminal.txt").open("ab") as terminal:
-        return subprocess.Popen(
-            project.command("--cores", "2"),
-            cwd=project.folder,
-            env=project.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=terminal,
-            stderr=terminal,
-            start_new_session=True,
-        )
-
-
 def kill_the_job(run: subprocess.Popen[bytes], victim: Watched) -> None:
     os.kill(victim.process(), signal.SIGKILL)
     assert run.wait(PATIENCE) == 1
@@ -205,7 +191,7 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_scores(finished: Pr
     writers = Writers(project.folder / "artifacts/small")
     watcher = threading.Thread(target=writers.watch, daemon=True)
     watcher.start()
-    run = start(project)
+    run = project.begin()
 
     for victim in (
         Watched(project, "dual_encoder", "bm25neg"),
@@ -224,7 +210,7 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_scores(finished: Pr
                 assert not victim.files("passages-0001*.npy")
             elif number > 0:
                 assert f"resuming train {victim.label} at step" in victim.log()
-            run = start(project)
+            run = project.begin()
 
         # Snakemake alone: the job lives on. What it is forked from is stopped too, whose end would end a stopped job.
         stop_in_the_middle(run, victim, 25)
@@ -239,10 +225,10 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_scores(finished: Pr
                 lambda: project.stage("query_encoder", "adore_star").joinpath("manifest.json").exists(),
                 "the orphan ends",
             )
-            run = start(project)
+            run = project.begin()
             wait_for_words(run, victim, "was finished before")
         else:  # while the next one waits for it
-            run = start(project)
+            run = project.begin()
             wait_for_words(run, victim, f"is being written by process {orphan} on")
             send(signal.SIGCONT, stopped)
             wait_for_words(run, victim, "was finished by another process")

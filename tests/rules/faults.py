@@ -11,7 +11,7 @@ import ctypes
 import os
 import resource
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,8 @@ from hardneg.stages.verification import verified
 
 VARIES = ("bm25_index",)
 """Kinds whose bytes are not the same each time: Lucene writes times and random ids."""
+
+Check = Callable[[Stages, Stage, Path], None]
 
 CAPABILITIES_V3 = 0x20080522
 DAC_OVERRIDE = 1 << 1
@@ -129,6 +131,10 @@ def check_full_disk(stages: Stages, stage: Stage, folder: Path) -> None:
     assert left == [] and not manifest.exists()
     again(elsewhere, stage)
     assert stage.kind in VARIES or manifest.read_bytes() == sealed
+
+
+CHECKS: tuple[Check, ...] = (check_flipped_bytes, check_full_disk)
+"""What a stage of every kind goes through."""
 
 
 @contextlib.contextmanager

@@ -33,11 +33,11 @@ def test_a_full_disk_is_told_and_the_same_command_goes_on(stages: Stages, kind: 
     check_full_disk(stages, stages.stage(kind), tmp_path)
 
 
-@pytest.mark.parametrize("check", ["check_flipped_bytes", "check_full_disk"])
-def test_every_kind_is_tried(check: str) -> None:
+def test_every_kind_is_tried() -> None:
     tried = set(PLANNED)
     for path in Path(__file__).parent.glob("test_rules_*.py"):
-        tried |= set(re.findall(rf'{check}\(\w+, \w+\.stage\("(\w+)"', path.read_text(encoding="utf-8")))
+        if path != Path(__file__) and "CHECKS)\ndef test_faults" in (text := path.read_text(encoding="utf-8")):
+            tried |= set(re.findall(r'\bcheck\(\w+, \w+\.stage\("(\w+)"', text))
     assert tried == set(KINDS)
     assert not set(PLANNED) & set(ELSEWHERE)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from chat_server import KEY, Server, serving
 from conftest import TOPICS, small_config, write_collection
-from faults import check_flipped_bytes, check_full_disk
+from faults import CHECKS, Check
 from made_stages import TRAIN, Stages, columns
 
 from hardneg.data.judgements import Judgements
@@ -122,11 +122,7 @@ def test_a_review_of_other_texts_is_refused(made: Stages, server: Server) -> Non
     assert said.status == 1 and "line 2" in said.err and "Traceback" not in said.err
 
 
-def test_texts_with_a_flipped_byte_are_refused_by_name(made: Stages, tmp_path: Path) -> None:
-    check_flipped_bytes(made, made.stage("generated"), tmp_path / "texts")
-    check_flipped_bytes(made, made.stage("outside"), tmp_path / "tokens")
-
-
-def test_a_full_disk_is_told_by_generated_texts(made: Stages, tmp_path: Path) -> None:
-    check_full_disk(made, made.stage("generated"), tmp_path / "texts")
-    check_full_disk(made, made.stage("outside"), tmp_path / "tokens")
+@pytest.mark.parametrize("check", CHECKS)
+def test_faults_of_generated_texts_are_told(made: Stages, check: Check, tmp_path: Path) -> None:
+    check(made, made.stage("generated"), tmp_path / "texts")
+    check(made, made.stage("outside"), tmp_path / "tokens")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import small_config, words
-from faults import check_flipped_bytes, check_full_disk
+from faults import CHECKS, Check
 from made_stages import TRAIN, Stages, columns, pairs
 
 from hardneg.data.judgements import Judgements
@@ -159,9 +159,6 @@ def test_unscored_negatives_train_where_nothing_reads_scores(tmp_path: Path, giv
     shutil.rmtree(tmp_path / "artifacts")
 
 
-def test_lists_with_a_flipped_byte_are_refused_by_name(given: Stages, tmp_path: Path) -> None:
-    check_flipped_bytes(given, given.stage("given_lists"), tmp_path)
-
-
-def test_a_full_disk_is_told_by_given_lists(given: Stages, tmp_path: Path) -> None:
-    check_full_disk(given, given.stage("given_lists"), tmp_path)
+@pytest.mark.parametrize("check", CHECKS)
+def test_faults_of_given_lists_are_told(given: Stages, check: Check, tmp_path: Path) -> None:
+    check(given, given.stage("given_lists"), tmp_path)

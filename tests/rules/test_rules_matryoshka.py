@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TOPICS, small_config, write_collection
-from faults import check_flipped_bytes, check_full_disk
+from faults import CHECKS, Check
 from made import RUNTIME, TRAIN, Small, mined_lists, small
 from made_stages import TRAIN as BUDGET
 from made_stages import Stages, columns
@@ -126,9 +126,6 @@ def test_widths_that_cannot_be_are_refused() -> None:
         load({"collection": {"format": "pydocs"}, "systems": systems})
 
 
-def test_narrower_vectors_with_a_flipped_byte_are_refused_by_name(made: Stages, tmp_path: Path) -> None:
-    check_flipped_bytes(made, made.stage("narrowed"), tmp_path)
-
-
-def test_a_full_disk_is_told_by_narrower_vectors(made: Stages, tmp_path: Path) -> None:
-    check_full_disk(made, made.stage("narrowed"), tmp_path)
+@pytest.mark.parametrize("check", CHECKS)
+def test_faults_of_narrower_vectors_are_told(made: Stages, check: Check, tmp_path: Path) -> None:
+    check(made, made.stage("narrowed"), tmp_path)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import PASSAGES_EACH, TOPICS, small_config, write_collection
 from download_site import serving
-from faults import check_flipped_bytes, check_full_disk
+from faults import CHECKS, Check
 from made_stages import Stages, columns
 from tokenizers import Tokenizer
 
@@ -161,11 +161,7 @@ def words_alone() -> dict[str, Any]:
     return {**config, "systems": {"bm25": {"preset": "bm25"}}, "export": [], "analyses": {"examples": None}}
 
 
-def test_a_download_with_a_flipped_byte_is_refused_by_name(published: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("check", CHECKS)
+def test_faults_of_a_download_are_told(published: Any, check: Check, tmp_path: Path) -> None:
     project, _ = published
-    check_flipped_bytes(project, project.stage("download"), tmp_path / "elsewhere")
-
-
-def test_a_full_disk_is_told_by_a_download(published: Any, tmp_path: Path) -> None:
-    project, _ = published
-    check_full_disk(project, project.stage("download"), tmp_path / "elsewhere")
+    check(project, project.stage("download"), tmp_path / "elsewhere")

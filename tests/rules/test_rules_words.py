@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import PASSAGES_EACH, TOPICS, small_config, write_collection
-from faults import check_flipped_bytes, check_full_disk
+from faults import CHECKS, Check
 from made_stages import TRAIN, Stages, check_run, columns, pairs
 
 PASSAGES = TOPICS * PASSAGES_EACH
@@ -56,23 +56,14 @@ def test_weighted_words_are_indexed_and_ranked(learnt: Stages) -> None:
     check_run(made, "run.test.parquet", TOPICS, PASSAGES, learnt.config["evaluation"]["depth"])
 
 
-def test_weights_of_words_with_a_flipped_byte_are_refused_by_name(learnt: Stages, tmp_path: Path) -> None:
-    check_flipped_bytes(learnt, learnt.stage("deepct"), tmp_path / "model")
-    check_flipped_bytes(learnt, learnt.stage("weighted"), tmp_path / "texts")
+@pytest.mark.parametrize("check", CHECKS)
+def test_faults_of_weighted_words_are_told(learnt: Stages, check: Check, tmp_path: Path) -> None:
+    check(learnt, learnt.stage("deepct"), tmp_path / "model")
+    check(learnt, learnt.stage("weighted"), tmp_path / "texts")
 
 
-def test_a_full_disk_is_told_by_weights_of_words(learnt: Stages, tmp_path: Path) -> None:
-    check_full_disk(learnt, learnt.stage("deepct"), tmp_path / "model")
-    check_full_disk(learnt, learnt.stage("weighted"), tmp_path / "texts")
-
-
-def test_trees_with_a_flipped_byte_are_refused_by_name(learnt: Stages, tmp_path: Path) -> None:
+@pytest.mark.parametrize("check", CHECKS)
+def test_faults_of_trees_are_told(learnt: Stages, check: Check, tmp_path: Path) -> None:
     pytest.importorskip("lightgbm", reason=LIGHTGBM)
-    check_flipped_bytes(learnt, learnt.stage("letor"), tmp_path / "model")
-    check_flipped_bytes(learnt, learnt.stage("letor_run"), tmp_path / "run")
-
-
-def test_a_full_disk_is_told_by_trees(learnt: Stages, tmp_path: Path) -> None:
-    pytest.importorskip("lightgbm", reason=LIGHTGBM)
-    check_full_disk(learnt, learnt.stage("letor"), tmp_path / "model")
-    check_full_disk(learnt, learnt.stage("letor_run"), tmp_path / "run")
+    check(learnt, learnt.stage("letor"), tmp_path / "model")
+    check(learnt, learnt.stage("letor_run"), tmp_path / "run")
