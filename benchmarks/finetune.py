@@ -23,7 +23,7 @@ import yaml
 
 from benchmarks import peer
 from benchmarks.scale import machine
-from benchmarks.seeds import markdown, scores, tests
+from benchmarks.seeds import markdown, placed, scores, tests
 from benchmarks.study import training
 from hardneg.config import Config, load, read_yaml
 from hardneg.planning.plan import Plan
@@ -163,15 +163,6 @@ def page(configfile: Path, config: Config, seeds: dict[int, Seed]) -> str:
         markdown(trained(config, next(iter(seeds.values())).steps).astype(str)),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def placed(old: str, section: str) -> str:
-    """A page with a collection's section in the place of its old one, or at the end."""
-    start, *others = old.split("\n## ")
-    sections = {text.partition("\n")[0]: text.strip() for text in others}
-    new = section.removeprefix("## ")
-    sections[new.partition("\n")[0]] = new.strip()
-    return "\n\n## ".join([start.strip(), *sections.values()]) + "\n"
 
 
 def main() -> None:

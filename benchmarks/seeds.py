@@ -80,6 +80,15 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join([head, *("| " + " | ".join(row) + " |" for row in shown.to_numpy())])
 
 
+def placed(old: str, section: str) -> str:
+    """A page with a section in the place of its old one of the same title, or at the end."""
+    start, *others = old.split("\n## ")
+    sections = {text.partition("\n")[0]: text.strip() for text in others}
+    new = section.removeprefix("## ")
+    sections[new.partition("\n")[0]] = new.strip()
+    return "\n\n## ".join([start.strip(), *sections.values()]) + "\n"
+
+
 def main() -> None:
     """Run the seeds and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -13,6 +13,8 @@ rule generate_texts:
         GENERATED.benchmark
     conda:
         ENVIRONMENT
+    # It takes minutes and one training waits for it, so others go first and run beside it.
+    priority: -1
     threads: GENERATED.threads
     resources:
         mem_mb=GENERATED.mem_mb,

@@ -48,6 +48,7 @@ def brief(plan: Plan) -> dict[str, Any]:
         },
         "errors": [[name, str(stage.manifest)] for name, stage in analysed.errors.items()],
         "diagnosis": [[name, str(stage.manifest)] for name, stage in analysed.diagnosis.items()],
+        "renewed": _renewed(plan),
         "agreement": str(analysed.agreement.manifest) if analysed.agreement else None,
         "trajectory": [[name, str(s.manifest)] for name, stages in analysed.trajectory.items() for s in stages],
         "movement": str(analysed.movement.manifest) if analysed.movement else None,
@@ -94,6 +95,19 @@ def _trained(plan: Plan) -> list[list[str]]:
         for name, stages in plan.systems.items()
         if stages.model is not None and plan.config.systems[name].trains != "nothing"
     ]
+
+
+def _renewed(plan: Plan) -> dict[str, list[str]]:
+    """Each system whose candidates are a ranking, with its trainings between two rankings; live, there are none."""
+    found = {}
+    for name, rounds in plan.rounds.items():
+        system = plan.config.systems[name]
+        provided = frozenset[str]().union(system.refresh.provides, *(source.provides for source in system.source))
+        if "every_step" in provided:
+            found[name] = []
+        elif "mined" in provided:
+            found[name] = [str(stage.manifest) for stage in rounds]
+    return found
 
 
 def _described(plan: Plan, name: str) -> dict[str, str]:

@@ -76,7 +76,7 @@ def gather(summary: Mapping[str, Any], folder: Path) -> Material:
         trajectory=_tables(summary["trajectory"], "trajectory.parquet", ["system"]),
         ablation=_ablation(summary["ablation"]),
         movement=_movement(summary["movement"]),
-        negatives=_negatives(summary["diagnosis"], asked["negatives"]),
+        negatives=_negatives(summary, asked["negatives"]),
         agreement=_agreement(summary["agreement"], list(systems["system"])),
         seeds=_seeds(summary, measures, asked),
         examples=_examples(summary, collection, per_query),
@@ -242,25 +242,32 @@ def _movement(manifest: str | None) -> Movement | None:
     )
 
 
-def _negatives(listed: Sequence[Sequence[str]], asked: Mapping[str, Any] | None) -> Negatives | None:
-    if asked is None or not listed:
+def _negatives(summary: Mapping[str, Any], asked: Mapping[str, Any] | None) -> Negatives | None:
+    if asked is None or not summary["diagnosis"]:
         return None
     columns = ["mined_hits", "mined_judged_positives", "candidates", "likely_false_share"]
     columns += ["in_batch_pairs", "in_batch_judged"]
     rows, tables = [], []
-    for system, manifest in listed:
+    for system, manifest in summary["diagnosis"]:
         stage = Artifact.open(manifest)
-        ranking = stage.manifest["parents"].get("run")
-        rows.append([system, stage.facts.get("mined"), ranking, *(stage.facts.get(column) for column in columns)])
+        about = [stage.facts.get("mined"), stage.manifest["parents"].get("run"), _lag(summary["renewed"].get(system))]
+        rows.append([system, *about, *(stage.facts.get(column) for column in columns)])
         if "by_rank.parquet" in stage.manifest["files"]:
             tables.append([system, manifest])
     by_rank = _tables(tables, "by_rank.parquet", ["system"])
-    named = ["system", "mined", "ranking", *columns]
+    named = ["system", "mined", "ranking", "lag", *columns]
     return Negatives(
         asked["teacher"],
         pd.DataFrame(rows, columns=named),
         by_rank if by_rank is not None else pd.DataFrame({"system": []}),
     )
+
+
+def _lag(trainings: Sequence[str] | None) -> int | None:
+    """The most steps between two rankings; None if candidates are no ranking."""
+    if trainings is None:
+        return None
+    return max((Artifact.open(manifest).facts["steps"] for manifest in trainings), default=0)
 
 
 def _agreement(manifest: str | None, order: Sequence[str]) -> pd.DataFrame | None:

@@ -71,8 +71,9 @@ class Negatives:
     Attributes:
         teacher: the system that judges likely false negatives, or None.
         systems: system, mined (the system whose ranking is mined), ranking (the version of that ranking, which several
-            systems may mine), mined_hits, mined_judged_positives, candidates, likely_false_share, in_batch_pairs,
-            in_batch_judged. Missing if a system has no such negatives.
+            systems may mine), lag (how many steps a ranking is drawn from before it is mined again; 0 if it is live),
+            mined_hits, mined_judged_positives, candidates, likely_false_share, in_batch_pairs, in_batch_judged. Missing
+            if a system has no such negatives.
         by_rank: system, first, last (ranks), candidates, judged_positives, score_q25, score_median, score_q75,
             margin_q25, margin_median, margin_q75, likely_false.
     """

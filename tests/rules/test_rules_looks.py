@@ -181,6 +181,9 @@ def test_the_report_has_every_item(stages: Stages, summary: Path) -> None:
     own = train["steps"] * train["batch_size"]
     assert budgets.loc["star", "queries met"] == budgets.loc[start, "queries met"] + own
     assert budgets.loc["star", "passages encoded"] > budgets.loc[start, "passages encoded"] + own
+    lag = pd.read_csv(summary / "tables" / "negatives.csv").set_index("system")["steps to the next ranking"]
+    assert lag[["star", "adore"]].tolist() == [train["steps"], 0]
+    assert np.isnan(lag["inbatch"])
 
 
 def test_exported_negatives_are_the_first_of_the_mined_lists_with_the_teachers_scores(stages: Stages) -> None:

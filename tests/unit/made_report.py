@@ -270,17 +270,18 @@ def _movement(seed: int) -> Movement:
 
 
 def _negatives() -> Negatives:
-    none: tuple[Any, ...] = (None, None, None, None, None, None)
+    none: tuple[Any, ...] = (None,) * 7
     systems = [
         ("inbatch", *none, 1_625_600, 912),
         ("rand", *none, None, None),
-        ("bm25neg", "bm25", "b", 4_421_000, 16_470, 4_404_530, 0.041, None, None),
-        ("star", "bm25neg", "n", 4_421_000, 18_290, 4_402_710, 0.063, 2_611_200, 1_404),
+        ("bm25neg", "bm25", "b", 120, 4_421_000, 16_470, 4_404_530, 0.041, None, None),
+        ("star", "bm25neg", "n", 160, 4_421_000, 18_290, 4_402_710, 0.063, 2_611_200, 1_404),
     ]
     columns = [
         "system",
         "mined",
         "ranking",
+        "lag",
         "mined_hits",
         "mined_judged_positives",
         "candidates",

@@ -20,9 +20,10 @@ def test_the_page_is_up_to_date() -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_the_test_that_a_preset_names_exists(name: str) -> None:
-    test = preset(name).get("test")
-    assert test is None or (ROOT / test).is_file()
+def test_a_preset_says_what_was_verified_and_names_a_test_that_exists(name: str) -> None:
+    content = preset(name)
+    assert content["verified"].strip().endswith(".")
+    assert (ROOT / content["test"]).is_file()
 
 
 def test_no_preset_has_the_answers_of_another() -> None:

@@ -14,6 +14,7 @@ def negatives(material: Material, found: Negatives) -> Content:
     names = {
         "system": "system",
         "mined": "mined ranking",
+        "lag": "steps to the next ranking",
         "mined_hits": "mined hits",
         "mined_judged_positives": "judged relevant, removed",
         "candidates": "candidates kept",
@@ -23,7 +24,7 @@ def negatives(material: Material, found: Negatives) -> Content:
     }
     table = rows[list(names)].rename(columns=names)
     table[names["likely_false_share"]] = 100 * pd.to_numeric(rows["likely_false_share"])
-    counts = [names[key] for key in ("mined_hits", "mined_judged_positives", "candidates")]
+    counts = [names[key] for key in ("lag", "mined_hits", "mined_judged_positives", "candidates")]
     counts += [names[key] for key in ("in_batch_pairs", "in_batch_judged")]
     table[counts] = table[counts].apply(pd.to_numeric).astype("Int64")
     judge = (
@@ -40,7 +41,8 @@ def negatives(material: Material, found: Negatives) -> Content:
     )
     return {
         "caption": f"Negatives for the training queries of {material.dataset}: mined hits, those judged relevant "
-        f"(removed), and the candidates kept. Likely false candidates: {judge}. In-batch (query, passage) pairs, and "
+        f"(removed), and the candidates kept. Steps to the next ranking: how many steps draw from one ranking, 0 if "
+        f"the index is searched at every step. Likely false candidates: {judge}. In-batch (query, passage) pairs, and "
         f"those judged relevant (masked). {LOWER.strip()}: lower is better.",
         "here": f"{mined:,.0f} judged passages were removed from the hits of {len(rankings)} distinct mined rankings, "
         f"from which negatives are drawn; {batch:,.0f} judged pairs were masked in the batches of {trainings} "

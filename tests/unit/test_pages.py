@@ -1,13 +1,8 @@
-"""The page of the fine-tuning study: one section a collection."""
+"""Pages of measurements: a section is written anew, and what stands beside it is kept."""
 
 from __future__ import annotations
 
-import pytest
-
-pytest.importorskip("datasets")
-pytest.importorskip("sentence_transformers")
-
-from benchmarks.finetune import placed
+from benchmarks.seeds import placed
 
 
 def test_a_section_takes_the_place_of_its_old_one_and_leaves_the_others() -> None:
