@@ -33,6 +33,8 @@ rule search_bm25:
         BM25_RUN.log,
     benchmark:
         BM25_RUN.benchmark
+    # Two threads, which it would get last of all while others take one; what mines the ranking waits for it.
+    priority: 1
     conda:
         ENVIRONMENT
     threads: BM25_RUN.threads

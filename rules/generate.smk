@@ -11,10 +11,10 @@ rule generate_texts:
         GENERATED.log,
     benchmark:
         GENERATED.benchmark
-    conda:
-        ENVIRONMENT
     # It takes minutes and one training waits for it, so others go first and run beside it.
     priority: -1
+    conda:
+        ENVIRONMENT
     threads: GENERATED.threads
     resources:
         mem_mb=GENERATED.mem_mb,

@@ -34,6 +34,8 @@ rule score_pairs:
         PAIR_SCORES.log,
     benchmark:
         PAIR_SCORES.benchmark
+    # As for the cross-encoder.
+    priority: 1
     conda:
         ENVIRONMENT
     threads: PAIR_SCORES.threads

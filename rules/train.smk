@@ -58,6 +58,8 @@ rule train_cross_encoder:
         CROSS_ENCODER.log,
     benchmark:
         CROSS_ENCODER.benchmark
+    # It takes long, and all that it teaches waits for it.
+    priority: 1
     conda:
         ENVIRONMENT
     threads: CROSS_ENCODER.threads
