@@ -99,7 +99,7 @@ def _trained(plan: Plan) -> list[list[str]]:
 
 def _renewed(plan: Plan) -> dict[str, list[str]]:
     """Each system whose candidates are a ranking, with its trainings between two rankings; live, there are none."""
-    found = {}
+    found: dict[str, list[str]] = {}
     for name, rounds in plan.rounds.items():
         system = plan.config.systems[name]
         provided = frozenset[str]().union(system.refresh.provides, *(source.provides for source in system.source))

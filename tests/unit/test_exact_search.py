@@ -22,8 +22,9 @@ ROWS, DIM = 1000, 16
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight blocks, the last one of 104 rows, instead of one."""
-    monkeypatch.setattr(exact, "BLOCK", 128)
+    """Eight blocks, the last one of 104 rows, instead of one; each of two tiles, and most tiles of two cells."""
+    for name, size in (("BLOCK", 128), ("TILE", 64), ("CELL", 32)):
+        monkeypatch.setattr(exact, name, size)
 
 
 def store(folder: Path, passages: np.ndarray, shards: int = 1) -> VectorStore:

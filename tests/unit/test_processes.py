@@ -125,7 +125,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 def work(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.device], processes: Processes) -> list[str]:
     """In each process: every training; then STAR again, stopped by a signal to the last process, and going on."""
     torch.set_num_threads(1)
-    vars(exact).update(BLOCK=BLOCK, TILE=BLOCK)
+    vars(exact).update(BLOCK=BLOCK, COLUMNS=BLOCK)
     for each in runtime["stages"].values():
         train(each, RUNTIME, devices, processes)
     rows = Draws.rows
@@ -161,7 +161,7 @@ def alone(parents: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exact, "BLOCK", BLOCK)
-        patch.setattr(exact, "TILE", BLOCK)
+        patch.setattr(exact, "COLUMNS", BLOCK)
         for stage in stages_of(parents, folder).values():
             train(stage, RUNTIME, [CPU])
     return folder

@@ -35,7 +35,7 @@ def neural(plan: Plan, lengths: Lengths, searches: Sequence[tuple[int, int]], de
     cores = os.cpu_count() or 1
     encoding, training = (min(n, cores) for n in (arithmetic.encoding_threads, arithmetic.training_threads))
     set_arithmetic_threads(encoding)
-    search = {(batch, k): _exact_search(batch, k, encoder.dim, where, seconds / 2) for batch, k in searches}
+    search = {(batch, k): _exact_search(batch, encoder.dim, where, seconds / 2) for batch, k in searches}
     widths = [padded_width(lengths.passage_tokens), padded_width(lengths.query_tokens)]
     encode = [_encoding(encoder, width, where, precision, seconds) for width in widths]
     set_arithmetic_threads(training)
@@ -159,19 +159,20 @@ def _optimizer(encoder: Encoder, device: torch.device, seconds: float) -> float:
     return each
 
 
-def _exact_search(batch: int, k: int, dim: int, device: torch.device, seconds: float) -> float:
+def _exact_search(batch: int, dim: int, device: torch.device, seconds: float) -> float:
     """Passages per second for one batch of queries, searched as in `hardneg.retrieval.search.exact`."""
     import torch
 
-    from hardneg.retrieval.search.sizes import BLOCK
+    from hardneg.retrieval.search.sizes import BLOCK, CELL, TILE
 
-    queries, passages = torch.randn(batch, dim, device=device), torch.randn(BLOCK, dim, device=device)
-    scores = torch.empty(batch, BLOCK, device=device)
+    tile = TILE if device.type == "cpu" else BLOCK
+    queries, passages = torch.randn(batch, dim, device=device), torch.randn(tile, dim, device=device)
+    scores = torch.empty(batch, tile, device=device)
 
     def work() -> None:
         torch.mm(queries, passages.T, out=scores)
-        scores.topk(min(k + 1, BLOCK))
+        scores.view(batch, tile // CELL, CELL).amax(dim=2)
         _finish(device)
 
     with torch.inference_mode():
-        return BLOCK / repeated(work, seconds)
+        return tile / repeated(work, seconds)

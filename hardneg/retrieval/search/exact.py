@@ -17,12 +17,12 @@ from dataclasses import dataclass
 import torch
 
 from hardneg.errors import HardnegError
-from hardneg.retrieval.search.sizes import BLOCK, HOST_RESIDENT_BYTES, QUERY_BATCH
+from hardneg.retrieval.search.sizes import BLOCK, CELL, HOST_RESIDENT_BYTES, QUERY_BATCH, TILE
 from hardneg.retrieval.search.vectors import VectorStore
 
-# The last block is zero-padded to a multiple of this. With fewer columns than a tile of the matrix product, MKL sums
-# in another order, and equal passages would get unequal scores.
-TILE = 64
+# The last block is zero-padded to a multiple of this. With fewer columns than its kernel takes at once, MKL sums in
+# another order, and equal passages would get unequal scores.
+COLUMNS = 64
 ALIGNMENT = 64  # bytes; MKL guarantees equal results only for equal alignment
 LAST_POSITION = 2**32 - 1
 LOWEST = -(2**63)  # below every key
@@ -111,6 +111,37 @@ class ExactSearcher:
         return _unpack(merged.topk(min(k, self.vectors.rows)).values)
 
 
+class _Best:
+    """The best keys of some queries so far.
+
+    Up to 2 k are kept before all but k of them are dropped, which takes as long as looking through a block.
+
+    Attributes:
+        k: how many are wanted.
+        least: a score float32 [n, 1] that k passages reach; None while there are not k.
+    """
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self.least: torch.Tensor | None = None
+        self._keys: torch.Tensor | None = None
+
+    def add(self, keys: torch.Tensor) -> None:
+        """Add keys [n, any width]."""
+        self._keys = keys if self._keys is None else torch.cat([self._keys, keys], dim=1)
+        if self.least is None or self._keys.shape[1] > 2 * self.k:
+            self.cut()
+
+    def cut(self) -> torch.Tensor:
+        """The keys, [n, at most k]."""
+        assert self._keys is not None, "a share has a block"
+        if self._keys.shape[1] > self.k:
+            self._keys = self._keys.topk(self.k, sorted=False).values
+        if self._keys.shape[1] == self.k:
+            self.least = _unpack(self._keys.min(dim=1, keepdim=True).values)[1]
+        return self._keys
+
+
 class _Share:
     """One device's share of the passages: the blocks that begin at `starts`."""
 
@@ -121,52 +152,46 @@ class _Share:
         # Allocated once: mapping fresh memory takes as long as the product that fills it.
         self._batch = torch.zeros(query_batch, vectors.dim, device=device)
         self._scores = torch.empty(query_batch * BLOCK, device=device)
+        self._tile = TILE if device.type == "cpu" else BLOCK
         self._resident = [self._read(start) for start in starts] if resident else None
 
     def search(self, queries: torch.Tensor, k: int) -> torch.Tensor:
         """Keys [n, min(k, rows of this share)] of the best passages, in no particular order."""
         queries = queries.to(self.device)
-        batches = torch.split(queries, len(self._batch))
-        best: list[torch.Tensor | None] = [None] * len(batches)
+        batches = [(batch, _Best(k)) for batch in torch.split(queries, len(self._batch))]
         for number, start in enumerate(self.starts):
             block = self._resident[number] if self._resident else self._read(start)
-            for at, batch in enumerate(batches):
-                scores = self._products(batch, block, start)
-                before = best[at]
-                keys = self._better(scores, before, start) if before is not None and before.shape[1] == k else None
-                if keys is None:
-                    keys = self._best(scores, start, k)
-                if before is not None:
-                    keys = torch.cat([before, keys], dim=1)
-                    keys = keys.topk(min(k, keys.shape[1]), sorted=False).values
-                best[at] = keys
-        return torch.cat([keys for keys in best if keys is not None])
+            for batch, best in batches:
+                self._batch[: len(batch)] = batch
+                self._batch[len(batch) :] = 0
+                self._look(best, len(batch), block, start)
+        return torch.cat([best.cut() for _, best in batches])
 
-    def _products(self, batch: torch.Tensor, block: torch.Tensor, start: int) -> torch.Tensor:
-        """Scores float32 [queries of the batch, rows of the block], in memory that the next block overwrites."""
-        self._batch[: len(batch)] = batch
-        self._batch[len(batch) :] = 0
-        product = self._scores[: len(self._batch) * len(block)].view(len(self._batch), len(block))
-        torch.mm(self._batch, block.T, out=product)  # with `out`, autocast leaves the product in float32
-        return product[: len(batch), : min(BLOCK, self.vectors.rows - start)]
+    def _look(self, best: _Best, n: int, block: torch.Tensor, start: int) -> None:
+        """Add to the best of the `n` queries in `_batch` what of a block may belong to them.
 
-    def _better(self, scores: torch.Tensor, before: torch.Tensor, start: int) -> torch.Tensor | None:
-        """Keys [queries, most of any query] of what beats the worst of `before` [queries, k]; LOWEST fills rows.
-
-        Blocks come in the order of positions, so a passage that only equals it loses to it. Looking for these few takes
-        one pass over the scores, and a top-k several. None where they are many.
+        Blocks come in the order of positions, so a passage that only equals the worst of k before it loses to that one.
+        Looking for the few that beat it takes one pass over the scores, and a top-k several.
         """
-        least = _unpack(before.min(dim=1, keepdim=True).values)[1]
-        higher = scores > least
-        counts = higher.sum(dim=1)
-        width = int(counts.max()) if len(counts) else 0
-        if width > before.shape[1]:
-            return None
-        row, column = higher.nonzero(as_tuple=True)
-        place = torch.arange(len(row), device=self.device) - (counts.cumsum(0) - counts)[row]
-        keys = torch.full((len(scores), width), LOWEST, device=self.device)
-        keys[row, place] = _pack(scores[row, column], start + column)
-        return keys
+        least, k, tiles, higher, count = best.least, best.k, [], [], 0
+        for first in range(0, len(block), self._tile):
+            tile = self._product(block[first : first + self._tile], first)[:n]
+            tile = tile[:, : self.vectors.rows - start - first]
+            tiles.append(tile)
+            if least is not None:
+                higher.append(_higher(tile, least, start + first))
+                count += len(higher[-1][0])
+                least = least if count <= n * k else None  # so many that a top-k is as fast
+        keys = None if least is None else _by_row(higher, n, k)
+        best.add(self._best(torch.cat(tiles, dim=1), start, k) if keys is None else keys)
+
+    def _product(self, rows: torch.Tensor, first: int) -> torch.Tensor:
+        """Scores float32 [query_batch, rows], in a place of its own: the rows begin at `first` of their block."""
+        size = len(self._batch) * len(rows)
+        place = len(self._batch) * first
+        product = self._scores[place : place + size].view(len(self._batch), len(rows))
+        torch.mm(self._batch, rows.T, out=product)  # with `out`, autocast leaves the product in float32
+        return product
 
     def _best(self, scores: torch.Tensor, start: int, k: int) -> torch.Tensor:
         """Keys [queries, min(k, rows of the block)] of the block's best passages."""
@@ -180,18 +205,42 @@ class _Share:
         return keys
 
     def _read(self, start: int) -> torch.Tensor:
-        """The block that begins at row `start`, float32 on this device, zero-padded to a multiple of `TILE` rows."""
+        """The block that begins at row `start`, float32 on this device, zero-padded to a multiple of `COLUMNS` rows."""
         stop = min(start + BLOCK, self.vectors.rows)
         mapped = self.vectors.mapped(start, stop) if self.device.type == "cpu" else None
-        if mapped is not None and len(mapped) % TILE == 0 and mapped.ctypes.data % ALIGNMENT == 0:
+        if mapped is not None and len(mapped) % COLUMNS == 0 and mapped.ctypes.data % ALIGNMENT == 0:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
                 block = torch.from_numpy(mapped)
         else:
-            block = torch.zeros(-(-(stop - start) // TILE) * TILE, self.vectors.dim)
+            block = torch.zeros(-(-(stop - start) // COLUMNS) * COLUMNS, self.vectors.dim)
             block[: stop - start] = torch.from_numpy(self.vectors.block(start, stop))
         require_finite(block, "passage", start)
         return block.to(self.device)
+
+
+def _higher(scores: torch.Tensor, least: torch.Tensor, first: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows [m] and keys [m] of the scores [n, columns] above `least` [n, 1]; the first column is of passage `first`."""
+    width = CELL if scores.shape[1] % CELL == 0 else scores.shape[1]
+    cells = scores.view(len(scores), scores.shape[1] // width, width)
+    row, cell = (cells.amax(dim=2) > least).nonzero(as_tuple=True)
+    found = cells[row, cell]
+    which, column = (found > least[row]).nonzero(as_tuple=True)
+    return row[which], _pack(found[which, column], first + cell[which] * width + column)
+
+
+def _by_row(found: Sequence[tuple[torch.Tensor, torch.Tensor]], n: int, k: int) -> torch.Tensor | None:
+    """Keys [n, most of any row]; LOWEST fills rows. None if a row has more than k."""
+    row, keys = (torch.cat(parts) for parts in zip(*found, strict=True))
+    counts = row.bincount(minlength=n)
+    width = int(counts.max()) if n else 0
+    if width > k:
+        return None
+    order = row.argsort(stable=True)
+    row, keys = row[order], keys[order]
+    table = torch.full((n, width), LOWEST, device=keys.device)
+    table[row, torch.arange(len(row), device=keys.device) - (counts.cumsum(0) - counts)[row]] = keys
+    return table
 
 
 def checked_queries(queries: torch.Tensor, dim: int) -> torch.Tensor:
