@@ -170,7 +170,7 @@ def test_products_use_no_tf32_and_the_switch_is_put_back(tmp_path: Path, product
 
 def test_batches_are_filled_up_with_zeros(tmp_path: Path, products: Products) -> None:
     queries = torch.from_numpy(random_vectors(40, 2))
-    ExactSearcher(store(tmp_path, random_vectors(100, 1)), query_batch=32).search(queries, 5)
+    ExactSearcher(store(tmp_path, random_vectors(64, 1)), query_batch=32).search(queries, 5)
     (_, first), (_, second) = products
     assert torch.equal(first, queries[:32])
     assert torch.equal(second, torch.cat([queries[32:], torch.zeros(24, DIM)]))
