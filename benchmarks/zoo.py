@@ -3,8 +3,8 @@
     hardneg run configs/zoo.yaml
     python -m benchmarks.zoo --output docs/zoo.md
 
-It reads the results of the finished study. The page gives the command, commit, machine and date, and the time from the
-first job's start to the last one's end. Text that stands in other sections is kept when the page is written again.
+It reads the results of the finished study. The page gives the command, commit, machine and date, and how long jobs ran.
+Text that stands in other sections is kept when the page is written again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,15 @@ BUDGET = ("queries met", "passages encoded", "device-seconds")
 
 
 def wall(artifacts: Path) -> str:
-    """The time from the start of the first job to the end of the last, of all finished stages of a collection."""
+    """The time in which a job ran, of all finished stages of a collection: the run, without the pauses of one resumed."""
     costs = [json.loads(path.read_text(encoding="utf-8")) for path in artifacts.glob("*/*/*cost.json")]
-    ends = [datetime.fromisoformat(cost["finished"]) for cost in costs]
-    starts = [end - timedelta(seconds=cost["seconds"]) for end, cost in zip(ends, costs, strict=True)]
-    minutes, seconds = divmod(round((max(ends) - min(starts)).total_seconds()), 60)
-    return f"{minutes}:{seconds:02d} min"
+    ends = [datetime.fromisoformat(cost["finished"]).timestamp() for cost in costs]
+    total, until = 0.0, 0.0
+    for begun, end in sorted((end - cost["seconds"], end) for end, cost in zip(ends, costs, strict=True)):
+        total += max(0.0, end - max(begun, until))
+        until = max(until, end)
+    minutes, seconds = divmod(round(total), 60)
+    return f"{minutes}:{seconds:02d} minutes"
 
 
 def effectiveness(results: Path, names: list[str], measures: list[str]) -> pd.DataFrame:
@@ -108,8 +111,7 @@ def main() -> None:
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
     run = (
         f"`hardneg run {given.configfile}`, commit {commit.stdout.strip()}, {machine()}, {datetime.now(UTC):%Y-%m-%d}, "
-        f"seed {config.seed}: {wall(Path('artifacts') / config.collection.name)} from the first job's start to the "
-        "last one's end."
+        f"seed {config.seed}; jobs ran for {wall(Path('artifacts') / config.collection.name)}."
     )
     tables = {
         "Scores and cost": markdown(effectiveness(results, list(systems), measures)),
