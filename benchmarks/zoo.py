@@ -30,7 +30,7 @@ BUDGET = ("queries met", "passages encoded", "device-seconds")
 
 
 def wall(artifacts: Path) -> str:
-    """The time in which a job ran, of all finished stages of a collection: the run, without the pauses of one resumed."""
+    """How long jobs of a collection's finished stages ran, without the pauses of a run that was resumed."""
     costs = [json.loads(path.read_text(encoding="utf-8")) for path in artifacts.glob("*/*/*cost.json")]
     ends = [datetime.fromisoformat(cost["finished"]).timestamp() for cost in costs]
     total, until = 0.0, 0.0
