@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from itertools import chain, combinations
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -239,6 +240,16 @@ def test_table2_without_named_baselines_marks_each_system_s_own(material: Materi
     tests = material.significance.query("split == 'dev' and measure == 'R@100' and p_t_holm < .05")
     assert set(found[found != ""].index) == set(tests["system"])
     assert "each system against its own baselines" in item_of("table2", own).caption
+
+
+def test_table2_has_a_mark_for_each_of_many_baselines(material: Material) -> None:
+    many = [f"system{number}" for number in range(60)]
+    tests = material.significance.query("split == 'dev' and measure == 'R@100'").iloc[:1]
+    marks = pd.concat([tests.assign(system="star", baseline=name, p_t_holm=0.001, difference=1.0) for name in many])
+    rows = pd.concat([material.systems, material.systems.iloc[:1].loc[[0] * 60].assign(system=many)], ignore_index=True)
+    found = table("table2", replace(material, marks=marks, systems=rows)).set_index("system")
+    marked = found.loc["star", f"dev R@100{MARKS}"]
+    assert re.findall(r"[a-zA-Z]\d*", marked) == sorted([*ascii_letters, *(f"{letter}1" for letter in "abcdefgh")])
 
 
 def with_scores(material: Material, means: dict[str, float]) -> Material:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from string import ascii_lowercase
+from collections.abc import Iterator, Mapping
+from itertools import count
+from string import ascii_letters
 
 import pandas as pd
 
@@ -21,7 +22,7 @@ def table2(material: Material) -> Content:
     """Effectiveness by system, split and measure, with marks for significant differences."""
     tests = material.marks if len(material.marks) else material.significance
     baselines = [system for system in material.systems["system"] if system in set(tests["baseline"])]
-    letters = dict(zip(baselines, ascii_lowercase, strict=False))
+    letters = dict(zip(baselines, _letters(), strict=False))
     splits = sorted(material.measures["split"].unique(), key=lambda split: split != material.split)
     table = pd.DataFrame({"system": material.measures["system"].unique()})
     digits = {}
@@ -34,7 +35,8 @@ def table2(material: Material) -> Content:
             table[name] = table["system"].map(values)
             digits[name] = 4
             if letters:
-                table[name + MARKS] = table["system"].map(_marks(tests, split, measure, letters)).fillna("")
+                marks = _marks(tests, split, measure, letters)
+                table[name + MARKS] = [marks.get(system, "") for system in table["system"]]
     for what, column in budgets(material).items():
         table[str(what)] = table["system"].map(column)
     counts = ", ".join(f"{queries_of(material, split):,} queries of {split}" for split in splits)
@@ -77,6 +79,12 @@ def _effectiveness_claims(material: Material) -> list[Claim]:
         text = f"the best trained system is {best} with {means[best]:.4f} (by the means, untested)"
         claims.append(Claim(best in on_star, text, "another system than ADORE on STAR has the highest mean"))
     return claims
+
+
+def _letters() -> Iterator[str]:
+    """a to z, A to Z, then a1 and so on, which can be told apart where they stand side by side."""
+    yield from ascii_letters
+    yield from (f"{letter}{number}" for number in count(1) for letter in ascii_letters)
 
 
 def _marks(tests: pd.DataFrame, split: str, measure: str, letters: Mapping[str, str]) -> dict[str, str]:
