@@ -82,7 +82,7 @@ def _effectiveness_claims(material: Material) -> list[Claim]:
 
 
 def _letters() -> Iterator[str]:
-    """a to z, A to Z, then a1 and so on, which can be told apart where they stand side by side."""
+    """The letters, then each with 1, and so on, which can be told apart where they stand side by side."""
     yield from ascii_letters
     yield from (f"{letter}{number}" for number in count(1) for letter in ascii_letters)
 
