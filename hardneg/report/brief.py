@@ -63,17 +63,22 @@ def brief(plan: Plan) -> dict[str, Any]:
             for cell in analysed.compression
         ],
         "seeds": [[name, seed, str(stage.manifest)] for (name, seed), stage in analysed.seeds.items()],
-        "collections": [
-            {
-                "dataset": scored.dataset,
-                "name": scored.name,
-                "split": scored.split,
-                "measures": [[name, str(stage.manifest)] for name, stage in scored.measures.items()],
-            }
-            for scored in plan.scored
-        ],
+        "collections": _collections(plan),
         "configuration": _configuration(plan),
     }
+
+
+def _collections(plan: Plan) -> list[dict[str, Any]]:
+    """Where else the systems are scored, and the stages that do it."""
+    return [
+        {
+            "dataset": scored.dataset,
+            "name": scored.name,
+            "split": scored.split,
+            "measures": [[name, str(stage.manifest)] for name, stage in scored.measures.items()],
+        }
+        for scored in plan.scored
+    ]
 
 
 def _parts(plan: Plan) -> set[str]:

@@ -181,7 +181,7 @@ def test_the_report_has_every_item(stages: Stages, summary: Path) -> None:
     own = train["steps"] * train["batch_size"]
     assert budgets.loc["star", "queries met"] == budgets.loc[start, "queries met"] + own
     assert budgets.loc["star", "passages encoded"] > budgets.loc[start, "passages encoded"] + own
-    lag = pd.read_csv(summary / "tables" / "negatives.csv").set_index("system")["steps to the next ranking"]
+    lag = pd.read_csv(summary / "tables" / "negatives.csv").set_index("system")["steps on one ranking"]
     assert lag[["star", "adore"]].tolist() == [train["steps"], 0]
     assert np.isnan(lag["inbatch"])
 

@@ -14,7 +14,7 @@ def negatives(material: Material, found: Negatives) -> Content:
     names = {
         "system": "system",
         "mined": "mined ranking",
-        "lag": "steps to the next ranking",
+        "lag": "steps on one ranking",
         "mined_hits": "mined hits",
         "mined_judged_positives": "judged relevant, removed",
         "candidates": "candidates kept",
@@ -41,7 +41,7 @@ def negatives(material: Material, found: Negatives) -> Content:
     )
     return {
         "caption": f"Negatives for the training queries of {material.dataset}: mined hits, those judged relevant "
-        f"(removed), and the candidates kept. Steps to the next ranking: how many steps draw from one ranking, 0 if "
+        f"(removed), and the candidates kept. Steps on one ranking: how many steps draw from it, 0 if "
         f"the index is searched at every step. Likely false candidates: {judge}. In-batch (query, passage) pairs, and "
         f"those judged relevant (masked). {LOWER.strip()}: lower is better.",
         "here": f"{mined:,.0f} judged passages were removed from the hits of {len(rankings)} distinct mined rankings, "
