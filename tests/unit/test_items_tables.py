@@ -249,7 +249,7 @@ def test_table2_has_a_mark_for_each_of_many_baselines(material: Material) -> Non
     rows = pd.concat([material.systems, material.systems.iloc[:1].loc[[0] * 60].assign(system=many)], ignore_index=True)
     found = table("table2", replace(material, marks=marks, systems=rows)).set_index("system")
     marked = found.loc["star", f"dev R@100{MARKS}"]
-    assert re.findall(r"[a-zA-Z]\d*", marked) == sorted([*ascii_letters, *(f"{letter}1" for letter in "abcdefgh")])
+    assert re.findall(r"[a-zA-Z]\d*", str(marked)) == sorted([*ascii_letters, *(f"{letter}1" for letter in "abcdefgh")])
 
 
 def with_scores(material: Material, means: dict[str, float]) -> Material:
