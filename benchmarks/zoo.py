@@ -19,10 +19,10 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.scale import machine
-from benchmarks.seeds import markdown, placed
+from benchmarks.seeds import markdown, placed, tests
 from hardneg.config import load, read_yaml
-from hardneg.evaluation.measures import compare, holm
 from hardneg.methods import published
+from hardneg.methods.page import cells
 
 SPLIT = "test"
 START = "warm"
@@ -46,14 +46,10 @@ def effectiveness(results: Path, names: list[str], measures: list[str]) -> pd.Da
     table = pd.read_csv(results / "tables" / "table2.csv").set_index("system").loc[names]
     table = table.sort_values(f"{SPLIT} {measures[0]}", ascending=False, kind="stable")
     per_query = pd.read_parquet(results / "per_query.parquet")
-    chosen = per_query[(per_query["split"] == SPLIT) & (per_query["measure"] == measures[0])]
-    values = {name: own.set_index("query_id")["value"] for name, own in chosen.groupby("system")}
     others = [name for name in table.index if name != START]
-    found = [compare(values[name], values[START]) for name in others]
-    gains = {
-        name: f"{one.difference:+.4f} ({p_value(p)})"
-        for name, one, p in zip(others, found, holm([one.p_t for one in found]), strict=True)
-    }
+    tested = tests({0: per_query}, [(name, START) for name in others], SPLIT, measures[0])
+    told = tested["difference"] + " (p " + tested["p (Holm)"] + ")"
+    gains = dict(zip(others, told, strict=True))
     rows = [
         (
             name,
@@ -79,16 +75,9 @@ def verified(systems: dict[str, Any], scores: dict[str, float], measure: str) ->
     """Each preset with what was verified of it, its test, and its score."""
     rows = []
     for name, own in systems.items():
-        content = published.preset(own["preset"])
-        test = content["test"]
-        checked = " ".join(content["verified"].split())
-        rows.append((name, own["preset"], checked, f"[{test.rsplit('/', 1)[1]}](../{test})", f"{scores[name]:.4f}"))
+        *_, checked, test = cells(own["preset"], published.preset(own["preset"]))
+        rows.append((name, own["preset"], checked, test, f"{scores[name]:.4f}"))
     return pd.DataFrame(rows, columns=["system", "preset", "what was verified", "test", measure])
-
-
-def p_value(p: float) -> str:
-    """A p-value in words."""
-    return "p <.0001" if p < 0.0001 else f"p {p:.2g}"
 
 
 def shown(value: float, digits: int = 0) -> str:
@@ -100,7 +89,7 @@ def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--configfile", type=Path, default=Path("configs/zoo.yaml"))
-    parser.add_argument("--output", required=True, type=Path, help="a page with places for the tables")
+    parser.add_argument("--output", required=True, type=Path, help="a Markdown file; other sections are kept")
     given = parser.parse_args()
     written = read_yaml(given.configfile)
     config = load(written)

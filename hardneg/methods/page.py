@@ -23,11 +23,12 @@ COLUMNS = ("preset", "what it is", "paper", "what was verified", "test")
 def page() -> str:
     """The page, Markdown."""
     lines = [_row(COLUMNS), _row(("---",) * len(COLUMNS))]
-    lines += [_row(_cells(name, published.preset(name))) for name in published.names()]
+    lines += [_row(cells(name, published.preset(name))) for name in published.names()]
     return "\n".join([HEAD, *lines]) + "\n"
 
 
-def _cells(name: str, content: dict[str, Any]) -> tuple[str, ...]:
+def cells(name: str, content: dict[str, Any]) -> tuple[str, ...]:
+    """What the page says of a preset or recipe, by `COLUMNS`."""
     kind = " (recipe)" if "steps" in content else ""
     test = content.get("test")
     parts = (" ".join(str(content.get(part, "")).split()) for part in ("about", "paper", "verified"))

@@ -91,7 +91,7 @@ def search_bytes(index: Stage | None, batch: int, sizes: Sizes) -> tuple[int, in
     config, machine, dim = sizes.config, sizes.machine, sizes.dense.dim
     if is_compressed(index):
         return 0, 0
-    working = 2 * BLOCK * dim * 4 + batch * BLOCK * 4
+    working = 2 * BLOCK * dim * 4 + 2 * batch * BLOCK * 4
     resident = sizes.vectors("float32")
     if machine.gpus:
         share = resident // min(machine.gpus, config.runtime.gpus_per_search)

@@ -35,7 +35,9 @@ def neural(plan: Plan, lengths: Lengths, searches: Sequence[tuple[int, int]], de
     cores = os.cpu_count() or 1
     encoding, training = (min(n, cores) for n in (arithmetic.encoding_threads, arithmetic.training_threads))
     set_arithmetic_threads(encoding)
-    search = {(batch, k): _exact_search(batch, encoder.dim, where, seconds / 2) for batch, k in searches}
+    batches = sorted({batch for batch, _ in searches})
+    exact = {batch: _exact_search(batch, encoder.dim, where, seconds / 2) for batch in batches}
+    search = {(batch, k): exact[batch] for batch, k in searches}  # how many are found hardly matters
     widths = [padded_width(lengths.passage_tokens), padded_width(lengths.query_tokens)]
     encode = [_encoding(encoder, width, where, precision, seconds) for width in widths]
     set_arithmetic_threads(training)

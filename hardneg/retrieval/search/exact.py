@@ -59,7 +59,7 @@ class ExactSearcher:
             settings. A training loop passes its own batch size.
         part: the passages to read; other processes read the others, and all of them search together.
 
-    At its peak a device holds [query_batch, BLOCK] float32 scores and [queries, k] int64 results.
+    At its peak a device holds twice [query_batch, BLOCK] float32 scores, and [queries, k] int64 results.
 
     Raises:
         HardnegError: a passage vector is not finite (raised when its block is read).
@@ -111,37 +111,6 @@ class ExactSearcher:
         return _unpack(merged.topk(min(k, self.vectors.rows)).values)
 
 
-class _Best:
-    """The best keys of some queries so far.
-
-    Up to 2 k are kept before all but k of them are dropped, which takes as long as looking through a block.
-
-    Attributes:
-        k: how many are wanted.
-        least: a score float32 [n, 1] that k passages reach; None while there are not k.
-    """
-
-    def __init__(self, k: int) -> None:
-        self.k = k
-        self.least: torch.Tensor | None = None
-        self._keys: torch.Tensor | None = None
-
-    def add(self, keys: torch.Tensor) -> None:
-        """Add keys [n, any width]."""
-        self._keys = keys if self._keys is None else torch.cat([self._keys, keys], dim=1)
-        if self.least is None or self._keys.shape[1] > 2 * self.k:
-            self.cut()
-
-    def cut(self) -> torch.Tensor:
-        """The keys, [n, at most k]."""
-        assert self._keys is not None, "a share has a block"
-        if self._keys.shape[1] > self.k:
-            self._keys = self._keys.topk(self.k, sorted=False).values
-        if self._keys.shape[1] == self.k:
-            self.least = _unpack(self._keys.min(dim=1, keepdim=True).values)[1]
-        return self._keys
-
-
 class _Share:
     """One device's share of the passages: the blocks that begin at `starts`."""
 
@@ -158,22 +127,25 @@ class _Share:
     def search(self, queries: torch.Tensor, k: int) -> torch.Tensor:
         """Keys [n, min(k, rows of this share)] of the best passages, in no particular order."""
         queries = queries.to(self.device)
-        batches = [(batch, _Best(k)) for batch in torch.split(queries, len(self._batch))]
+        batches = torch.split(queries, len(self._batch))
+        best: list[torch.Tensor | None] = [None] * len(batches)
         for number, start in enumerate(self.starts):
             block = self._resident[number] if self._resident else self._read(start)
-            for batch, best in batches:
+            for at, batch in enumerate(batches):
                 self._batch[: len(batch)] = batch
                 self._batch[len(batch) :] = 0
-                self._look(best, len(batch), block, start)
-        return torch.cat([best.cut() for _, best in batches])
+                best[at] = self._better(best[at], len(batch), block, start, k)
+        return torch.cat([keys for keys in best if keys is not None])
 
-    def _look(self, best: _Best, n: int, block: torch.Tensor, start: int) -> None:
-        """Add to the best of the `n` queries in `_batch` what of a block may belong to them.
+    def _better(self, before: torch.Tensor | None, n: int, block: torch.Tensor, start: int, k: int) -> torch.Tensor:
+        """Keys [n, at most k] of the best of `before` and of a block, for the `n` queries in `_batch`.
 
         Blocks come in the order of positions, so a passage that only equals the worst of k before it loses to that one.
         Looking for the few that beat it takes one pass over the scores, and a top-k several.
         """
-        least, k, tiles, higher, count = best.least, best.k, [], [], 0
+        least, tiles, higher, count = None, [], [], 0
+        if before is not None and before.shape[1] == k:
+            least = _unpack(before.min(dim=1, keepdim=True).values)[1]
         for first in range(0, len(block), self._tile):
             tile = self._product(block[first : first + self._tile], first)[:n]
             tile = tile[:, : self.vectors.rows - start - first]
@@ -183,7 +155,12 @@ class _Share:
                 count += len(higher[-1][0])
                 least = least if count <= n * k else None  # so many that a top-k is as fast
         keys = None if least is None else _by_row(higher, n, k)
-        best.add(self._best(torch.cat(tiles, dim=1), start, k) if keys is None else keys)
+        if keys is None:
+            keys = self._best(torch.cat(tiles, dim=1), start, k)
+        if before is None:
+            return keys
+        keys = torch.cat([before, keys], dim=1)
+        return keys.topk(min(k, keys.shape[1]), sorted=False).values
 
     def _product(self, rows: torch.Tensor, first: int) -> torch.Tensor:
         """Scores float32 [query_batch, rows], in a place of its own: the rows begin at `first` of their block."""
