@@ -92,7 +92,7 @@ def train(model: SentenceTransformer, rows: dict[str, list[str]], name: str, con
         max_grad_norm=train.max_grad_norm,
         batch_sampler="no_duplicates",
         seed=config.seed,
-        use_cpu=True,
+        bf16=torch.cuda.is_available(),  # as the workflow trains there
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
@@ -190,7 +190,7 @@ class Peer:
         save(model, encoded(model, self.material), self.evaluated, self.folder / NAMES[1])
 
     def _model(self, start: Path | None) -> SentenceTransformer:
-        model = SentenceTransformer(str(start), device="cpu")
+        model = SentenceTransformer(str(start))
         model.max_seq_length = self.config.encoder.passage_length or model.max_seq_length
         return model
 

@@ -267,7 +267,7 @@ Means over the judged queries. The column `grade` is the lowest grade that count
 - {{ text }} are truncated at {{ cut.length }} tokens, special tokens included. {{ cut.share }}% reach that length.
 {% endfor %}
 {% if encoder %}
-- The vectors of the runs were computed in precision {{ vectors.precision }} (auto: fp32 on a CPU, bf16 on a GPU), and \
+- The vectors of the runs were computed in precision {{ vectors.precision }} (auto: fp32 on a CPU, fp16 on a GPU), and \
 passage vectors were stored as {{ vectors.dtype }}. The exported encoders compute in float32.
 {% endif %}
 {% if index and index.factory != "Flat" %}

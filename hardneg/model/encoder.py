@@ -56,9 +56,7 @@ class Encoder(nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Encode texts: ids int64 [n, width] and mask int64 [n, width] to vectors float32 [n, dim]."""
         more = {"position_ids": positions_in(attention_mask), "use_cache": False} if self._causal else {}
-        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **more).last_hidden_state
-        if self.settings.get("weights") == "bfloat16":
-            hidden = hidden.float()
+        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **more).last_hidden_state.float()
         vector = self.head(self.layers(pool(hidden, attention_mask, self.settings["pooling"]))).float()
         return nn.functional.normalize(vector, dim=-1) if self.settings["normalize"] else vector
 

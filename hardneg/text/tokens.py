@@ -306,14 +306,15 @@ class TokenStore:
         positions = np.asarray(positions)
         lengths = self.lengths(positions)
         width = min(-(-int(lengths.max()) // multiple) * multiple, max(self.longest, int(lengths.max())))
-        special = len(self.prefix) + len(self.suffix)
+        # Row by row, a GPU would wait for this.
+        place, first = np.arange(width), len(self.prefix)
+        end = (lengths - len(self.suffix))[:, None]
         ids = np.full((len(positions), width), self.pad, np.int64)
-        for row, (position, length) in enumerate(zip(positions, lengths, strict=True)):
-            start = self.offsets[position]
-            body = self.ids[start : start + length - special]
-            ids[row, :length] = np.concatenate((self.prefix, body, self.suffix))
-        mask = (np.arange(width) < lengths[:, None]).astype(np.int64)
-        return ids, mask
+        ids[:, :first] = self.prefix
+        body = (place >= first) & (place < end)
+        ids[body] = self.ids[(self.offsets[positions][:, None] - first + place)[body]]
+        np.put_along_axis(ids, end + np.arange(len(self.suffix)), np.asarray(self.suffix, np.int64), axis=1)
+        return ids, (place < lengths[:, None]).astype(np.int64)
 
 
 class AskedTokens(TokenStore):

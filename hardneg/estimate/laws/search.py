@@ -86,15 +86,16 @@ def search_bytes(index: Stage | None, batch: int, sizes: Sizes) -> tuple[int, in
     On a CPU, indexes and float32 vectors are memory-mapped, so the system can reclaim their pages. Vectors in float16
     are copied to float32 only if the copy is small.
     """
-    from hardneg.retrieval.search.sizes import BLOCK, HOST_RESIDENT_BYTES
+    from hardneg.retrieval.search.sizes import BLOCK, HOST_RESIDENT_BYTES, gpu_block
 
     config, machine, dim = sizes.config, sizes.machine, sizes.dense.dim
     if is_compressed(index):
         return 0, 0
-    working = 2 * BLOCK * dim * 4 + 2 * batch * BLOCK * 4
+    block = gpu_block(sizes.counts.passages, batch) if machine.gpus else BLOCK
+    working = 2 * block * dim * 4 + 2 * batch * block * 4
     resident = sizes.vectors("float32")
     if machine.gpus:
         share = resident // min(machine.gpus, config.runtime.gpus_per_search)
-        return working + (share if share <= machine.gpu_memory // 2 else 0), BLOCK * dim * 4
+        return working + (share if share <= machine.gpu_memory // 2 else 0), block * dim * 4
     copied = config.arithmetic.vectors != "float32" and resident <= HOST_RESIDENT_BYTES
     return working + (resident if copied else 0), 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -100,21 +101,22 @@ def _encoding(encoder: Encoder, width: int, device: torch.device, precision: str
     """Texts per second, encoded as in `hardneg.model.embedding`."""
     import torch
 
-    from hardneg.model.embedding import MICRO_ROWS, autocast
+    from hardneg.model.embedding import micro_rows, prepared
 
-    encoder.eval()
+    encoder = copy.deepcopy(encoder)  # on a GPU its weights are rounded
+    context = prepared(encoder, device, precision)
 
     def once(rows: int) -> float:
         ids, mask = _batch(encoder, rows, width, device)
 
         def work() -> None:
-            with torch.inference_mode(), autocast(device, precision):
+            with torch.inference_mode(), context:
                 encoder(ids, mask).float().cpu()
 
         work()
         return timed(work)
 
-    rows = _growing(MICRO_ROWS, seconds, once)
+    rows = _growing(micro_rows(encoder, width, device), seconds, once)
     return rows / min(once(rows) for _ in range(3))
 
 
@@ -165,15 +167,16 @@ def _exact_search(batch: int, dim: int, device: torch.device, seconds: float) ->
     """Passages per second for one batch of queries, searched as in `hardneg.retrieval.search.exact`."""
     import torch
 
-    from hardneg.retrieval.search.sizes import BLOCK, CELL, TILE
+    from hardneg.retrieval.search.sizes import CELL, GPU_BLOCK, TILE, gpu_block
 
-    tile = TILE if device.type == "cpu" else BLOCK
+    on_cpu = device.type == "cpu"
+    tile = TILE if on_cpu else gpu_block(GPU_BLOCK, batch)
     queries, passages = torch.randn(batch, dim, device=device), torch.randn(tile, dim, device=device)
     scores = torch.empty(batch, tile, device=device)
 
     def work() -> None:
         torch.mm(queries, passages.T, out=scores)
-        scores.view(batch, tile // CELL, CELL).amax(dim=2)
+        scores.view(batch, tile // CELL, CELL).amax(dim=2) if on_cpu else scores.topk(200)
         _finish(device)
 
     with torch.inference_mode():

@@ -2,8 +2,9 @@
 
 The last bits of a matrix product depend on its shape: a query alone and the same query among a thousand get slightly
 different scores, and close passages swap ranks. So all products here have fixed shapes: `query_batch` queries, with
-the last batch zero-padded, against blocks of `BLOCK` passages, counted by position over all shards. Each device takes
-whole blocks. Results have a total order (score, then position), so it does not matter which device found what.
+the last batch zero-padded, against blocks of `BLOCK` passages (of `gpu_block` on a GPU), counted by position over all
+shards. Each device takes whole blocks. Results have a total order (score, then position), so it does not matter which
+device found what.
 """
 
 from __future__ import annotations
@@ -17,12 +18,9 @@ from dataclasses import dataclass
 import torch
 
 from hardneg.errors import HardnegError
-from hardneg.retrieval.search.sizes import BLOCK, CELL, HOST_RESIDENT_BYTES, QUERY_BATCH, TILE
+from hardneg.retrieval.search.sizes import BLOCK, CELL, COLUMNS, HOST_RESIDENT_BYTES, QUERY_BATCH, TILE, gpu_block
 from hardneg.retrieval.search.vectors import VectorStore
 
-# The last block is zero-padded to a multiple of this. With fewer columns than its kernel takes at once, MKL sums in
-# another order, and equal passages would get unequal scores.
-COLUMNS = 64
 ALIGNMENT = 64  # bytes; MKL guarantees equal results only for equal alignment
 LAST_POSITION = 2**32 - 1
 LOWEST = -(2**63)  # below every key
@@ -59,7 +57,7 @@ class ExactSearcher:
             settings. A training loop passes its own batch size.
         part: the passages to read; other processes read the others, and all of them search together.
 
-    At its peak a device holds twice [query_batch, BLOCK] float32 scores, and [queries, k] int64 results.
+    At its peak a device holds twice the float32 scores of a batch against a block, and [queries, k] int64 results.
 
     Raises:
         HardnegError: a passage vector is not finite (raised when its block is read).
@@ -79,12 +77,13 @@ class ExactSearcher:
                 f"devices must be of one kind, or scores depend on the device that computes them: {devices}"
             )
         self.vectors, self._join = vectors, part.join
-        starts = range(0, vectors.rows, BLOCK)[part.number :: part.count]
+        block = BLOCK if devices[0].type == "cpu" else gpu_block(vectors.rows, query_batch)
+        starts = range(0, vectors.rows, block)[part.number :: part.count]
         self._shares = []
         for device, mine in ((device, starts[number :: len(devices)]) for number, device in enumerate(devices)):
             if mine:
-                kept = _fits(vectors, device, len(mine)) if resident is None else resident
-                self._shares.append(_Share(vectors, device, mine, kept, query_batch))
+                kept = _fits(vectors, device, len(mine) * block) if resident is None else resident
+                self._shares.append(_Share(vectors, device, mine, block, kept, query_batch))
 
     def search(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Search all passages.
@@ -115,13 +114,19 @@ class _Share:
     """One device's share of the passages: the blocks that begin at `starts`."""
 
     def __init__(
-        self, vectors: VectorStore, device: torch.device, starts: Sequence[int], resident: bool, query_batch: int
+        self,
+        vectors: VectorStore,
+        device: torch.device,
+        starts: Sequence[int],
+        block: int,
+        resident: bool,
+        query_batch: int,
     ) -> None:
-        self.vectors, self.device, self.starts = vectors, device, starts
+        self.vectors, self.device, self.starts, self._block = vectors, device, starts, block
         # Allocated once: mapping fresh memory takes as long as the product that fills it.
         self._batch = torch.zeros(query_batch, vectors.dim, device=device)
-        self._scores = torch.empty(query_batch * BLOCK, device=device)
-        self._tile = TILE if device.type == "cpu" else BLOCK
+        self._scores = torch.empty(query_batch * block, device=device)
+        self._tile = TILE if device.type == "cpu" else block
         self._resident = [self._read(start) for start in starts] if resident else None
 
     def search(self, queries: torch.Tensor, k: int) -> torch.Tensor:
@@ -141,10 +146,11 @@ class _Share:
         """Keys [n, at most k] of the best of `before` and of a block, for the `n` queries in `_batch`.
 
         Blocks come in the order of positions, so a passage that only equals the worst of k before it loses to that one.
-        Looking for the few that beat it takes one pass over the scores, and a top-k several.
+        Looking for the few that beat it takes one pass over the scores, and a top-k several. A GPU has few blocks, and
+        would have to wait for the number of those few: there it is always a top-k.
         """
         least, tiles, higher, count = None, [], [], 0
-        if before is not None and before.shape[1] == k:
+        if before is not None and before.shape[1] == k and self.device.type == "cpu":
             least = _unpack(before.min(dim=1, keepdim=True).values)[1]
         for first in range(0, len(block), self._tile):
             tile = self._product(block[first : first + self._tile], first)[:n]
@@ -156,7 +162,7 @@ class _Share:
                 least = least if count <= n * k else None  # so many that a top-k is as fast
         keys = None if least is None else _by_row(higher, n, k)
         if keys is None:
-            keys = self._best(torch.cat(tiles, dim=1), start, k)
+            keys = self._best(tiles[0] if len(tiles) == 1 else torch.cat(tiles, dim=1), start, k)
         if before is None:
             return keys
         keys = torch.cat([before, keys], dim=1)
@@ -182,15 +188,19 @@ class _Share:
         return keys
 
     def _read(self, start: int) -> torch.Tensor:
-        """The block that begins at row `start`, float32 on this device, zero-padded to a multiple of `COLUMNS` rows."""
-        stop = min(start + BLOCK, self.vectors.rows)
+        """The block that begins at row `start`, float32 on this device.
+
+        It is zero-padded: on a CPU to a multiple of `COLUMNS` rows, on a GPU to the size of the others.
+        """
+        stop = min(start + self._block, self.vectors.rows)
         mapped = self.vectors.mapped(start, stop) if self.device.type == "cpu" else None
         if mapped is not None and len(mapped) % COLUMNS == 0 and mapped.ctypes.data % ALIGNMENT == 0:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
                 block = torch.from_numpy(mapped)
         else:
-            block = torch.zeros(-(-(stop - start) // COLUMNS) * COLUMNS, self.vectors.dim)
+            multiple = COLUMNS if self.device.type == "cpu" else self._block
+            block = torch.zeros(-(-(stop - start) // multiple) * multiple, self.vectors.dim)
             block[: stop - start] = torch.from_numpy(self.vectors.block(start, stop))
         require_finite(block, "passage", start)
         return block.to(self.device)
@@ -259,9 +269,9 @@ def require_finite(rows: torch.Tensor, what: str, first: int) -> None:
         )
 
 
-def _fits(vectors: VectorStore, device: torch.device, blocks: int) -> bool:
+def _fits(vectors: VectorStore, device: torch.device, rows: int) -> bool:
     if device.type == "cuda":
-        return blocks * BLOCK * vectors.dim * 4 <= torch.cuda.mem_get_info(device)[0] // 2
+        return rows * vectors.dim * 4 <= torch.cuda.mem_get_info(device)[0] // 2
     return vectors.rows * vectors.dim * 4 <= HOST_RESIDENT_BYTES
 
 
