@@ -2,7 +2,7 @@
 
     python -m benchmarks.gpu --output docs/gpu.md
 
-The allowance is measured in the same run: a large bf16 product, a large float32 product, a large copy in the GPU's memory.
+The allowance is measured in the same run: a large bf16 product, a large float32 product, a large copy in its memory.
 Encoders have random weights, in the shapes of MiniLM and BERT base, and texts random tokens: neither changes the work.
 The work counted is that of the tokens of texts, not of padding: for each layer and token 8 h^2 + 4 h f operations of
 products (h wide, feed-forward f), and 4 h L of attention in a text of L tokens. A training step counts three times
@@ -246,10 +246,10 @@ def training(allowed: Allowed, device: torch.device, scale: float, runs: int) ->
 def page(device: torch.device, scale: float, passages: int, runs: int) -> str:
     """All of it as Markdown."""
     allowed = Allowed.measured(device, 8192 if device.type == "cuda" else 128)
+    products = f"{allowed.bf16 / 1e12:.3g} TFLOP/s in bf16 products, {allowed.fp32 / 1e12:.3g} in float32 products"
     about = (
-        f"{describe([str(device)])}, torch {torch.__version__}. It allows {allowed.bf16 / 1e12:.3g} TFLOP/s in bf16 "
-        f"products, {allowed.fp32 / 1e12:.3g} in float32 products (no TF32), and {allowed.copy / 1e12:.3g} TB/s in copies "
-        "(read and written). Median of the runs, least and most."
+        f"torch {torch.__version__}. This GPU allows {products} (no TF32), and {allowed.copy / 1e12:.3g} TB/s in "
+        "copies (read and written). Median of the runs, least and most."
     )
     found = [
         ("Encoding", encoding(allowed, device, scale, runs)),
@@ -257,7 +257,7 @@ def page(device: torch.device, scale: float, passages: int, runs: int) -> str:
         ("Training, bf16", training(allowed, device, scale, runs)),
     ]
     sections = [text for title, table in found for text in (f"## {title}", markdown(table.astype(str)))]
-    return "\n\n".join(["# On a GPU", head(MODULE), about, *sections]) + "\n"
+    return "\n\n".join(["# On a GPU", head(MODULE, describe([str(device)])), about, *sections]) + "\n"
 
 
 def main() -> None:

@@ -110,13 +110,13 @@ def copies(size: int = 1 << 28, tries: int = 5) -> float:
     return 2 * size / best / 1e9
 
 
-def head(module: str) -> str:
+def head(module: str, gpu: str = "no GPU") -> str:
     """What a page says of its numbers: command, commit, machine, date."""
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.strip()
     line = " ".join(["python -m", module, *sys.argv[1:]])
-    return f"`{line}`, commit {commit}, {machine()}, no GPU, {datetime.now(UTC):%Y-%m-%d}."
+    return f"`{line}`, commit {commit}, {machine()}, {gpu}, {datetime.now(UTC):%Y-%m-%d}."
 
 
 def arguments(parser: argparse.ArgumentParser, tools: Sequence[str]) -> None:

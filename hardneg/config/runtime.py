@@ -14,7 +14,9 @@ class Arithmetic(Model):
 
     training_threads: int = Field(2, ge=1, description="CPU threads per training job")
     encoding_threads: int = Field(1, ge=1, description="CPU threads per encoding or search job")
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: fp32 on a CPU; on a GPU bf16, and fp16 in encoding")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: fp32 on a CPU; on a GPU bf16, and fp16 in encoding"
+    )
     vectors: Literal["float32", "float16"] = Field("float32", description="data type of stored passage vectors")
 
 

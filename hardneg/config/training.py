@@ -57,7 +57,11 @@ class Training(Model):
         description="texts whose activations are held at a time (GradCache): the gradient of the whole batch in the "
         "memory of a chunk, for a second forward pass; null: all are held, and rows_per_forward counts",
     )
-    rows_per_forward: int = Field(64, ge=1, description="texts of similar length that are encoded in one forward pass")
+    rows_per_forward: int | None = Field(
+        None,
+        ge=1,
+        description="texts of similar length that are encoded in one forward pass; null: 64 on a CPU, 1024 on a GPU",
+    )
     log_every: int = Field(10, ge=1, description="steps between logged losses")
     log_retrieved_every: int = Field(
         100, ge=1, description="steps between logged live rankings; only when the query encoder is trained"

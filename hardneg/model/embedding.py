@@ -93,7 +93,7 @@ def encode_passages(
         np.lib.format.write_array_header_1_0(stream, shape)
         before: _Encoded | None = None
         for start in range(first, end, BLOCK_ROWS):
-            block = _encode_block(encoder, store, start, min(start + BLOCK_ROWS, end), context, device, bar)
+            block = _encode_block(encoder, store, (start, min(start + BLOCK_ROWS, end)), context, device, bar)
             _write(before, dtype, stream)  # while a GPU computes this one
             before = block
         _write(before, dtype, stream)
@@ -155,23 +155,29 @@ def _write(block: _Encoded | None, dtype: str, stream: BinaryIO) -> None:
             where=f"text number {bad + 1}",
             found="NaN or infinity",
             expected="finite numbers",
-            remedy="on a GPU, set arithmetic.precision to bf16 or fp32, if it is auto or fp16: float16 ends at 65,504. Else "
-            "the training of this encoder diverged: lower its lr.",
+            remedy="if arithmetic.precision is auto or fp16 on a GPU, set it to bf16 or fp32: float16 ends at 65,504. "
+            "Otherwise the training of this encoder diverged: lower its lr.",
         )
     stream.write(vectors.astype(dtype).tobytes())
 
 
 @torch.inference_mode()
 def _encode_block(
-    encoder: Encoder, store: TokenStore, start: int, stop: int, context: torch.autocast, device: torch.device, bar: Progress
+    encoder: Encoder,
+    store: TokenStore,
+    rows: tuple[int, int],
+    context: torch.autocast,
+    device: torch.device,
+    bar: Progress,
 ) -> _Encoded:
-    """Encode rows `start` to `stop`. A GPU may still be at it when this returns."""
+    """Encode rows `rows[0]` to `rows[1]`. A GPU may still be at it when this returns."""
+    start, stop = rows
     positions = np.arange(start, stop)
     lengths = store.lengths(positions)
     order = np.argsort(lengths, kind="stable")
     vectors = torch.empty(stop - start, encoder.dim, device=device)
-    for rows in _micro_batches(lengths[order], encoder, device):
-        chosen = order[rows]
+    for micro in micro_batches(lengths[order], encoder, device):
+        chosen = order[micro]
         # On a CPU, a short micro-batch is padded with repeated rows.
         filled = chosen if device.type == "cuda" else np.resize(chosen, MICRO_ROWS)
         ids, mask = store.batch(positions[filled], WIDTH_BUCKET)
@@ -181,7 +187,7 @@ def _encode_block(
         bar.advance(len(chosen))
     if device.type != "cuda":
         return _Encoded(start, vectors, None)
-    ready = torch.cuda.Event()
+    ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
     host = torch.empty(vectors.shape, pin_memory=True)
     with torch.cuda.device(device):
         host.copy_(vectors, non_blocking=True)
@@ -189,7 +195,7 @@ def _encode_block(
     return _Encoded(start, host, ready)
 
 
-def _micro_batches(lengths: np.ndarray, encoder: Encoder, device: torch.device) -> Iterator[slice]:
+def micro_batches(lengths: np.ndarray, encoder: Encoder, device: torch.device) -> Iterator[slice]:
     """The rows of each micro-batch of a block, whose texts have `lengths` [n], ascending."""
     if device.type != "cuda":
         yield from (slice(start, start + MICRO_ROWS) for start in range(0, len(lengths), MICRO_ROWS))

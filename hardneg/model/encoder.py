@@ -21,6 +21,7 @@ from hardneg.stages.artifacts import Artifact, write_json
 from hardneg.text.tokens import TokenStore
 
 FOLDER = "encoder"
+TEXTS_ON_A_CPU, TEXTS_ON_A_GPU = 64, 1024
 
 
 class Encoder(nn.Module):
@@ -308,6 +309,15 @@ def _load_head(encoder: Encoder, place: str, settings: dict[str, Any]) -> None:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "none"
+
+
+def texts_at_once(asked: int | None, device: torch.device) -> int:
+    """Texts in a forward pass of training: `train.rows_per_forward`, or what suits the device.
+
+    On a CPU fewer texts have less padding. A GPU waits for each pass to be told, and the activations of all passes are
+    held until the backward pass anyway.
+    """
+    return asked or (TEXTS_ON_A_GPU if device.type == "cuda" else TEXTS_ON_A_CPU)
 
 
 def encode_rows(

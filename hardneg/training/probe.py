@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hardneg.model.encoder import Encoder, encode_rows
+from hardneg.model.encoder import Encoder, encode_rows, texts_at_once
 from hardneg.stages.artifacts import StageFolder
 from hardneg.text.tokens import TokenStore
 from hardneg.training.state import Log
@@ -25,7 +25,7 @@ class Probe:
 
     def __init__(self, stage: StageFolder, encoder: Encoder, device: torch.device) -> None:
         asked, train = stage.settings["probe"], stage.settings["train"]
-        self._every, self._rows_per_forward = asked["every"], train["rows_per_forward"]
+        self._every, self._rows_per_forward = asked["every"], texts_at_once(train["rows_per_forward"], device)
         self._queries = TokenStore(stage.parents["tokens"], f"queries.{asked['split']}", None)
         encoder.require_length(self._queries.longest)
         self._encoder, self._device = encoder, device

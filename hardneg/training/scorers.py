@@ -23,7 +23,7 @@ from hardneg.data.members import members_of
 from hardneg.methods.batch import Origin
 from hardneg.methods.draws import Positions, Scores
 from hardneg.model.cross_encoder import CrossEncoder
-from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
+from hardneg.model.encoder import Encoder, encode_rows, initial_encoder, texts_at_once
 from hardneg.model.late_interaction import LateInteraction, Tokens, max_sim, token_vectors
 from hardneg.model.narrow import narrow
 from hardneg.model.untied import Untied, passage_side, sides
@@ -115,7 +115,8 @@ class BothEncoders(OfModel):
         options, parents = stage.settings["train"], stage.parents
         self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
         self._passages = passage_store(parents, options["passage_length"])
-        self._rows, self._device, self._encode = options["rows_per_forward"], device, encode
+        self._rows, self._device = texts_at_once(options["rows_per_forward"], device), device
+        self._encode = encode
         self.module = starting_encoders(stage, runtime).to(device)
         lengths = parents["tokens"].facts
         self.module.require_length(max(lengths["query_length"], lengths["passage_length"]))  # it will encode them all
@@ -202,7 +203,8 @@ class QueryEncoder(OfModel):
         self._processes = processes
         options, parents = stage.settings["train"], stage.parents
         self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
-        self._rows, self._device, self._encode = options["rows_per_forward"], devices[0], encode
+        self._rows, self._device = texts_at_once(options["rows_per_forward"], devices[0]), devices[0]
+        self._encode = encode
         self.module = Encoder.load(parents["continues" if "continues" in parents else "init"]).to(devices[0])
         self.module.require_length(self._queries.longest)
         self.found: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -331,7 +333,7 @@ class Reranker(OfModel):
     def __init__(self, stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> None:
         settings, parents = stage.settings, stage.parents
         self._pairs = TrainingPairs(parents, settings["split"], settings["train"])
-        self._rows, self._device = settings["train"]["rows_per_forward"], device
+        self._rows, self._device = texts_at_once(settings["train"]["rows_per_forward"], device), device
         self.module = CrossEncoder.starting(stage, runtime).to(device)
         self.module.require_length(self._pairs.longest)
 
@@ -372,7 +374,7 @@ class Late(OfModel):
         options, parents = stage.settings["train"], stage.parents
         self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
         self._passages = passage_store(parents, options["passage_length"])
-        self._rows, self._device = options["chunk"] or options["rows_per_forward"], device
+        self._rows, self._device = options["chunk"] or texts_at_once(options["rows_per_forward"], device), device
         self.module = LateInteraction.starting(stage, runtime).to(device)
         lengths = parents["tokens"].facts
         self.module.require_length(max(lengths["query_length"], lengths["passage_length"]))

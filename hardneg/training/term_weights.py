@@ -12,6 +12,7 @@ import torch
 from hardneg.data.judgements import Judgements
 from hardneg.methods.axes import function_of
 from hardneg.methods.draws import TrainingQueries
+from hardneg.model.encoder import texts_at_once
 from hardneg.model.term_weights import TermWeights
 from hardneg.retrieval.pair_scores import judged_pairs
 from hardneg.retrieval.terms import TermOf
@@ -146,7 +147,8 @@ def train_term_weights(stage: StageFolder, runtime: dict[str, Any], device: torc
 
     def loss(step: int, log: Log) -> torch.Tensor:
         chosen = [examples[row] for row in rows_of(given, step)]
-        return squared_error(module, chosen, tokenizer.facts["pad"], options["rows_per_forward"], device)
+        rows = texts_at_once(options["rows_per_forward"], device)
+        return squared_error(module, chosen, tokenizer.facts["pad"], rows, device)
 
     total = total_steps(options["steps"], options["epochs"], len(examples), options["batch_size"])
     log = fit(

@@ -14,7 +14,7 @@ from made import Small, small
 
 from hardneg.errors import HardnegError
 from hardneg.model import embedding
-from hardneg.model.embedding import encode_passages, encode_queries, shard_rows
+from hardneg.model.embedding import encode_passages, encode_queries, micro_batches, shard_rows
 from hardneg.model.encoder import Encoder, encode_rows
 from hardneg.text.tokens import TokenStore
 
@@ -78,6 +78,18 @@ def test_shards_change_no_byte(made: Small, tmp_path: Path, monkeypatch: pytest.
     with torch.inference_mode():
         alone = encode_rows(encoder.eval(), store, np.arange(len(store)), 1, CPU)
     np.testing.assert_allclose(vectors[1], alone.numpy(), atol=1e-5)
+
+
+def test_micro_batches_of_a_gpu_have_as_many_tokens(made: Small, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, lengths = made.encoder(), np.sort(np.random.default_rng(0).integers(1, 300, 2048))
+    tokens = 4000
+    monkeypatch.setattr(embedding, "MICRO_NUMBERS", tokens * encoder.backbone.config.hidden_size)  # type: ignore[union-attr, operator]
+    parts = [lengths[rows] for rows in micro_batches(lengths, encoder, torch.device("cuda"))]
+    np.testing.assert_array_equal(np.concatenate(parts), lengths)
+    padded = [len(part) * (-(-int(part.max()) // 8) * 8) for part in parts]
+    assert max(padded) <= tokens and min(padded[:-1]) > tokens - 304 - 8 * max(map(len, parts))
+    (alone,) = micro_batches(np.array([10_000]), encoder, torch.device("cuda"))
+    assert alone == slice(0, 1)
 
 
 def test_half_precision_rounds_the_same_vectors(made: Small, tmp_path: Path) -> None:

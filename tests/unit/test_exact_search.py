@@ -12,6 +12,7 @@ import torch
 from hardneg.errors import HardnegError
 from hardneg.retrieval.search import exact
 from hardneg.retrieval.search.exact import ExactSearcher
+from hardneg.retrieval.search.sizes import gpu_block
 from hardneg.retrieval.search.vectors import VectorStore
 
 CPU = torch.device("cpu")
@@ -198,3 +199,14 @@ def test_queries_of_another_width_are_refused(tmp_path: Path) -> None:
     with pytest.raises(HardnegError, match="width") as refusal:
         ExactSearcher(store(tmp_path, random_vectors(ROWS, 1))).search(torch.ones(2, 8), 5)
     assert "[2, 8]" in str(refusal.value)
+
+
+@pytest.mark.parametrize("rows", [1, 1000, 2**20, 2**20 + 1, 8_841_823, 100_000_000])
+@pytest.mark.parametrize("batch", [1, 32, 512, 4096, 10**6])
+def test_blocks_of_a_gpu_are_alike_and_fit(rows: int, batch: int) -> None:
+    block = gpu_block(rows, batch)
+    count = -(-rows // block)
+    assert block % 64 == 0 and block <= 2**20 and block * batch <= max(2**29, 64 * batch)
+    assert 0 <= count * block - rows < max(64 * count, 64)  # little padding
+    if rows > 2**22 and batch <= 512:
+        assert count % 8 == 0  # as many for each of 2, 4 or 8 GPUs

@@ -61,8 +61,11 @@ def _trainings(
     plan: Plan, lengths: Lengths, encoder: Encoder, device: torch.device, precision: str, seconds: float
 ) -> dict[tuple[int, bool], TextCost]:
     """`Neural.train` for every width that the plan's training stages use."""
+    from hardneg.model.encoder import texts_at_once
+
     stages = [stage for stage in plan.of("dual_encoder", "query_encoder") if stage.settings["trains"] != "nothing"]
-    rows = max((stage.settings["train"]["rows_per_forward"] for stage in stages), default=1)
+    asked = (texts_at_once(stage.settings["train"]["rows_per_forward"], device) for stage in stages)
+    rows = max(asked, default=1)
     wanted = {key for stage in stages for key in training_widths(stage.settings["train"], lengths)}
     train = {}
     for width, checkpointed in sorted(wanted, key=lambda key: key[::-1]):  # once turned on, checkpointing stays on

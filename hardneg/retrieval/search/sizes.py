@@ -30,7 +30,8 @@ HOST_RESIDENT_BYTES = 2 << 30
 COLUMNS = 64
 """Blocks are zero-padded to a multiple of so many passages.
 
-With fewer columns than its kernel takes at once, MKL sums in another order, and equal passages would get unequal scores.
+With fewer columns than its kernel takes at once, MKL sums in another order, and equal passages would get unequal
+scores.
 """
 
 HITS_AT_ONCE = 8_000_000
