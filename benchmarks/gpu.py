@@ -207,7 +207,7 @@ def searching(allowed: Allowed, device: torch.device, passages: int, runs: int) 
             cells = (spread([1000 * each for each in own]), spread(read, ".0%"), spread(operations, ".0%"))
             rows.append((count, *cells, spread(ratio, ".2f"), f"{same:.3%}"))
             del searcher
-    columns = ["queries", "ms", "share of the copy", "share of the product", "mm and topk take", "same passages"]
+    columns = ["queries", "ms", "share of the copy", "share of the product", "mm and topk, times ours", "same passages"]
     return pd.DataFrame(rows, columns=columns)
 
 
