@@ -1,4 +1,4 @@
-"""The `hardneg` command: init, run, watch, plan, prune, verify, doctor, estimate, expect, search, methods."""
+"""The `hardneg` command and its subcommands."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from hardneg.cli import doctor, expected, init, methods, plan, prune, run, search, verify, watch
+from hardneg.cli import compare, doctor, expected, init, methods, plan, prune, push, run, search, verify, watch
 from hardneg.cli.options import add_configurations, config, positive
 from hardneg.cli.version import ShowVersion
 from hardneg.errors import HardnegError
@@ -71,11 +71,15 @@ def _parser() -> argparse.ArgumentParser:
         "expect", help="compare measured scores with expected ones; status 1 if one is too low or missing"
     )
     expected.add_arguments(expecting)
+    comparing = commands.add_parser("compare", help="several finished studies side by side, with the mean over them")
+    compare.add_arguments(comparing)
+    pushing = commands.add_parser("push", help="upload an exported encoder to the Hugging Face hub")
+    push.add_arguments(pushing)
     searching = commands.add_parser("search", help="retrieve passages for a question with a finished system")
     search.add_arguments(searching)
     describing = commands.add_parser("methods", help="the questions, their answers, the presets and the recipes")
     methods.add_arguments(describing)
-    for command in (planning, pruning, estimating, expecting, searching):
+    for command in (planning, pruning, estimating, expecting, comparing, searching):
         add_configurations(command, study=command in (planning, estimating), several=command is not searching)
     for command, action in (
         (beginning, init.run),
@@ -86,6 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         (examining, doctor.run),
         (estimating, _estimate),
         (expecting, expected.run),
+        (comparing, compare.run),
+        (pushing, push.run),
         (searching, search.run),
         (describing, methods.run),
     ):

@@ -27,7 +27,10 @@ from hardneg.stages import release
 from hardneg.stages.artifacts import writer_lock
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMANDS = ["init", "run", "watch", "plan", "prune", "verify", "doctor", "estimate", "expect", "search", "methods"]
+COMMANDS = [
+    *("init", "run", "watch", "plan", "prune", "verify", "doctor", "estimate", "expect", "compare", "push", "search"),
+    "methods",
+]
 
 
 @pytest.fixture
