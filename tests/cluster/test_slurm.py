@@ -35,7 +35,7 @@ TOO_LITTLE = (
     "encode_passages:mem_mb=250 if attempt == 1 else 2000",
     "train_dual_encoder:runtime=1 if attempt == 1 else 60",
 )
-LONG = 6_000  # steps of STAR: Slurm looks at time limits every half minute
+LONG = 3_000  # steps of STAR: Slurm looks at time limits every half minute
 
 
 def config() -> dict[str, Any]:
@@ -44,7 +44,7 @@ def config() -> dict[str, Any]:
     for name, steps in (("star", LONG), ("adore_star", 400)):  # a dictionary of its own for each
         content["systems"][name]["train"] = {**content["systems"][name]["train"], "steps": steps}
     content["analyses"] = dict.fromkeys(("pairwise_errors", "negatives", "agreement", "examples"))
-    content["runtime"] |= {"checkpoint_seconds": 0.5, "shards": 1}
+    content["runtime"] |= {"checkpoint_seconds": 2, "shards": 1}
     return content
 
 
