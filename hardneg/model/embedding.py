@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from hardneg.errors import HardnegError
 from hardneg.model.encoder import Encoder
@@ -47,9 +48,18 @@ def prepared(encoder: Encoder, device: torch.device, precision: str) -> torch.au
         if precision == "auto":
             precision = "bf16" if encoder.settings.get("weights") == "bfloat16" else "fp16"
         if precision == "fp16":
-            encoder.backbone.half()
+            rounded(encoder.backbone)
             precision = "fp32"
     return autocast(device, precision)
+
+
+def rounded(backbone: nn.Module) -> None:
+    """Round the weights of a backbone to float16.
+
+    Its buffers stay: with the frequencies of rotary positions in float16, far positions would be off by whole turns.
+    """
+    for weight in backbone.parameters():
+        weight.data = weight.data.half()
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -19,6 +19,7 @@ from hardneg.config import Encoder as Settings
 from hardneg.data.template import Reading
 from hardneg.errors import HardnegError
 from hardneg.export.encoders import write_encoder
+from hardneg.model.embedding import rounded
 from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
 from hardneg.model.pooling import pool
 from hardneg.planning.backbone import resolved
@@ -152,6 +153,23 @@ def test_what_is_exported_gives_the_same_vectors(backbone: Path, tmp_path: Path,
     assert again.passage_length == LENGTH and said.modules == () and notes == []
     loaded = initial_encoder({**settings, "lora": None}, 0, 0, 0, str(tmp_path / "out"), 1)
     np.testing.assert_allclose(vectors(loaded, store), ours, rtol=0, atol=1e-5)
+
+
+def test_rounded_weights_keep_far_positions(backbone: Path) -> None:
+    """Rotary frequencies in float16 would turn position 900 by a radian."""
+    config = Qwen2Config.from_pretrained(backbone, hidden_size=64, max_position_embeddings=2048)
+    torch.manual_seed(4)
+    encoder = Encoder(AutoModel.from_config(config), settings_of(backbone=str(backbone), pooling="last_token")).eval()
+    kept = {name: buffer.clone() for name, buffer in encoder.backbone.named_buffers()}
+    ids = torch.randint(0, 320, (2, 900))
+    with torch.inference_mode():
+        exact = encoder(ids, torch.ones_like(ids))
+        rounded(encoder.backbone)
+        near = encoder(ids, torch.ones_like(ids))
+    assert kept and all(torch.equal(buffer, kept[name]) for name, buffer in encoder.backbone.named_buffers())
+    assert {weight.dtype for weight in encoder.backbone.parameters()} == {torch.float16}
+    assert near.dtype == torch.float32
+    np.testing.assert_allclose(near, exact, atol=0.02 * float(exact.abs().max()))
 
 
 def test_a_projection_is_read_back_as_layers(backbone: Path, tmp_path: Path) -> None:
