@@ -12,6 +12,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 import snakemake
 from snakemake.exceptions import WorkflowError
 from snakemake.persistence import PersistenceBase
+from snakemake.scheduling.job_scheduler import JobScheduler
 
 from hardneg.cli import watch
 from hardneg.cli.options import refuse_dropped
@@ -26,6 +27,7 @@ from hardneg.stages.dates import check_dates
 from hardneg.stages.running import claim
 from hardneg.stages.stage import ARTIFACTS
 from workflow_scripts import warm
+from workflow_scripts.beside import beside
 from workflow_scripts.environment import tell_jobs
 from workflow_scripts.planning import planned, reporting, rules_of
 from workflow_scripts.stored import bring_counts, tell_storage
@@ -45,10 +47,12 @@ except HardnegError as fault:
 # The plan lives until the end, so to collect garbage among it, and once more at the end, would only take time.
 gc.freeze()
 
-# Parameters here are text. Snakemake would load pandas (0.4 s at every start) to see whether one is a table. The method
-# is private, so this holds for the version that it was read in.
+# Both hold for the version that they were read in. Parameters here are text: Snakemake would load pandas (0.4 s at every
+# start) to see whether one is a table. And a SIGTERM while it chooses jobs would stop it for ever: its handler takes the
+# lock that the choosing holds.
 if snakemake.__version__ == "9.27.1":
     PersistenceBase._serialize_param = PersistenceBase._serialize_param_builtin
+    JobScheduler.exit_gracefully = beside(JobScheduler.exit_gracefully)
 
 # Too long for a command line: the jobs that summarise read it from here, and run again when its digest changes.
 BRIEF = brief(PLAN)
