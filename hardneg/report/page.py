@@ -81,13 +81,7 @@ def write_report(material: Material, items: Sequence[Item], path: Path) -> None:
     Raises:
         HardnegError: the file could not be written.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hardneg"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
     environment.filters |= {"duration": duration}
     templates = resources.files("hardneg").joinpath("templates")
@@ -115,6 +109,17 @@ def write_report(material: Material, items: Sequence[Item], path: Path) -> None:
     )
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
+
+
+def page_environment() -> jinja2.Environment:
+    """What pages are rendered with: the package's templates, with collection text escaped."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("hardneg"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def table(frame: pd.DataFrame, digits: Mapping[str, int] | None = None) -> Table:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-import jinja2
 import pandas as pd
 from markupsafe import Markup
 
@@ -17,7 +16,7 @@ from hardneg.errors import HardnegError
 from hardneg.evaluation.expected import read_measures
 from hardneg.evaluation.measure_names import lower_is_better, meaning
 from hardneg.report.content import LOWER
-from hardneg.report.page import table
+from hardneg.report.page import page_environment, table
 from hardneg.report.text import by_system, collections_text, main_split
 from hardneg.stages.artifacts import atomic_path
 
@@ -124,13 +123,6 @@ def as_text(studies: Studies) -> str:
 
 def write_page(studies: Studies, path: Path) -> None:
     """Write all measures as one HTML page that loads nothing else."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hardneg"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     tables = []
     for measure in studies.measures:
         rows = studies.scores[studies.scores["measure"] == measure]
@@ -142,12 +134,16 @@ def write_page(studies: Studies, path: Path) -> None:
         tables.append((measure, meaning(measure), table(wide, dict.fromkeys(wide.columns[1:], 4))))
     style = resources.files("hardneg").joinpath("templates", "report.css").read_text("utf-8")
     splits = studies.scores[studies.scores["collection"] != MEAN].drop_duplicates("collection")
-    page = environment.get_template("studies.html").render(
-        style=Markup(style),
-        splits=dict(zip(splits["collection"], splits["split"], strict=True)),
-        tables=tables,
-        notes=studies.notes,
-        shown_rows=len(studies.scores),
+    page = (
+        page_environment()
+        .get_template("studies.html")
+        .render(
+            style=Markup(style),
+            splits=dict(zip(splits["collection"], splits["split"], strict=True)),
+            tables=tables,
+            notes=studies.notes,
+            shown_rows=len(studies.scores),
+        )
     )
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8", newline="\n")
