@@ -1,6 +1,6 @@
 """Encoding, exact search and training steps on one GPU, as shares of what this GPU allows.
 
-    python -m benchmarks.gpu --output docs/gpu.md
+    python -m benchmarks.gpu --output found.md
 
 The allowance is measured in the same run: a large bf16 product, a large float32 product, a large copy in its memory.
 Encoders have random weights, in the shapes of MiniLM and BERT base, and texts random tokens: neither changes the work.
