@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from hardneg.errors import HardnegError
+from hardneg.model.dropout import around_recomputing
 from hardneg.model.encoder import positions_of, tiny_config
-from hardneg.model.rows import around_recomputing
 from hardneg.stages.artifacts import Artifact, StageFolder, write_json
 from hardneg.text.pairs import PairStore
 

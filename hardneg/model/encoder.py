@@ -14,9 +14,9 @@ from torch import nn
 
 from hardneg.errors import HardnegError
 from hardneg.model.dpr import bert_of, class_of
+from hardneg.model.dropout import around_recomputing
 from hardneg.model.lora import ADAPTERS, REFERENCE, adapters, attach, merged, reference, referred, without
 from hardneg.model.pooling import layer_of, load_layers, pool, positions_in
-from hardneg.model.rows import around_recomputing
 from hardneg.stages.artifacts import Artifact, write_json
 from hardneg.text.tokens import TokenStore
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from hardneg.model.dropout import around_recomputing
 from hardneg.model.encoder import Encoder, encode_rows
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def in_chunks(chunk: int) -> Encode:
         """See `hardneg.model.encoder.encode_rows`; a chunk stands for `rows`."""
 
         def twice(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            vectors: torch.Tensor = checkpoint(encoder, ids, mask, use_reentrant=False, preserve_rng_state=True)
+            vectors: torch.Tensor = checkpoint(
+                encoder, ids, mask, use_reentrant=False, preserve_rng_state=True, context_fn=around_recomputing
+            )
             return vectors
 
         return encode_rows(twice, store, positions, chunk, device)  # type: ignore[arg-type] # it is only called

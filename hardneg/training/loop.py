@@ -24,6 +24,7 @@ from transformers import get_scheduler
 
 from hardneg.errors import HardnegError, Stopped
 from hardneg.methods.draws import Kept
+from hardneg.model.dropout import Dropout
 from hardneg.stages.artifacts import PROGRESS, TRACKERS, StageFolder, atomic_path
 from hardneg.stages.progress import Progress
 from hardneg.training.optimizers import optimizer_of
@@ -122,11 +123,12 @@ def fit(
     state = TrainingState(module, optimizer, scheduler, accelerator, answers, processes)
     start, log = _start(stage, state, budget, continues, label, begin, processes)
     checkpoints = _Checkpoints(stage.checkpoints, state, checkpoint_seconds, processes, label)
+    quick_dropout = Dropout() if accelerator.device.type == "cpu" else contextlib.nullcontext()
     told = Progress(label, budget.end, "steps", stage.folder / PROGRESS, done=start, silent=not processes.first)
     with told as bar, asked_to_stop() as asked, _tracked(accelerator, label):
         for step in range(start, budget.end):
             torch.manual_seed(int(generator(seed, step, purpose=2).integers(2**62)))
-            with accelerator.autocast():
+            with quick_dropout, accelerator.autocast():
                 loss = compute_loss(step, log)
             value = _finite(loss, f"{label}, step {step + 1}")
             lr = state.update(loss, train["max_grad_norm"])

@@ -23,6 +23,7 @@ from hardneg.data.members import members_of
 from hardneg.methods.batch import Origin
 from hardneg.methods.draws import Positions, Scores
 from hardneg.model.cross_encoder import CrossEncoder
+from hardneg.model.dropout import around_recomputing
 from hardneg.model.encoder import Encoder, encode_rows, initial_encoder, texts_at_once
 from hardneg.model.late_interaction import LateInteraction, Tokens, max_sim, token_vectors
 from hardneg.model.narrow import narrow
@@ -380,7 +381,8 @@ class Late(OfModel):
         self.module.require_length(max(lengths["query_length"], lengths["passage_length"]))
         self._forward: Tokens = self.module
         if options["chunk"] is not None:  # no activations are kept: they are computed again, with the same dropout
-            self._forward = partial(checkpoint, self.module, use_reentrant=False, preserve_rng_state=True)
+            again = partial(checkpoint, use_reentrant=False, preserve_rng_state=True, context_fn=around_recomputing)
+            self._forward = partial(again, self.module)
 
     def encode_passages(self, passages: Positions) -> torch.Tensor:
         """See `Scorer`; here a passage has many vectors."""
