@@ -11,15 +11,16 @@ from hardneg.analysis.trajectory import trajectory
 from hardneg.stages.artifacts import PROGRESS, StageFolder, write_table
 from workflow_scripts.command import stage_command
 
-FILE = "trajectory.parquet"
+FILE, BY_QUERY = "trajectory.parquet", "per_query.parquet"
 
 
 def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> list[str]:
     """Follow it."""
     places, progress = [torch.device(name) for name in devices], stage.folder / PROGRESS
-    rows = trajectory(stage.parents, stage.settings, places, progress)
+    rows, by_query = trajectory(stage.parents, stage.settings, places, progress)
     write_table(stage.folder / FILE, rows)
-    return [FILE]
+    write_table(stage.folder / BY_QUERY, by_query)
+    return [FILE, BY_QUERY]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from safetensors import safe_open
@@ -30,6 +31,8 @@ from hardneg.stages.progress import Progress
 
 KEPT = "kept.safetensors"
 BEST_STATIC_RANK = "best static rank"
+OF_TRAINING = "{}, training queries"
+"""The name of a measure over queries that the encoder trains on."""
 
 
 class Batch(NamedTuple):
@@ -53,6 +56,7 @@ class Kept:
     Attributes:
         probed: the steps at which all queries of the probed split were encoded, in ascending order.
         trained: the steps whose batch was kept, in ascending order.
+        seen: positions int64 [n] of the training queries that were encoded at each probe; empty without any.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,10 +65,16 @@ class Kept:
             names = [name.split(".") for name in stream.keys()]  # noqa: SIM118 - not a mapping
         self.probed = sorted(int(name[1]) for name in names if name[0] == "probe")
         self.trained = sorted(int(name[1]) for name in names if name[0] == "batch" and name[2] == "queries")
+        there = ["seen", "queries"] in names
+        self.seen: npt.NDArray[np.int64] = self._read("seen.queries") if there else np.empty(0, np.int64)
 
     def probe(self, step: int) -> npt.NDArray[np.float32]:
         """Vectors of all queries of the probed split, encoded without dropout: float32 [queries, dim]."""
         return self._read(f"probe.{step:06d}")
+
+    def of_training(self, step: int) -> npt.NDArray[np.float32]:
+        """Vectors of the training queries `seen`, encoded without dropout: float32 [n, dim]."""
+        return self._read(f"seen.{step:06d}")
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""
@@ -80,42 +90,58 @@ def trajectory(
     settings: Mapping[str, Any],
     devices: Sequence[torch.device],
     progress: Path | None = None,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Compute effectiveness and overlap at each kept step of a query encoder's training.
 
     Args:
         parents: `collection`, `model` (with its probes), `passages`; optionally `index`, and `negatives` (the static
             lists it was trained on).
-        settings: `split` (the probed split), `k`, `measures`, `relevant_grade` (the split's lowest relevant grade),
-            `depth` (passages retrieved for each query), `search` (search parameters of the index).
+        settings: `split` (the probed split), `k`, `measures`, `main` (the main measure), `relevant_grade` (the split's
+            lowest relevant grade), `depth` (passages retrieved for each query), `search` (search parameters of the
+            index).
         devices: where to search; the work is spread over all of them.
         progress: where progress is written.
 
     Returns:
         step (int32, steps done before), name (str) and value (float64), by step: each measure over the probed split,
-        and, with static lists, "overlap@K" and "best static rank" over the step's batch.
+        the main measure over training queries where these were kept (grades from 1 are relevant), and, with static
+        lists, "overlap@K" and "best static rank" over the step's batch. And by step and query of the probed split
+        its value (float64) of the main measure.
     """
-    collection, split, k = parents["collection"], settings["split"], settings["k"]
+    collection, split, k, main = parents["collection"], settings["split"], settings["k"], settings["main"]
+    train = parents["model"].settings["split"]
     searcher = open_searcher(parents["passages"], parents.get("index"), devices, search=settings["search"])
     kept, rows = Kept(parents["model"].path(KEPT)), []
-    asked = (split, settings["measures"], settings["relevant_grade"], settings["depth"])
+    grade, depth, by_query = settings["relevant_grade"], settings["depth"], []
+    measures = list(dict.fromkeys([*settings["measures"], main]))
     with Progress(f"follow {parents['model'].manifest['label']}", len(kept.probed), "probes", progress) as bar:
         for step in kept.probed:
-            means = effectiveness(kept.probe(step), searcher, collection, *asked)
-            rows += [(step, name, value) for name, value in means.items()]
+            values = effectiveness(kept.probe(step), searcher, collection, split, measures, grade, depth)
+            rows += [(step, name, value) for name, value in means(values).items()]
+            by_query.append(values[values["measure"] == main].assign(step=step)[["step", "query_id", "value"]])
+            if len(kept.seen):
+                vectors, queries = kept.of_training(step), kept.seen
+                known = effectiveness(vectors, searcher, collection, train, [main], 1, depth, queries)
+                rows.append((step, OF_TRAINING.format(main), means(known)[main]))
             bar.advance()
     if "negatives" in parents and kept.trained:
-        train, vectors = parents["model"].settings["split"], vectors_of(parents["passages"])
-        queries = collection.facts["splits"][train]["queries"]
-        judged = Judgements.read(collection.path(f"qrels.{train}.parquet"), queries, len(vectors))
-        candidates = MinedLists.read(parents["negatives"].path(NEGATIVES), queries)
+        passages, count = vectors_of(parents["passages"]), collection.facts["splits"][train]["queries"]
+        judged = Judgements.read(collection.path(f"qrels.{train}.parquet"), count, len(passages))
+        candidates = MinedLists.read(parents["negatives"].path(NEGATIVES), count)
         batches = {step: kept.batch(step) for step in kept.trained}
-        ranks = best_static_ranks(batches, candidates, vectors, judged, k, devices[0], progress)
+        ranks = best_static_ranks(batches, candidates, passages, judged, k, devices[0], progress)
         for step, batch in batches.items():
             rows.append((step, f"overlap@{k}", overlap(batch, candidates, searcher, judged, k)))
             rows += [(step, BEST_STATIC_RANK, ranks[step])] if step in ranks else []
     table = pd.DataFrame(rows, columns=["step", "name", "value"]).astype({"step": np.int32})
-    return table.sort_values("step", kind="stable", ignore_index=True)
+    every = pd.concat(by_query, ignore_index=True).astype({"step": np.int32})
+    return table.sort_values("step", kind="stable", ignore_index=True), every
+
+
+def means(values: pd.DataFrame) -> dict[str, float]:
+    """The mean of each measure over queries."""
+    table = aggregate(values)
+    return dict(zip(table["measure"], table["value"].astype(float), strict=True))
 
 
 def effectiveness(
@@ -126,28 +152,32 @@ def effectiveness(
     measures: Sequence[str],
     relevant_grade: int,
     depth: int,
-) -> dict[str, float]:
-    """Each measure's mean over the queries of a split, as the measure stage has it.
+    queries: npt.NDArray[np.int64] | None = None,
+) -> pd.DataFrame:
+    """Each measure of the queries of a split, as the measure stage has it: query_id, measure, value.
 
     Args:
-        probe: [queries of the split, dim].
+        probe: [n, dim].
         searcher: of the passages.
         collection: the prepared collection.
         split: which queries these are.
         measures: their names.
         relevant_grade: the lowest that counts as relevant.
         depth: how many passages are retrieved a query.
+        queries: their positions [n] in the split; None: all.
     """
     positions, scores = (part.numpy() for part in searcher.search(torch.from_numpy(probe), depth))
     query, rank = np.nonzero(positions >= 0)
-    columns = (query, positions[query, rank], rank + 1, scores[query, rank])
+    which = np.arange(len(probe)) if queries is None else queries
+    columns = (which[query], positions[query, rank], rank + 1, scores[query, rank])
     run = pa.table([pa.array(column).cast(kind) for column, kind in zip(columns, SCHEMA.types, strict=True)], SCHEMA)
     qrels = pq.read_table(collection.path(f"qrels.{split}.parquet"), columns=["query", "passage", "grade"])
     if (documents := read_documents(collection)) is not None:
         run, qrels = best_passage(run, documents), judged_documents(qrels, documents)
-    ids = [str(number) for number in range(len(probe))]
-    values = aggregate(evaluate(run, qrels, ids, parse_measures(measures), relevant_grade))
-    return dict(zip(values["measure"], values["value"].astype(float), strict=True))
+    if queries is not None:
+        qrels = qrels.filter(pc.is_in(qrels["query"], pa.array(queries).cast(qrels["query"].type)))
+    ids = [str(number) for number in range(int(which.max()) + 1)]
+    return evaluate(run, qrels, ids, parse_measures(measures), relevant_grade)
 
 
 def overlap(batch: Batch, candidates: MinedLists, searcher: Searcher, judged: Judgements, k: int) -> float:

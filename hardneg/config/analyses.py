@@ -48,6 +48,9 @@ class Trajectory(Model):
 
     systems: tuple[str, ...] = Field(min_length=1, description="systems with `trains: query_encoder`")
     every: int = Field(50, ge=1, description="steps between two measurements")
+    training_queries: int = Field(
+        1000, ge=0, description="training queries that are measured beside, so that overfitting shows; 0: none"
+    )
     k: int = Field(200, ge=1, description="depth to which static negatives and the live ranking are compared")
 
 

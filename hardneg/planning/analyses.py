@@ -158,7 +158,7 @@ class Analyses:
     def _trajectory(self, name: str, model: Stage, k: int) -> Stage:
         evaluation, index = self._config.evaluation, self._config.index_of(name)
         settings = {**self._looked_at(), "k": k, "measures": evaluation.measures, "depth": evaluation.depth}
-        settings |= {"search": search_of(index), "threads": self._threads}
+        settings |= {"main": evaluation.main_measure, "search": search_of(index), "threads": self._threads}
         parents = {role: model.parents.get(role) for role in ("collection", "passages", "index", "negatives")}
         return self._graph.add("trajectory", model.label, settings, {**parents, "model": model})
 

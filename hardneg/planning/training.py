@@ -105,7 +105,8 @@ class Trainings:
         followed = self._config.analyses.trajectory
         if followed is None or name not in followed.systems:
             return None
-        return {"every": followed.every, "split": self._config.analysed_split}
+        training = followed.training_queries
+        return {"every": followed.every, "split": self._config.analysed_split, "training": training}
 
     def _weights(self, kind: str, start: Stage | None) -> dict[str, Any]:
         """The settings that the weights were first made with, which what starts from them keeps."""

@@ -74,6 +74,7 @@ def gather(summary: Mapping[str, Any], folder: Path) -> Material:
         errors=_errors(summary["errors"], asked["pairwise_errors"]),
         compression=_compression(summary, training, asked),
         trajectory=_tables(summary["trajectory"], "trajectory.parquet", ["system"]),
+        trajectory_queries=_tables(summary["trajectory"], "per_query.parquet", ["system"]),
         ablation=_ablation(summary["ablation"]),
         movement=_movement(summary["movement"]),
         negatives=_negatives(summary, asked["negatives"]),

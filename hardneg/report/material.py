@@ -152,6 +152,7 @@ class Material:
             configured. `trajectory`: system, step, name, value. `ablation`: base, variant, system. `agreement`: system,
             queries, hits, relevant, judged_not_relevant, unjudged, agreed, hole, measured_false_negative_rate.
             `seeds`: system, seed, split, measure, value.
+        trajectory_queries: system, step, query_id, value of the main measure on the analysis split; with `trajectory`.
         collections: the table of `hardneg.evaluation.several.over_collections`; None unless configured.
         losses: system, step, loss; None if nothing is trained.
         lexical: where BM25 wins; None without BM25 and another system.
@@ -179,6 +180,7 @@ class Material:
     errors: Errors | None = None
     compression: Compression | None = None
     trajectory: pd.DataFrame | None = None
+    trajectory_queries: pd.DataFrame | None = None
     ablation: pd.DataFrame | None = None
     movement: Movement | None = None
     negatives: Negatives | None = None

@@ -123,12 +123,11 @@ def fit(
     state = TrainingState(module, optimizer, scheduler, accelerator, answers, processes)
     start, log = _start(stage, state, budget, continues, label, begin, processes)
     checkpoints = _Checkpoints(stage.checkpoints, state, checkpoint_seconds, processes, label)
-    quick_dropout = Dropout() if accelerator.device.type == "cpu" else contextlib.nullcontext()
     told = Progress(label, budget.end, "steps", stage.folder / PROGRESS, done=start, silent=not processes.first)
     with told as bar, asked_to_stop() as asked, _tracked(accelerator, label):
         for step in range(start, budget.end):
             torch.manual_seed(int(generator(seed, step, purpose=2).integers(2**62)))
-            with quick_dropout, accelerator.autocast():
+            with _quick_dropout(accelerator), accelerator.autocast():
                 loss = compute_loss(step, log)
             value = _finite(loss, f"{label}, step {step + 1}")
             lr = state.update(loss, train["max_grad_norm"])
@@ -174,6 +173,11 @@ class _Checkpoints:
             self._processes.wait()  # nobody leaves before the checkpoint is written: the launcher ends the others
             by = asked.by or "a signal to another of its processes"
             raise Stopped(f"{self._label} was stopped by {by} after step {step}. The same command goes on from there.")
+
+
+def _quick_dropout(accelerator: Accelerator) -> contextlib.AbstractContextManager[Any]:
+    """`Dropout` on a CPU; a GPU draws its own."""
+    return Dropout() if accelerator.device.type == "cpu" else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

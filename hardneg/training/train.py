@@ -55,8 +55,8 @@ def train(
     processes.share(scorer.module)
     if options["gradient_checkpointing"]:
         scorer.module.checkpoint_gradients()
-    probe = _probe(stage, scorer, device)
     draws = Draws.of(settings, parents, judged, scorer.live, device)
+    probe = _probe(stage, scorer, draws, device)
     total = total_steps(options["steps"], options["epochs"], len(draws.trainable), options["batch_size"])
     first, end = function_of("refresh", settings["refresh"])(total, settings["round"])
     _tell(draws, first, end if processes.first else first)
@@ -84,11 +84,11 @@ def train(
     return [*scorer.save(stage.folder), *write_log(log, stage.folder), *([HANDOVER] if end < total else [])]
 
 
-def _probe(stage: StageFolder, scorer: Scorer, device: torch.device) -> Probe | None:
+def _probe(stage: StageFolder, scorer: Scorer, draws: Draws, device: torch.device) -> Probe | None:
     if not stage.settings["probe"]:
         return None
     assert isinstance(scorer.module, Encoder)
-    return Probe(stage, scorer.module, device)
+    return Probe(stage, scorer.module, draws.trainable, device)
 
 
 def _tell(draws: Draws, first: int, end: int) -> None:

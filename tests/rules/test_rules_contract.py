@@ -48,7 +48,10 @@ SCHEMAS = {
     "pairwise_errors": {
         "errors.parquet": {"query": "int32", "passage": "int32", "errors": "int64", "top_k": "int64"},
     },
-    "trajectory": {"trajectory.parquet": {"step": "int32", "name": "large_string", "value": "double"}},
+    "trajectory": {
+        "trajectory.parquet": {"step": "int32", "name": "large_string", "value": "double"},
+        "per_query.parquet": {"step": "int32", "query_id": "large_string", "value": "double"},
+    },
     "agreement": {
         "agreement.parquet": {
             "system": "large_string",

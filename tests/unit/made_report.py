@@ -125,6 +125,7 @@ def made_material(queries: int = 150, seed: int = 13, resamples: int = 200) -> M
         errors=_errors(dev),
         compression=_compression(main),
         trajectory=_trajectory(seed),
+        trajectory_queries=by_query(_trajectory(seed)),
         ablation=pd.DataFrame(
             [
                 ("bm25neg", "static", "static_bm25neg"),
@@ -244,12 +245,32 @@ def _trajectory(seed: int) -> pd.DataFrame:
     for system, end in ends.items():
         for step in range(0, 301, 25):
             swing = 0.03 * np.sin(step / 16) if system == "static_bm25neg" else 0.003 * generator.standard_normal()
-            for measure, start in (("MRR@10", 0.39), ("R@100", 0.83)):
+            for measure, start in (("MRR@10", 0.39), ("R@100", 0.83), ("MRR@10, training queries", 0.5)):
                 rows.append((system, step, measure, float(start + end * (1 - np.exp(-step / 80)) + swing * (step > 0))))
             if system == "static_bm25neg" and step:
                 rows.append((system, step, "overlap@200", float(0.75 * np.exp(-(step % 100) / 40))))
                 rows.append((system, step, "best static rank", float(1 + step)))
     return pd.DataFrame(rows, columns=["system", "step", "name", "value"])
+
+
+def by_query(trajectory: pd.DataFrame, queries: int = 200, spread: float = 0.02, seed: int = 5) -> pd.DataFrame:
+    """Values of queries whose means are those of MRR@10 in a trajectory: system, step, query_id, value.
+
+    A query is as hard at every step, and `spread` is the standard deviation of what is left.
+    """
+    generator = np.random.default_rng(seed)
+    hardness = generator.normal(0, 0.2, queries)
+    tables = []
+    for system, step, value in trajectory[trajectory["name"] == "MRR@10"][["system", "step", "value"]].to_numpy():
+        noise = hardness + generator.normal(0, spread, queries)
+        table = {
+            "system": system,
+            "step": step,
+            "query_id": map(str, range(queries)),
+            "value": value + noise - noise.mean(),
+        }
+        tables.append(pd.DataFrame(table))
+    return pd.concat(tables, ignore_index=True).astype({"step": np.int32})
 
 
 def _movement(seed: int) -> Movement:

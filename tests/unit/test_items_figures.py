@@ -12,7 +12,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
-from made_report import made_material
+from made_report import by_query, made_material
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.collections import LineCollection, PathCollection
@@ -23,6 +23,7 @@ from matplotlib.text import Annotation, Text
 from scipy import stats
 
 from hardneg.report.claims.concentration import concentration
+from hardneg.report.claims.looks import of_two, with_start
 from hardneg.report.claims.signs import sign_test
 from hardneg.report.figures.style import COLOURS, STYLE, line_styles
 from hardneg.report.items import ITEMS
@@ -263,7 +264,11 @@ def test_figure4_is_the_trajectory(material: Material) -> None:
     for panel, name, scale in ((overlap, "overlap@200", 100), (rank, "best static rank", 1)):
         own = rows[rows["name"] == name]
         assert lines(panel) == {"static_bm25neg": (own["step"].tolist(), (scale * own["value"]).tolist())}
-    (effect,) = draw("figure4b", material).axes
+    effect, seen = draw("figure4b", material).axes
+    assert {label.partition(" (")[0] for label in lines(seen)} == set(rows["system"])
+    for label, drawn in lines(seen).items():
+        own = rows[(rows["name"] == "MRR@10, training queries") & (rows["system"] == label.partition(" (")[0])]
+        assert drawn == (own["step"].tolist(), own["value"].tolist())
     families = {"adore": "ADORE", "live": "dynamic", "random": "random", "static": "static hard"}
     for label, (steps, values) in lines(effect).items():
         system, _, kind = label.partition(" (")
@@ -276,17 +281,41 @@ def test_figure4_is_the_trajectory(material: Material) -> None:
 def test_figure4_says_whether_the_paper_s_claims_show(material: Material) -> None:
     assert material.trajectory is not None
     assert here("figure4b", material).startswith("It shows here: ")
-    # Time runs backwards: what rose falls. Static lists are below random ones as often as before.
-    reverse = material.trajectory.assign(step=300 - material.trajectory["step"])
-    said = here("figure4b", replace(material, trajectory=reverse))
-    assert said.startswith("It shows in part: static_bm25neg (static hard) is below random_bm25neg (random) in ")
+    # Time runs backwards: what rose falls. Static lists are below the others as often as before.
+    reverse = material.trajectory.assign(step=300 - material.trajectory["step"]).sort_values("step", kind="stable")
+    said = here("figure4b", replace(material, trajectory=reverse, trajectory_queries=by_query(reverse)))
+    assert said.startswith("It shows in part: static_bm25neg (static hard) is below adore_bm25neg (ADORE) in ")
     lost = said.split("It does not show: ")[1]
-    assert "adore_bm25neg (ADORE) goes from 0.4478 to 0.3900, above its start in 2 of 12 evaluations" in lost
-    assert "random_bm25neg (random) goes from 0.3765 to 0.3900" in lost
+    assert "adore_bm25neg (ADORE) goes from 0.4478 to 0.3900, above its start in 2 of 12 evaluations (0 " in lost
+    assert "random_bm25neg (random) goes from 0.3765 to 0.3900, below its start in " in lost
+    # The same means over queries that differ too much among themselves to tell.
+    wide = by_query(material.trajectory, spread=4.0)
+    assert here("figure4b", replace(material, trajectory_queries=wide)).startswith("It does not show here: ")
     without = material.trajectory[material.trajectory["name"] == "MRR@10"]
     unknown = replace(material, trajectory=without)
     assert here("figure4a", unknown).startswith("Cannot be checked here: no tracked system trains on static lists")
     assert "nothing was measured" in [text.get_text() for text in draw("figure4a", unknown).axes[0].texts]
+
+
+def test_looks_are_paired_t_tests_with_holm_s_correction() -> None:
+    generator = np.random.default_rng(0)
+    start = generator.normal(0.4, 0.2, 80)
+    shifts = {0: 0.0, 10: 0.05, 20: 0.015, 30: -0.05}
+    ours = pd.DataFrame({look: start + shift + generator.normal(0, 0.05, 80) for look, shift in shifts.items()})
+    p_values = {look: float(stats.ttest_rel(ours[look], ours[0]).pvalue) for look in (10, 20, 30)}
+    ordered = sorted(p_values, key=p_values.__getitem__)
+    corrected, least = {}, 0.0
+    for place, look in enumerate(ordered):
+        corrected[look] = least = min(1.0, max(least, p_values[look] * (3 - place)))
+    found = with_start(ours)
+    higher = [look for look in (10, 20, 30) if ours[look].mean() > ours[0].mean()]
+    assert (found.above, found.below, found.looks) == (len(higher), 3 - len(higher), 3)
+    assert found.clearly_above == sum(corrected[look] < 0.05 for look in higher)
+    assert found.clearly_below == sum(corrected[look] < 0.05 for look in (10, 20, 30) if look not in higher)
+    assert found.last == pytest.approx(-corrected[30])
+    against = of_two(ours.drop(columns=20), ours + 0.01 * generator.normal(1, 0.1, (80, 1)))
+    assert (against.looks, against.clearly_below, against.above) == (2, 2, 0)
+    assert with_start(ours[[0]]).looks == of_two(ours[[0]], ours).looks == 0
 
 
 def followed(material: Material, overlap: list[float], rank: list[float]) -> Material:

@@ -259,7 +259,7 @@ def test_queries_may_be_shorter_in_training(made: Small, tmp_path: Path, monkeyp
 def test_probes_look_and_change_nothing(made: Small, tmp_path: Path, changes: dict[str, Any]) -> None:
     parents = {**parents_of(made, tmp_path), "negatives": static_lists(tmp_path / "mined", DEPTH)}
     trained = {}
-    for name, probe in (("plain", None), ("probed", {"every": 4, "split": "train"})):
+    for name, probe in (("plain", None), ("probed", {"every": 4, "split": "train", "training": 5})):
         stage = adore_of(tmp_path / name, parents, changes={**changes, "probe": probe})
         trained[name] = seal(stage, train(stage, RUNTIME, [CPU]))
     weights = "encoder/backbone/model.safetensors"
@@ -271,6 +271,8 @@ def test_probes_look_and_change_nothing(made: Small, tmp_path: Path, changes: di
         with torch.inference_mode():
             plain = encode_rows(encoder.eval(), store, np.arange(len(store)), 4, CPU)
         torch.testing.assert_close(kept[f"probe.{step:06d}"], plain, rtol=0, atol=1e-6)
+        assert len(set(kept["seen.queries"].tolist())) == 5
+        torch.testing.assert_close(kept[f"seen.{step:06d}"], plain[kept["seen.queries"]], rtol=0, atol=1e-6)
     assert sorted(key for key in kept if key.startswith("batch")) == [
         f"batch.{step:06d}.{name}" for step in (0, 4) for name in ("queries", "vectors")
     ]

@@ -14,7 +14,7 @@ import torch
 from made import stage_of
 from made_analysis import collection_of, judgements_of, model_of, negatives_of, normal, passages_of
 
-from hardneg.analysis.trajectory import Batch, Kept, best_static_ranks, effectiveness, overlap
+from hardneg.analysis.trajectory import Batch, Kept, best_static_ranks, effectiveness, means, overlap
 from hardneg.methods.lists import MinedLists
 from hardneg.retrieval.search.exact import ExactSearcher
 from hardneg.retrieval.search.retrieve import vectors_of
@@ -32,11 +32,21 @@ SETTINGS: dict[str, Any] = {
     "split": "dev",
     "k": K,
     "measures": ["MRR@10", "R@50", "nDCG@10"],
+    "main": "MRR@10",
     "relevant_grade": 2,
     "depth": 100,
     "search": {"nprobe": None, "ef_search": None},
     "threads": 1,
 }
+
+
+SEEN = np.array([2, 3, 7, 11, TRAIN - 1])
+"""Training queries that are measured beside; the last has no relevant passage."""
+
+
+def seen_at(step: int) -> np.ndarray:
+    vectors: np.ndarray = near_relevant(SEEN, 200 + step) + 0.2 * step * normal(len(SEEN), 300 + step)
+    return vectors
 
 
 def batch_of(step: int) -> Batch:
@@ -85,6 +95,7 @@ def parents(tmp_path: Path) -> dict[str, Artifact]:
     for step in STEPS:
         batch = batch_of(step)
         kept |= {f"batch.{step:06d}.queries": batch.queries, f"batch.{step:06d}.vectors": batch.vectors}
+    kept |= {"seen.queries": SEEN, **{f"seen.{step:06d}": seen_at(step) for step in (*STEPS, 12)}}
     kept |= {"000001.queries": np.zeros(1, np.int64), "000001.vectors": normal(1, 0)}
     grades = {"train": TRAIN_GRADES, "dev": DEV_GRADES}
     return {
@@ -141,7 +152,7 @@ def test_static_negatives_that_are_the_live_ones(parents: Mapping[str, Artifact]
 def test_effectiveness(parents: Mapping[str, Artifact]) -> None:
     """MRR and recall from the full ranking; the lower grade is not relevant."""
     probe, searcher = normal(DEV, 2), ExactSearcher(vectors_of(parents["passages"]))
-    got = effectiveness(probe, searcher, parents["collection"], "dev", ["R@30", "MRR@300"], 2, PASSAGES)
+    got = means(effectiveness(probe, searcher, parents["collection"], "dev", ["R@30", "MRR@300"], 2, PASSAGES))
     order = np.argsort(-scores_of(probe), axis=1).tolist()
     ranks = [order[q].index(p) + 1 for (q, p), grade in DEV_GRADES.items() if grade == 2]
     recall, reciprocal = statistics.mean(rank <= 30 for rank in ranks), statistics.mean(1 / rank for rank in ranks)
@@ -163,19 +174,20 @@ def test_the_stage(tmp_path: Path, parents: dict[str, Artifact], static: bool) -
     if not static:
         del parents["negatives"]
     stage = stage_of(tmp_path / "trajectory", SETTINGS, parents)
-    assert follow_training.run(stage, {}, ["cpu"]) == ["trajectory.parquet"]
+    assert follow_training.run(stage, {}, ["cpu"]) == ["trajectory.parquet", "per_query.parquet"]
     table = pq.read_table(stage.folder / "trajectory.parquet")
     assert [(field.name, str(field.type)) for field in table.schema] == [
         ("step", "int32"),
         ("name", "large_string"),
         ("value", "double"),
     ]
-    searcher, expected = ExactSearcher(vectors_of(parents["passages"])), []
+    searcher, expected, by_query = ExactSearcher(vectors_of(parents["passages"])), [], []
     for step in (*STEPS, 12):
         asked = ("dev", SETTINGS["measures"], 2, SETTINGS["depth"])
-        expected += [
-            (step, *pair) for pair in effectiveness(normal(DEV, step), searcher, parents["collection"], *asked).items()
-        ]
+        values = effectiveness(normal(DEV, step), searcher, parents["collection"], *asked)
+        expected += [(step, *pair) for pair in means(values).items()]
+        expected.append((step, "MRR@10, training queries", reciprocal_ranks(seen_at(step))))
+        by_query += [(step, *row) for row in values.query("measure == 'MRR@10'")[["query_id", "value"]].to_numpy()]
         if static and step in STEPS:
             expected += zip(
                 [step] * 2, [f"overlap@{K}", "best static rank"], expected_of_batch(batch_of(step), K), strict=True
@@ -183,3 +195,31 @@ def test_the_stage(tmp_path: Path, parents: dict[str, Artifact], static: bool) -
     got = [tuple(row.values()) for row in table.to_pylist()]
     assert [row[:2] for row in got] == [row[:2] for row in expected]
     assert [row[2] for row in got] == pytest.approx([row[2] for row in expected])
+    table = pq.read_table(stage.folder / "per_query.parquet")
+    assert [(field.name, str(field.type)) for field in table.schema] == [
+        ("step", "int32"),
+        ("query_id", "large_string"),
+        ("value", "double"),
+    ]
+    assert [tuple(row.values()) for row in table.to_pylist()] == by_query
+
+
+def reciprocal_ranks(vectors: np.ndarray) -> float:
+    """The mean over the training queries that have a relevant passage, within the first ten, from full rankings."""
+    found = []
+    for query, ranked in zip(SEEN.tolist(), np.argsort(-scores_of(vectors), axis=1).tolist(), strict=True):
+        relevant = [passage for asked, passage in TRAIN_GRADES if asked == query]
+        if relevant:
+            first = min(map(ranked.index, relevant)) + 1
+            found.append(1 / first if first <= 10 else 0.0)
+    assert len(found) == len(SEEN) - 1 and any(found)
+    return statistics.mean(found)
+
+
+def test_training_queries_are_measured_alone(parents: Mapping[str, Artifact]) -> None:
+    """Not the others of their split, whose vectors were not kept."""
+    searcher = ExactSearcher(vectors_of(parents["passages"]))
+    asked = ("train", ["MRR@10"], 1, PASSAGES)
+    values = effectiveness(seen_at(5), searcher, parents["collection"], *asked, SEEN)
+    assert values["query_id"].tolist() == [str(query) for query in SEEN[:-1]]
+    assert values["value"].mean() == pytest.approx(reciprocal_ranks(seen_at(5)))

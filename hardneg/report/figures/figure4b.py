@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import pandas as pd
 
+from hardneg.report.claims.differences import LEVEL
 from hardneg.report.claims.kinds import starts
+from hardneg.report.claims.looks import Looks, of_two, with_start
 from hardneg.report.claims.values import queries_of
-from hardneg.report.claims.verdicts import UNTESTED, Claim, verdict
+from hardneg.report.claims.verdicts import Claim, verdict
 from hardneg.report.content import Content
 from hardneg.report.figures.steps import draw_steps
 from hardneg.report.figures.style import (
@@ -18,58 +20,74 @@ from hardneg.report.figures.style import (
 )
 from hardneg.report.material import Material
 
+NOTE = (
+    "Paired t-tests over the queries at every evaluation after the first, with Holm's correction over the evaluations: "
+    "significantly in more than half of them. Evaluations of one training are not independent, and it is one seed."
+)
+
 
 def figure4b(material: Material, trajectory: pd.DataFrame) -> Content:
-    """Effectiveness during training, by kind of negatives."""
+    """Effectiveness during training, by kind of negatives, on the analysed queries and on training queries."""
     known = list(dict.fromkeys(trajectory["name"]))
     measure = material.main_measure if material.main_measure in known else known[0]
     rows = trajectory[trajectory["name"] == measure].sort_values("step", kind="stable")
+    seen = trajectory[trajectory["name"] == f"{measure}, training queries"]
     kind = families(material)
     named = {name: f"{name} ({kind[name]})" for name in rows["system"].unique()}
+    below = " Bottom: on a sample of the queries that they train on. A gap that widens is overfitting."
+    panels = [(rows, f"{measure}, {material.analysis_split}", "linear")]
+    panels += [(seen, f"{measure},\ntraining queries", "linear")] if len(seen) else []
     return {
         "caption": f"{measure} on {material.analysis_split} of {material.dataset}, mean over "
         f"{queries_of(material, material.analysis_split):,} queries, during training of query encoders "
         "on fixed passage vectors, by kind of negatives. Dynamic: negatives from the live index without weights; "
-        "ADORE: with lambda weights.",
+        f"ADORE: with lambda weights.{below if len(seen) else ''}",
         "paper": "On MS MARCO, starting from BM25 Neg, dynamic hard negatives steadily improve the ranking. Static "
         "hard negatives with a periodic refresh fluctuate and are mostly significantly worse than random negatives, "
         "which themselves degrade the ranking.",
         "here": verdict(
-            _trajectory_claims(material, rows, kind),
-            UNTESTED,
-            "no training run with these negatives was evaluated twice",
+            list(_claims(material, rows, kind)), NOTE, "no training run with these negatives was evaluated twice"
         ),
-        "figure": partial(
-            draw_steps, [(rows, f"{measure}, {material.analysis_split}", "linear")], line_styles(material), named
-        ),
+        "figure": partial(draw_steps, panels, line_styles(material), named),
     }
 
 
-def _trajectory_claims(material: Material, rows: pd.DataFrame, kind: Mapping[str, str]) -> list[Claim]:
-    """The claims of Figure 4b, compared among systems with the same start."""
-    lines = rows.pivot(index="step", columns="system", values="value")
+def _claims(material: Material, rows: pd.DataFrame, kind: Mapping[str, str]) -> Iterator[Claim]:
+    """The claims of Figure 4b; two systems are compared if they start from the same."""
+    if material.trajectory_queries is None:
+        return
     begun = starts(material)
-    claims = []
-    for system, line in ((str(name), line.dropna()) for name, line in lines.items()):
-        if len(line) < 2:
-            continue
-        ends = f"{system} ({kind[system]}) goes from {line.iloc[0]:.4f} to {line.iloc[-1]:.4f}"
+    values = {
+        str(system): own.pivot(index="query_id", columns="step", values="value")
+        for system, own in material.trajectory_queries.groupby("system")
+    }
+    values = {system: own for system, own in values.items() if own.shape[1] > 1}
+    for system in (str(name) for name in rows["system"].unique() if str(name) in values):
+        own, said = values[system], f"{system} ({kind[system]})"
+        found, ends = with_start(own), f"{own.mean().iloc[0]:.4f} to {own.mean().iloc[-1]:.4f}"
         if kind[system] in ("dynamic", "ADORE"):
-            above = int((line.iloc[1:] > line.iloc[0]).sum())
-            numbers = f"{ends}, above its start in {above} of {len(line) - 1} evaluations"
-            holds = bool(line.iloc[-1] > line.iloc[0]) and above == len(line) - 1
-            claims.append(Claim(holds, numbers, "training on dynamic negatives ever falls to its start"))
+            yield Claim(
+                2 * found.clearly_above > found.looks,
+                f"{said} goes from {ends}, above its start in {_times(found.above, found.clearly_above, found)}",
+                "dynamic negatives are not significantly above their start in half of the evaluations",
+            )
         elif kind[system] == "random":
-            claims.append(
-                Claim(bool(line.iloc[-1] < line.iloc[0]), ends, "random negatives do not degrade the ranking")
+            yield Claim(
+                -LEVEL < found.last < 0,
+                f"{said} goes from {ends}, below its start in {_times(found.below, found.clearly_below, found)}",
+                "random negatives do not end significantly below their start",
             )
         elif kind[system] == "static hard":
-            for other in map(str, lines):
-                if kind[other] != "random" or begun.get(other) != begun.get(system):
+            for other in values:
+                if kind[other] not in ("random", "dynamic", "ADORE") or begun.get(other) != begun.get(system):
                     continue
-                both = lines[[system, other]].dropna().iloc[1:]
-                below = int((both[system] < both[other]).sum())
-                numbers = f"{system} (static hard) is below {other} (random) in {below} of {len(both)} evaluations"
-                refuted = "static negatives are above random ones in half of the evaluations"
-                claims.append(Claim(2 * below > len(both), numbers, refuted))
-    return claims
+                found = of_two(own, values[other])
+                yield Claim(
+                    2 * found.clearly_below > found.looks,
+                    f"{said} is below {other} ({kind[other]}) in {_times(found.below, found.clearly_below, found)}",
+                    "static negatives are not significantly below random and dynamic ones in half of the evaluations",
+                )
+
+
+def _times(times: int, clearly: int, found: Looks) -> str:
+    return f"{times} of {found.looks} evaluations ({clearly} significantly)"
