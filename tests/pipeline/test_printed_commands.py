@@ -201,6 +201,7 @@ def paste(project: Project, command: str) -> None:
     assert "Traceback" not in done.stdout, f"$ {command}\n{done.stdout}"
 
 
+@pytest.mark.slow
 def test_the_commands_that_train_nothing(checkout: Project) -> None:
     before = sorted((checkout.folder / "artifacts").glob("*/*/*/manifest.json"))
     for command in QUICK:
@@ -224,6 +225,7 @@ def test_the_commands_that_train(checkout: Project) -> None:
     assert (checkout.folder / "beir.html").exists()
 
 
+@pytest.mark.slow
 def test_the_report_s_own_commands(checkout: Project) -> None:
     """With the configuration that the report prints."""
     page = (checkout.folder / "results" / "small" / "report.html").read_text(encoding="utf-8")
