@@ -36,6 +36,7 @@ RUNTIME_MODULES = (
     "hardneg.training.processes",  # what they tell each other
     "hardneg.training.launch",  # starts them
     "hardneg.training.stopping",  # signals
+    "hardneg.training.tracking",  # what experiment trackers are told
     "hardneg.stages.artifacts",  # locks, renames and digests of finished files
     "hardneg.stages.devices",  # where to compute; its arithmetic settings count if a stage lists them as a root
     "hardneg.methods.axes",  # maps an answer's name to its function; the function chosen is itself a root

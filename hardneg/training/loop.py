@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +32,7 @@ from hardneg.training.processes import ALONE, Processes
 from hardneg.training.schedule import generator, planned_steps
 from hardneg.training.state import Log, TrainingState, newest, write_checkpoint
 from hardneg.training.stopping import Asked, asked_to_stop
+from hardneg.training.tracking import tracked
 
 HANDOVER = "handover.safetensors"
 
@@ -124,7 +125,7 @@ def fit(
     start, log = _start(stage, state, budget, continues, label, begin, processes)
     checkpoints = _Checkpoints(stage.checkpoints, state, checkpoint_seconds, processes, label)
     told = Progress(label, budget.end, "steps", stage.folder / PROGRESS, done=start, silent=not processes.first)
-    with told as bar, asked_to_stop() as asked, _tracked(accelerator, label):
+    with told as bar, asked_to_stop() as asked, tracked(accelerator, stage):
         for step in range(start, budget.end):
             torch.manual_seed(int(generator(seed, step, purpose=2).integers(2**62)))
             with _quick_dropout(accelerator), accelerator.autocast():
@@ -178,16 +179,6 @@ class _Checkpoints:
 def _quick_dropout(accelerator: Accelerator) -> contextlib.AbstractContextManager[Any]:
     """`Dropout` on a CPU; a GPU draws its own."""
     return Dropout() if accelerator.device.type == "cpu" else contextlib.nullcontext()
-
-
-@contextlib.contextmanager
-def _tracked(accelerator: Accelerator, label: str) -> Iterator[None]:
-    """Experiment trackers, where there are any."""
-    if accelerator.log_with:
-        accelerator.init_trackers(label.replace(" ", "-"), config={})
-    yield
-    for tracker in accelerator.trackers:  # `end_training` would part the processes, and a last look is still to come
-        tracker.finish()
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, train: dict[str, Any], total: int) -> Any:
