@@ -397,7 +397,7 @@ def main() -> None:
         folder = folder.resolve()
         check = checked(folder, given.data, given.threads)
         common = ["--threads", str(given.threads), "--steps", str(given.steps), "--warm-up", str(given.warm_up)]
-        parts = []
+        parts: list[tuple[str, pd.DataFrame, str]] = []
         for equal, title in ((False, "Lengths as they are"), (True, f"All texts of {EQUAL} tokens")):
             study = folder / ("equal" if equal else "natural")
             prepare(study, given.data, given.steps + given.warm_up, equal, MINILM, "ranknet", given.threads)
@@ -406,9 +406,15 @@ def main() -> None:
                 tool for tool in TOOLS if tool != TOOLS[1] or not equal
             ]  # without padding, more passes do not help
             parts.append(section(title, in_turns(MODULE, tools, more, given.runs)))
+            write(parts, check, given)
         parts.append(profiles(folder / "equal", common))
-        text = page("Training steps", MODULE, parts, given.threads, about(check))
-    print(text)
+        write(parts, check, given)
+
+
+def write(parts: Sequence[tuple[str, pd.DataFrame, str]], check: str, given: argparse.Namespace) -> None:
+    """Print the page of what was measured so far, and write it where it is asked for."""
+    text = page("Training steps", MODULE, parts, given.threads, about(check))
+    print(text, flush=True)
     if given.output is not None:
         given.output.write_text(text, encoding="utf-8")
 
