@@ -58,6 +58,7 @@ EQUAL = 64
 NATURAL = 256
 """Tokens at which texts are cut otherwise; no question is as long."""
 SHAPE = SHAPES[0]
+SECTIONS = ("natural", "equal", "parts")
 
 
 def triples(data: Path, count: int, equal: bool) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
@@ -382,6 +383,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="a BEIR folder of SQuAD")
     parser.add_argument("--steps", type=int, default=STEPS, help="that are timed")
     parser.add_argument("--warm-up", type=int, default=WARM, help="steps before them")
+    parser.add_argument("--sections", choices=SECTIONS, nargs="+", default=SECTIONS, help="of the page")
     parser.add_argument("--equal", action="store_true", help="with --tool: texts of one length")
     parser.add_argument("--plain", action="store_true", help="with --tool: no dropout")
     parser.add_argument("--profile", action="store_true", help="with --tool: under the profiler")
@@ -398,17 +400,20 @@ def main() -> None:
         check = checked(folder, given.data, given.threads)
         common = ["--threads", str(given.threads), "--steps", str(given.steps), "--warm-up", str(given.warm_up)]
         parts: list[tuple[str, pd.DataFrame, str]] = []
-        for equal, title in ((False, "Lengths as they are"), (True, f"All texts of {EQUAL} tokens")):
-            study = folder / ("equal" if equal else "natural")
+        for name, title in (("natural", "Lengths as they are"), ("equal", f"All texts of {EQUAL} tokens")):
+            study, equal = folder / name, name == "equal"
+            if name not in given.sections and not (equal and "parts" in given.sections):
+                continue
             prepare(study, given.data, given.steps + given.warm_up, equal, MINILM, "ranknet", given.threads)
             more = ["--work", str(study), *common, *(["--equal"] if equal else [])]
-            tools = [
-                tool for tool in TOOLS if tool != TOOLS[1] or not equal
-            ]  # without padding, more passes do not help
-            parts.append(section(title, in_turns(MODULE, tools, more, given.runs)))
+            # Without padding, more passes do not help.
+            tools = [tool for tool in TOOLS if tool != TOOLS[1] or not equal]
+            if name in given.sections:
+                parts.append(section(title, in_turns(MODULE, tools, more, given.runs)))
+                write(parts, check, given)
+        if "parts" in given.sections:
+            parts.append(profiles(folder / "equal", common))
             write(parts, check, given)
-        parts.append(profiles(folder / "equal", common))
-        write(parts, check, given)
 
 
 def write(parts: Sequence[tuple[str, pd.DataFrame, str]], check: str, given: argparse.Namespace) -> None:
