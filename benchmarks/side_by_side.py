@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,9 +51,13 @@ def measured(work: Callable[[], Any]) -> None:
     """Do the work, and print what it took and what it returned as JSON."""
     wall, cpu = time.perf_counter(), time.process_time()
     answer = work()
-    spent = time.perf_counter() - wall, time.process_time() - cpu
+    told(time.perf_counter() - wall, time.process_time() - cpu, answer)
+
+
+def told(wall: float, cpu: float, answer: Any) -> None:
+    """Print what some work took, in seconds, and what it found, as JSON."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps([*spent, peak, answer]))
+    print(json.dumps([wall, cpu, peak, answer]))
 
 
 def in_turns(module: str, tools: Sequence[str], arguments: Sequence[str], runs: int) -> list[Run]:
@@ -128,11 +133,23 @@ def arguments(parser: argparse.ArgumentParser, tools: Sequence[str]) -> None:
     parser.add_argument("--output", type=Path, help="a Markdown page")
 
 
-def page(title: str, module: str, parts: Sequence[tuple[str, pd.DataFrame, str]], threads: int) -> str:
-    """A page of tables, each with its title and what else is to be said of it."""
+def versions(*names: str) -> str:
+    """Installed packages and their versions."""
+    return ", ".join(f"{name} {metadata.version(name)}" for name in names)
+
+
+def page(
+    title: str, module: str, parts: Sequence[tuple[str, pd.DataFrame, str]], threads: int, said: str | None = None
+) -> str:
+    """A page of tables, each with its title and what else is to be said of it; `said` is of all of them."""
     ceiling = f"{products(threads):.0f} GFLOP/s in float32 products, {copies():.1f} GB/s in copies"
     about = f"{head(module)} {threads} threads. This machine allows {ceiling}."
-    return "\n\n".join([f"# {title}", about, *(text for part in parts for text in _section(*part))]) + "\n"
+    return (
+        "\n\n".join(
+            [f"# {title}", about, *([said] if said else []), *(text for part in parts for text in _section(*part))]
+        )
+        + "\n"
+    )
 
 
 def _section(title: str, rows: pd.DataFrame, said: str) -> list[str]:

@@ -1,0 +1,42 @@
+"""What a CPU allows an encoder: the float32 products of one layer alone, in the shapes in which the layer has them."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from benchmarks.gpu import Shape
+
+TRIES = 7
+
+
+def _best(left: torch.Tensor, right: torch.Tensor) -> float:
+    """Seconds of a product, the least of some tries."""
+    out = torch.empty(left.shape[0], right.shape[1])
+    best = float("inf")
+    for _ in range(TRIES):
+        begun = time.perf_counter()
+        torch.mm(left, right, out=out)
+        best = min(best, time.perf_counter() - begun)
+    return best
+
+
+def layer_rate(shape: Shape, tokens: int, backward: bool) -> float:
+    """GFLOP/s of the six products with weights of a layer: four h x h, one h x f, one f x h.
+
+    Args:
+        shape: of the encoder: h = hidden, f = feed-forward.
+        tokens: rows of the other factor, those of a forward pass.
+        backward: with the two products that each has in the backward pass: by the weight, and of the inputs.
+    """
+    h, f = shape.hidden, shape.feed_forward
+    operations = spent = 0.0
+    for inner, outer, count in ((h, h, 4), (h, f, 1), (f, h, 1)):
+        weight, values, gradient = torch.rand(outer, inner), torch.rand(tokens, inner), torch.rand(tokens, outer)
+        pairs = [(values, weight.T)]
+        if backward:
+            pairs += [(gradient, weight), (gradient.T, values)]
+        operations += count * len(pairs) * 2.0 * tokens * inner * outer
+        spent += count * sum(_best(*pair) for pair in pairs)
+    return operations / spent / 1e9
