@@ -48,7 +48,7 @@ from hardneg.training.state import TrainingState
 from workflow_scripts.training import train
 
 MODULE = "benchmarks.step"
-TOOLS = ("hardneg", "hardneg, rows_per_forward 16", "sentence-transformers", "products")
+TOOLS = ("hardneg", "hardneg, rows_per_forward 64", "sentence-transformers", "products")
 PAIR = (TOOLS[0], TOOLS[2])
 BATCH, SEED, LR, TEMPERATURE = 32, 13, 2e-5, 0.05
 STEPS, WARM = 2, 1
@@ -344,8 +344,9 @@ def about(check: str) -> str:
         "What differs otherwise: ours has the loss of STAR (RankNet over all pairs of the batch), the peer a softmax "
         "over the batch's passages. Ours reads tokens from a file that an earlier stage wrote; the peer tokenises in "
         "the step. Ours encodes questions in one pass and both kinds of paragraphs in another, sorted by length, the "
-        "peer each kind in its own. `train.rows_per_forward` is 64 on a CPU by default; with 16 ours has more passes "
-        "and less padding. Ours draws dropout by NumPy, and is deterministic.\n\n"
+        "peer each kind in its own. `train.rows_per_forward` is 16 on a CPU by default for texts of up to "
+        "256 tokens; with 64 ours has fewer passes and more padding. Ours draws dropout by NumPy, and is "
+        "deterministic.\n\n"
         "Each run is a process of its own, and the tools take turns; tables have medians. Operations are counted from "
         "the tokens of texts, without padding: three times those of the forward pass. A share is of the products of "
         "one layer in the same turn. Other programs may run on the machine; where CPU seconds are hardly more than "
@@ -368,7 +369,7 @@ def run_one(given: argparse.Namespace) -> None:
         if given.profile:
             stack.enter_context(named_parts())
         if given.tool in TOOLS[:2]:
-            rows_per_forward = None if given.tool == TOOLS[0] else 16
+            rows_per_forward = None if given.tool == TOOLS[0] else 64
             ours(given.work, noted, steps * BATCH, given.threads, rows_per_forward)
         else:
             model = given.work.parent / "plain-model" if given.plain else minilm()

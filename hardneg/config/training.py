@@ -60,7 +60,8 @@ class Training(Model):
     rows_per_forward: int | None = Field(
         None,
         ge=1,
-        description="texts of similar length that are encoded in one forward pass; null: 64 on a CPU, 1024 on a GPU",
+        description="texts of similar length that are encoded in one forward pass; null: on a CPU 8 to 64, as many "
+        "as have 4,096 tokens, on a GPU 1024",
     )
     log_every: int = Field(10, ge=1, description="steps between logged losses")
     log_retrieved_every: int = Field(

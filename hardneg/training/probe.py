@@ -30,8 +30,9 @@ class Probe:
 
     def __init__(self, stage: StageFolder, encoder: Encoder, trainable: Positions, device: torch.device) -> None:
         asked, train = stage.settings["probe"], stage.settings["train"]
-        self._every, self._rows_per_forward = asked["every"], texts_at_once(train["rows_per_forward"], device)
+        self._every = asked["every"]
         self._queries = TokenStore(stage.parents["tokens"], f"queries.{asked['split']}", None)
+        self._rows_per_forward = texts_at_once(train["rows_per_forward"], device, self._queries.longest)
         self._seen = TokenStore(stage.parents["tokens"], f"queries.{stage.settings['split']}", train["query_length"])
         drawn = generator(stage.settings["seed"], 0, purpose=3).permutation(trainable)[: asked["training"]]
         self._sample = np.sort(drawn)

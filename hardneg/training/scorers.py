@@ -116,7 +116,8 @@ class BothEncoders(OfModel):
         options, parents = stage.settings["train"], stage.parents
         self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
         self._passages = passage_store(parents, options["passage_length"])
-        self._rows, self._device = texts_at_once(options["rows_per_forward"], device), device
+        longest = max(self._queries.longest, self._passages.longest)
+        self._rows, self._device = texts_at_once(options["rows_per_forward"], device, longest), device
         self._encode = encode
         self.module = starting_encoders(stage, runtime).to(device)
         lengths = parents["tokens"].facts
@@ -204,7 +205,8 @@ class QueryEncoder(OfModel):
         self._processes = processes
         options, parents = stage.settings["train"], stage.parents
         self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
-        self._rows, self._device = texts_at_once(options["rows_per_forward"], devices[0]), devices[0]
+        self._device = devices[0]
+        self._rows = texts_at_once(options["rows_per_forward"], devices[0], self._queries.longest)
         self._encode = encode
         self.module = Encoder.load(parents["continues" if "continues" in parents else "init"]).to(devices[0])
         self.module.require_length(self._queries.longest)
@@ -334,7 +336,8 @@ class Reranker(OfModel):
     def __init__(self, stage: StageFolder, runtime: dict[str, Any], device: torch.device) -> None:
         settings, parents = stage.settings, stage.parents
         self._pairs = TrainingPairs(parents, settings["split"], settings["train"])
-        self._rows, self._device = texts_at_once(settings["train"]["rows_per_forward"], device), device
+        rows = settings["train"]["rows_per_forward"]
+        self._rows, self._device = texts_at_once(rows, device, self._pairs.longest), device
         self.module = CrossEncoder.starting(stage, runtime).to(device)
         self.module.require_length(self._pairs.longest)
 
@@ -375,7 +378,9 @@ class Late(OfModel):
         options, parents = stage.settings["train"], stage.parents
         self._queries = TokenStore(parents["tokens"], f"queries.{stage.settings['split']}", options["query_length"])
         self._passages = passage_store(parents, options["passage_length"])
-        self._rows, self._device = options["chunk"] or texts_at_once(options["rows_per_forward"], device), device
+        longest = max(self._queries.longest, self._passages.longest)
+        rows = options["chunk"] or texts_at_once(options["rows_per_forward"], device, longest)
+        self._rows, self._device = rows, device
         self.module = LateInteraction.starting(stage, runtime).to(device)
         lengths = parents["tokens"].facts
         self.module.require_length(max(lengths["query_length"], lengths["passage_length"]))

@@ -147,7 +147,7 @@ def train_term_weights(stage: StageFolder, runtime: dict[str, Any], device: torc
 
     def loss(step: int, log: Log) -> torch.Tensor:
         chosen = [examples[row] for row in rows_of(given, step)]
-        rows = texts_at_once(options["rows_per_forward"], device)
+        rows = texts_at_once(options["rows_per_forward"], device, options["passage_length"] or settings["length"])
         return squared_error(module, chosen, tokenizer.facts["pad"], rows, device)
 
     total = total_steps(options["steps"], options["epochs"], len(examples), options["batch_size"])

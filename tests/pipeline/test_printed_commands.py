@@ -217,6 +217,8 @@ def test_the_commands_that_train(checkout: Project) -> None:
     star = checkout.config["systems"]["star"]
     study = {"extends": "../config.yaml", "systems": {"finetuned": star}, "export": ["finetuned"]}
     (checkout.folder / "configs" / "tutorial.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    expected = (checkout.folder / "config.expected.yaml").read_text(encoding="utf-8")
+    (checkout.folder / "configs" / "tutorial.expected.yaml").write_text(expected, encoding="utf-8")
     other = {"extends": "../config.yaml", "collection": {"name": "other"}}
     (checkout.folder / "configs" / "squad.yaml").write_text(yaml.safe_dump(other), encoding="utf-8")
     paste(checkout, "hardneg run configs/squad.yaml")

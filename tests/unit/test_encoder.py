@@ -16,7 +16,7 @@ from torch import nn
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
 from hardneg.errors import HardnegError
-from hardneg.model.encoder import Encoder, encode_rows, initial_encoder
+from hardneg.model.encoder import Encoder, encode_rows, initial_encoder, texts_at_once
 from hardneg.text.tokens import TokenStore
 
 CPU = torch.device("cpu")
@@ -273,3 +273,11 @@ def test_a_backbone_without_gradient_checkpointing_is_told() -> None:
         HardnegError, match=r"does not support gradient checkpointing\.\n.*train.gradient_checkpointing"
     ):
         encoder.checkpoint_gradients()
+
+
+@pytest.mark.parametrize(("longest", "rows"), [(16, 64), (64, 64), (65, 63), (256, 16), (300, 13), (512, 8), (8192, 8)])
+def test_a_pass_on_a_cpu_has_at_most_64_texts_and_4096_tokens(longest: int, rows: int) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert texts_at_once(None, cpu, longest) == rows
+    assert texts_at_once(None, gpu, longest) == 1024
+    assert texts_at_once(5, cpu, longest) == texts_at_once(5, gpu, longest) == 5

@@ -64,13 +64,14 @@ def _trainings(
     from hardneg.model.encoder import texts_at_once
 
     stages = [stage for stage in plan.of("dual_encoder", "query_encoder") if stage.settings["trains"] != "nothing"]
-    asked = (texts_at_once(stage.settings["train"]["rows_per_forward"], device) for stage in stages)
-    rows = max(asked, default=1)
+    given = [stage.settings["train"]["rows_per_forward"] for stage in stages]
+    asked = max(given, default=1) if all(given) else None
     wanted = {key for stage in stages for key in training_widths(stage.settings["train"], lengths)}
     train = {}
     for width, checkpointed in sorted(wanted, key=lambda key: key[::-1]):  # once turned on, checkpointing stays on
         if checkpointed:
             encoder.checkpoint_gradients()
+        rows = texts_at_once(asked, device, width)
         train[width, checkpointed] = _training(encoder, width, rows, device, precision, seconds, checkpointed)
     return train
 
