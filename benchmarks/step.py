@@ -200,6 +200,20 @@ def ours(folder: Path, noted: Noted, queries: int, threads: int, rows_per_forwar
         noted.losses = pd.read_csv(Path(temporary) / "loss.csv")["loss"].tolist()
 
 
+def columns_of(folder: Path, steps: int) -> dict[str, list[str]]:
+    """The texts of the first steps, in the order that ours reads them."""
+    one = Study(folder)
+    collection = one.open(one.plan.collection)
+    passages, queries = list(passage_texts(collection)), list(query_texts(collection, "train"))
+    order = TrainingQueries(np.arange(len(queries)), BATCH, SEED)
+    rows = np.concatenate([rows_of_step(order, step) for step in range(steps)])
+    return {
+        "anchor": [queries[row] for row in rows],
+        "positive": [passages[2 * row] for row in rows],
+        "negative": [passages[2 * row + 1] for row in rows],
+    }
+
+
 def theirs(folder: Path, noted: Noted, model: Path, longest: int, steps: int) -> None:
     """`SentenceTransformerTrainer`, with the batches that our order gives."""
     from datasets import Dataset
@@ -228,16 +242,6 @@ def theirs(folder: Path, noted: Noted, model: Path, longest: int, steps: int) ->
             """See `TrainerCallback`."""
             noted.end()
 
-    one = Study(folder)
-    collection = one.open(one.plan.collection)
-    passages, queries = list(passage_texts(collection)), list(query_texts(collection, "train"))
-    order = TrainingQueries(np.arange(len(queries)), BATCH, SEED)
-    rows = np.concatenate([rows_of_step(order, step) for step in range(steps)])
-    columns = {
-        "anchor": [queries[row] for row in rows],
-        "positive": [passages[2 * row] for row in rows],
-        "negative": [passages[2 * row + 1] for row in rows],
-    }
     peer = SentenceTransformer(str(model), device="cpu")
     peer.max_seq_length = longest
     loss = MultipleNegativesRankingLoss(peer, scale=1 / TEMPERATURE)
@@ -259,7 +263,11 @@ def theirs(folder: Path, noted: Noted, model: Path, longest: int, steps: int) ->
             disable_tqdm=True,
         )
         trainer = SentenceTransformerTrainer(
-            model=peer, args=settings, train_dataset=Dataset.from_dict(columns), loss=loss, callbacks=[Ends()]
+            model=peer,
+            args=settings,
+            train_dataset=Dataset.from_dict(columns_of(folder, steps)),
+            loss=loss,
+            callbacks=[Ends()],
         )
         trainer.train()
 
