@@ -13,8 +13,10 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -52,7 +54,15 @@ def scores(runs: dict[int, pd.DataFrame], split: str, measure: str) -> pd.DataFr
     return table
 
 
-def tests(per_query: dict[int, pd.DataFrame], pairs: list[tuple[str, str]], split: str, measure: str) -> pd.DataFrame:
+def mean_over(per_query: dict[int, pd.DataFrame]) -> pd.DataFrame:
+    """Each query's mean over the seeds: the table `per_query.parquet` again."""
+    keys = ["system", "split", "query_id", "measure"]
+    return pd.concat(per_query.values()).groupby(keys, sort=False)["value"].mean().reset_index()
+
+
+def tests(
+    per_query: Mapping[Any, pd.DataFrame], pairs: list[tuple[str, str]], split: str, measure: str
+) -> pd.DataFrame:
     """Paired t-tests of each pair within each seed, Holm-corrected over the pairs of a seed."""
     rows = []
     for seed, values in per_query.items():
@@ -120,8 +130,8 @@ def main() -> None:
         parts += [f"## {name}", markdown(scores(measures, given.split, name).reset_index(names="system"))]
     parts += [
         f"## Paired t-tests on {names[0]}, query by query",
-        "Two-sided, within each seed, with Holm's correction over the pairs of a seed.",
-        markdown(tests(per_query, pairs, given.split, names[0])),
+        "Two-sided, with Holm's correction over the pairs of a seed: within each seed, and of each query's mean over them.",
+        markdown(tests({**per_query, "mean": mean_over(per_query)}, pairs, given.split, names[0])),
     ]
     given.output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
