@@ -130,7 +130,7 @@ def main() -> None:
         parts += [f"## {name}", markdown(scores(measures, given.split, name).reset_index(names="system"))]
     parts += [
         f"## Paired t-tests on {names[0]}, query by query",
-        "Two-sided, with Holm's correction over the pairs of a seed: within each seed, and of each query's mean over them.",
+        "Two-sided, with Holm's correction over the pairs: within each seed, and of each query's mean over the seeds.",
         markdown(tests({**per_query, "mean": mean_over(per_query)}, pairs, given.split, names[0])),
     ]
     given.output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
