@@ -13,7 +13,6 @@ products (h wide, feed-forward f), and 4 h L of attention in a text of L tokens.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import statistics
 import tempfile
@@ -28,8 +27,8 @@ import torch
 
 from benchmarks.ceiling import layer_rate
 from benchmarks.gpu import SHAPES, Shape, spread
-from benchmarks.sample import DATA, MINILM, Question, Study, base_sized, found, lines, minilm, write_study
-from benchmarks.side_by_side import Run, arguments, in_turns, measured, page, table, versions
+from benchmarks.sample import MINILM, Question, Study, base_sized, found, lines, minilm, reading, write_study
+from benchmarks.side_by_side import Run, in_turns, measured, page, table, versions
 from hardneg.model.embedding import MICRO_ROWS, encode_passages
 from hardneg.model.encoder import Encoder
 from hardneg.model.untied import passage_side
@@ -155,9 +154,7 @@ def rows_of(lengths: np.ndarray) -> int:
 
 def main() -> None:
     """Run one tool, or all in turns."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments(parser, TOOLS)
-    parser.add_argument("--data", type=Path, default=DATA, help="a BEIR folder of SQuAD")
+    parser = reading(__doc__, TOOLS)
     parser.add_argument("--passages", type=int, default=PASSAGES, help="that MiniLM encodes")
     parser.add_argument("--base-passages", type=int, default=BASE_PASSAGES, help="that the larger encoder encodes")
     parser.add_argument("--shape", type=int, default=0, help="which encoder --tool runs")

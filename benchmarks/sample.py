@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -16,7 +17,7 @@ import torch
 import yaml
 
 from benchmarks.gpu import SHAPES
-from benchmarks.side_by_side import ROOT
+from benchmarks.side_by_side import ROOT, parser_of
 from hardneg.config import load, read_yaml
 from hardneg.planning.backbone import local_backbone
 from hardneg.planning.plan import Plan
@@ -40,6 +41,13 @@ def lines(file: Path) -> Iterator[dict[str, Any]]:
     """The objects of a JSONL file."""
     with file.open(encoding="utf-8") as stream:
         yield from map(json.loads, stream)
+
+
+def reading(description: str | None, tools: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser of what benchmarks take that read SQuAD."""
+    parser = parser_of(description, tools)
+    parser.add_argument("--data", type=Path, default=DATA, help="a BEIR folder of SQuAD")
+    return parser
 
 
 def found(data: Path) -> bool:

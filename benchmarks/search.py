@@ -9,7 +9,6 @@ a flat FAISS index. Mining: the best 200 of 20,958 passages for 10,000 queries w
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from benchmarks.side_by_side import arguments, in_turns, measured, page, table
+from benchmarks.side_by_side import in_turns, measured, page, parser_of, table
 
 MODULE = "benchmarks.search"
 K, DIM, PASSAGES, QUERIES = 200, 384, 1_000_000, (32, 512, 4096)
@@ -172,8 +171,7 @@ def agreement(folder: Path, count: int) -> float:
 
 def main() -> None:
     """Run one tool, or all in turns."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments(parser, TOOLS)
+    parser = parser_of(__doc__, TOOLS)
     parser.add_argument("--queries", type=int, nargs="+", default=QUERIES)
     parser.add_argument("--passages", type=int, default=PASSAGES, help="that are searched")
     given = parser.parse_args()

@@ -124,13 +124,15 @@ def head(module: str, gpu: str = "no GPU") -> str:
     return f"`{line}`, commit {commit}, {machine()}, {gpu}, {datetime.now(UTC):%Y-%m-%d}."
 
 
-def arguments(parser: argparse.ArgumentParser, tools: Sequence[str]) -> None:
-    """What all benchmarks take."""
+def parser_of(description: str | None, tools: Sequence[str]) -> argparse.ArgumentParser:
+    """A parser of what all benchmarks take."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tool", choices=tools, help="run this one once (default: all of them, in turns)")
     parser.add_argument("--runs", type=int, default=RUNS, help="of each tool")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--work", type=Path, help="a folder to keep (default: one that is removed)")
     parser.add_argument("--output", type=Path, help="a Markdown page")
+    return parser
 
 
 def versions(*names: str) -> str:

@@ -34,8 +34,8 @@ from benchmarks.ceiling import layer_rate
 from benchmarks.encode import rates
 from benchmarks.gpu import SHAPES, spread
 from benchmarks.parts import OTHERS, PARTS, named_parts, seconds_by_part
-from benchmarks.sample import DATA, MINILM, Question, Study, found, lines, minilm, without_dropout, write_study
-from benchmarks.side_by_side import Run, arguments, in_turns, page, table, told, versions
+from benchmarks.sample import MINILM, Question, Study, found, lines, minilm, reading, without_dropout, write_study
+from benchmarks.side_by_side import Run, in_turns, page, table, told, versions
 from hardneg.methods.draws import TrainingQueries
 from hardneg.methods.order.shuffle import rows as rows_of_step
 from hardneg.retrieval.mine import NEGATIVES
@@ -387,9 +387,7 @@ def run_one(given: argparse.Namespace) -> None:
 
 def main() -> None:
     """Run one tool, or all in turns."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments(parser, TOOLS)
-    parser.add_argument("--data", type=Path, default=DATA, help="a BEIR folder of SQuAD")
+    parser = reading(__doc__, TOOLS)
     parser.add_argument("--steps", type=int, default=STEPS, help="that are timed")
     parser.add_argument("--warm-up", type=int, default=WARM, help="steps before them")
     parser.add_argument("--sections", choices=SECTIONS, nargs="+", default=SECTIONS, help="of the page")

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from hardneg.analysis.pairwise_errors import count_above
 from hardneg.data.documents import judged_documents, read_documents
 from hardneg.data.judgements import Judgements
+from hardneg.evaluation.measure_names import OF_TRAINING
 from hardneg.evaluation.measures import aggregate, evaluate, parse_measures
 from hardneg.methods.draws import take
 from hardneg.methods.lists import MinedLists
@@ -31,8 +32,6 @@ from hardneg.stages.progress import Progress
 
 KEPT = "kept.safetensors"
 BEST_STATIC_RANK = "best static rank"
-OF_TRAINING = "{}, training queries"
-"""The name of a measure over queries that the encoder trains on."""
 
 
 class Batch(NamedTuple):

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from hardneg.errors import HardnegError, nearest
 
+OF_TRAINING = "{}, training queries"
+"""The name of a measure over queries that an encoder trains on."""
+
 
 class Known(NamedTuple):
     """A supported measure.

@@ -38,7 +38,7 @@ def factors(shape: Sequence[int], p: float, dtype: torch.dtype) -> torch.Tensor:
     dropped = min(round(p * RANGE), RANGE - 1)
     count = math.prod(shape)
     seed = int(torch.randint(2**62, ()))
-    drawn = np.random.SFC64(seed).random_raw(-(-count * 16 // 64)).view(np.int16)[:count]
+    drawn = np.random.SFC64(seed).random_raw(-(-count // 4)).view(np.int16)[:count]
     kept = torch.from_numpy(drawn).view(*shape) >= dropped - RANGE // 2
     return kept.to(dtype).mul_(RANGE / (RANGE - dropped))
 

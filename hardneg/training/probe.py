@@ -33,7 +33,9 @@ class Probe:
         self._every = asked["every"]
         self._queries = TokenStore(stage.parents["tokens"], f"queries.{asked['split']}", None)
         self._rows_per_forward = texts_at_once(train["rows_per_forward"], device, self._queries.longest)
-        self._seen = TokenStore(stage.parents["tokens"], f"queries.{stage.settings['split']}", train["query_length"])
+        self._training = TokenStore(
+            stage.parents["tokens"], f"queries.{stage.settings['split']}", train["query_length"]
+        )
         drawn = generator(stage.settings["seed"], 0, purpose=3).permutation(trainable)[: asked["training"]]
         self._sample = np.sort(drawn)
         encoder.require_length(self._queries.longest)
@@ -53,7 +55,7 @@ class Probe:
         log.kept[f"probe.{step:06d}"] = self._vectors(self._queries, np.arange(len(self._queries)))
         if len(self._sample):
             log.kept["seen.queries"] = torch.from_numpy(self._sample)
-            log.kept[f"seen.{step:06d}"] = self._vectors(self._seen, self._sample)
+            log.kept[f"seen.{step:06d}"] = self._vectors(self._training, self._sample)
         self._encoder.train()
         return True
 

@@ -10,6 +10,7 @@ from typing import Any
 from accelerate import Accelerator
 
 from hardneg.stages.artifacts import TRACKERS, StageFolder
+from hardneg.stages.stage import name_of
 
 
 @contextlib.contextmanager
@@ -25,14 +26,14 @@ def tracked(accelerator: Accelerator, stage: StageFolder) -> Iterator[None]:
         stage: that trains.
     """
     if accelerator.log_with:
-        record = stage.record
-        name, folder = f"{record['kind']}/{record['label']}-{record['version']}", stage.folder / TRACKERS
+        project, _, name = name_of(stage.record).partition("/")
+        folder = stage.folder / TRACKERS
         known: dict[str, dict[str, Any]] = {
-            "wandb": {"name": name, "id": record["version"], "resume": "allow", "dir": str(folder)},
+            "wandb": {"name": name, "id": stage.record["version"], "resume": "allow", "dir": str(folder)},
             "mlflow": {"run_name": name},
         }
         folder.mkdir(exist_ok=True)
-        accelerator.init_trackers(record["dataset"], config=flat(stage.settings), init_kwargs=known)
+        accelerator.init_trackers(project, config=flat(stage.settings), init_kwargs=known)
     yield
     for tracker in accelerator.trackers:  # `end_training` would part the processes, and a last look is still to come
         tracker.finish()

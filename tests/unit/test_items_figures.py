@@ -312,9 +312,9 @@ def test_looks_are_paired_t_tests_with_holm_s_correction() -> None:
     assert (found.above, found.below, found.looks) == (len(higher), 3 - len(higher), 3)
     assert found.clearly_above == sum(corrected[look] < 0.05 for look in higher)
     assert found.clearly_below == sum(corrected[look] < 0.05 for look in (10, 20, 30) if look not in higher)
-    assert found.last == pytest.approx(-corrected[30])
+    assert corrected[30] < 0.05 and found.ends == -1
     against = of_two(ours.drop(columns=20), ours + 0.01 * generator.normal(1, 0.1, (80, 1)))
-    assert (against.looks, against.clearly_below, against.above) == (2, 2, 0)
+    assert (against.looks, against.clearly_below, against.above, against.ends) == (2, 2, 0, -1)
     assert with_start(ours[[0]]).looks == of_two(ours[[0]], ours).looks == 0
 
 

@@ -18,7 +18,7 @@ class Looks(NamedTuple):
         below: at how many it is below.
         clearly_below: significantly.
         looks: how many there are after the first.
-        last: the p-value at the last; its sign is that of the difference.
+        ends: at the last, 1 where it is significantly above, -1 where it is significantly below, else 0.
     """
 
     above: int
@@ -26,7 +26,7 @@ class Looks(NamedTuple):
     below: int
     clearly_below: int
     looks: int
-    last: float
+    ends: int
 
 
 def with_start(values: pd.DataFrame) -> Looks:
@@ -57,5 +57,5 @@ def _tested(pairs: list[tuple[pd.Series, pd.Series]]) -> Looks:
     p_values = [float(p) for p in holm([each.p_t for each in found])] if found else []
     signs = [1 if each.difference > 0 else -1 if each.difference < 0 else 0 for each in found]
     clear = [sign if p < LEVEL else 0 for sign, p in zip(signs, p_values, strict=True)]
-    last = signs[-1] * p_values[-1] if found else 1.0
-    return Looks(signs.count(1), clear.count(1), signs.count(-1), clear.count(-1), len(found), last)
+    ends = clear[-1] if clear else 0
+    return Looks(signs.count(1), clear.count(1), signs.count(-1), clear.count(-1), len(found), ends)

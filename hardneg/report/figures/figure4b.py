@@ -7,7 +7,7 @@ from functools import partial
 
 import pandas as pd
 
-from hardneg.report.claims.differences import LEVEL
+from hardneg.evaluation.measure_names import OF_TRAINING
 from hardneg.report.claims.kinds import starts
 from hardneg.report.claims.looks import Looks, of_two, with_start
 from hardneg.report.claims.values import queries_of
@@ -31,7 +31,7 @@ def figure4b(material: Material, trajectory: pd.DataFrame) -> Content:
     known = list(dict.fromkeys(trajectory["name"]))
     measure = material.main_measure if material.main_measure in known else known[0]
     rows = trajectory[trajectory["name"] == measure].sort_values("step", kind="stable")
-    seen = trajectory[trajectory["name"] == f"{measure}, training queries"]
+    seen = trajectory[trajectory["name"] == OF_TRAINING.format(measure)]
     kind = families(material)
     named = {name: f"{name} ({kind[name]})" for name in rows["system"].unique()}
     below = " Bottom: on a sample of the queries that they train on. A gap that widens is overfitting."
@@ -73,7 +73,7 @@ def _claims(material: Material, rows: pd.DataFrame, kind: Mapping[str, str]) -> 
             )
         elif kind[system] == "random":
             yield Claim(
-                -LEVEL < found.last < 0,
+                found.ends < 0,
                 f"{said} goes from {ends}, below its start in {_times(found.below, found.clearly_below, found)}",
                 "random negatives do not end significantly below their start",
             )
