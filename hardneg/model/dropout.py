@@ -1,4 +1,4 @@
-"""Dropout on a CPU in a quarter of the time.
+"""Dropout on a CPU in a third of the time.
 
 torch draws a CPU's dropout one number after the other, by a generator of 32 bits a number and in one thread. That took
 17% of a step of STAR with the small encoder on two cores. Here the generator of NumPy gives four 16-bit numbers at a
