@@ -127,7 +127,7 @@ def trained(config: Config, steps: dict[str, int]) -> pd.DataFrame:
     """The training of each system, the peer's included."""
     ours, starts = training(config), (config.encoder.backbone, peer.NAMES[0])
     rows = []
-    for name, start, like in zip(peer.NAMES, starts, (peer.FIRST, peer.SECOND[-1]), strict=True):
+    for name, start, like in zip(peer.NAMES, starts, (peer.FIRST, peer.second(config)), strict=True):
         train = config.systems[like].train
         rows.append((name, start, steps[name], train.batch_size, f"{steps[name] * train.batch_size:,}", train.lr))
     ours["starts from"] = ours["starts from"].replace("random weights", config.encoder.backbone)

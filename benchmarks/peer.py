@@ -37,6 +37,8 @@ SECOND = ("star",)
 """Those that the second training matches: the sum of their steps, the rest as in the last."""
 SPARE = 10
 """Batches of rows beyond those needed, for rows that would repeat a text of their batch."""
+LIKE = "star_softmax"
+"""The system with the loss of the second training, which has its learning rate where the study has such a system."""
 DYNAMIC = "adore_star"
 """The system whose queries the second training is given too, as more steps."""
 
@@ -64,6 +66,11 @@ class Material:
                 order = generator.permutation(there)
             row = int(order[number % len(there)])
             yield row, int(generator.choice(self.judged[row]))
+
+
+def second(config: Config) -> str:
+    """The system whose learning rate, batch and lengths the second training has."""
+    return LIKE if LIKE in config.systems else SECOND[-1]
 
 
 def further_steps(config: Config, material: Material) -> int:
@@ -184,9 +191,8 @@ class Peer:
         model, batch = self._model(self.folder / NAMES[0] / "model"), self._batch(SECOND[-1])
         negatives = json.loads((self.folder / "negatives.json").read_text(encoding="utf-8"))
         rows = columns(self.material, self.config.seed + 1, (steps + SPARE) * batch)
-        train(
-            model, {**rows, "negative": [negatives[query] for query in rows["anchor"]]}, SECOND[-1], self.config, steps
-        )
+        rows["negative"] = [negatives[query] for query in rows["anchor"]]
+        train(model, rows, second(self.config), self.config, steps)
         save(model, encoded(model, self.material), self.evaluated, self.folder / NAMES[1])
 
     def _model(self, start: Path | None) -> SentenceTransformer:
@@ -211,10 +217,10 @@ def run(config: Config, collection: Artifact, folder: Path) -> dict[str, Any]:
     """
     assert config.splits.train is not None
     material = Material.of(collection, config.splits.train)
-    first, second = config.systems[FIRST].train.steps or 0, further_steps(config, material)
+    lengths = (config.systems[FIRST].train.steps or 0, further_steps(config, material))
     asked = {
-        "train": [config.systems[name].train.model_dump(mode="json") for name in (FIRST, SECOND[-1])],
-        "steps": [first, second],
+        "train": [config.systems[name].train.model_dump(mode="json") for name in (FIRST, second(config))],
+        "steps": list(lengths),
         "mining": MINING,
         "encoder": config.encoder.model_dump(mode="json"),
         "seed": config.seed,
@@ -226,7 +232,7 @@ def run(config: Config, collection: Artifact, folder: Path) -> dict[str, Any]:
     torch.set_num_threads(config.arithmetic.training_threads)
     evaluated = {split: list(query_texts(collection, split)) for split in config.splits.evaluate}
     peer = Peer(config, material, evaluated, folder)
-    for name, steps, make in zip(NAMES, (first, second), (peer.in_batch, peer.hard), strict=True):
+    for name, steps, make in zip(NAMES, lengths, (peer.in_batch, peer.hard), strict=True):
         if name not in facts:
             begun = time.perf_counter()
             make(steps)
