@@ -26,7 +26,7 @@ DOWNLOADED = [
     "beir",
     "nfcorpus",
     "squad",
-    *(pytest.param(f"minilm-{name}", marks=MINILM) for name in ("nfcorpus", "squad")),
+    *(pytest.param(f"minilm-{name}", marks=MINILM) for name in ("nfcorpus", "squad", "nfcorpus-gpu", "squad-gpu")),
 ]
 
 
