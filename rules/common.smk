@@ -17,7 +17,6 @@ from snakemake.scheduling.job_scheduler import JobScheduler
 from hardneg.cli import watch
 from hardneg.cli.options import refuse_dropped
 from hardneg.stages.artifacts import canonical_json, write_json
-from hardneg.stages.devices import may_use_cuda
 from hardneg.errors import HardnegError
 from hardneg.planning.preflight import check_devices
 from hardneg.planning.targets import targets
@@ -100,7 +99,7 @@ onstart:
         for note in PLAN.notes:
             print(f"warning: {note}", file=sys.stderr)
         tell_jobs(workflow.dag_settings)
-        if workflow.local_exec and sys.platform == "linux" and not may_use_cuda(PLAN.config.runtime.device):
+        if workflow.local_exec and sys.platform == "linux":
             warm.start()
         ARTIFACTS.mkdir(exist_ok=True)
         write_json(BRIEF_FILE, BRIEF)

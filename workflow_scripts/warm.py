@@ -1,8 +1,8 @@
 """A warm process: it imports what the scripts of a run import, and forks one process a job.
 
-Snakemake starts it with a run on this machine and without CUDA, whose state no forked process may share. It imports
-nothing until a job asks, and it ends with Snakemake, however that ends. A forked process has the job's folder,
-environment and files; it ends if `job`, which waits for it, is killed.
+Snakemake starts it with a run on this machine. It imports nothing until a job asks, and it ends with Snakemake, however
+that ends. It never touches a GPU, whose state no forked process may share: each job takes its devices after the fork. A
+forked process has the job's folder, environment and files; it ends if `job`, which waits for it, is killed.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ OWN = ("_", "SHLVL", "PWD", "OLDPWD", "TMPDIR", "TEMPDIR", "TMP", "TEMP")
 """Variables that a shell, or Snakemake for each job, sets."""
 
 ALLOCATOR = "jemalloc_bg_thd"
+
+DEVICES = "/dev/nvidia"
+"""What a process has open once it, or a library in it, has initialised CUDA."""
 
 ENCODERS = ("transformers.models.auto.modeling_auto", "transformers.models.bert.modeling_bert")
 """What scripts that import torch import later, if at all; the first that wants an encoder would do so for seconds."""
@@ -129,9 +132,22 @@ def _read_at_start(situation: dict[str, Any]) -> list[Any]:
 
 
 def _may_fork() -> bool:
-    """Whether this process has no thread that a forked one would lack. Arrow's allocator starts its own again."""
+    """Whether a forked process would have all that this one has.
+
+    It would lack threads, of which only Arrow's allocator starts its own again, and could not use CUDA where a library
+    initialised it here by being imported.
+    """
     names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
-    return len([name for name in names if name != ALLOCATOR]) == 1
+    return len([name for name in names if name != ALLOCATOR]) == 1 and not _has_open(DEVICES)
+
+
+def _has_open(prefix: str) -> bool:
+    """Whether this process has a file open whose path begins so."""
+    for link in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # the folder's own, which is closed by now
+            if str(link.readlink()).startswith(prefix):
+                return True
+    return False
 
 
 def _bury() -> None:

@@ -109,15 +109,6 @@ def check_cuda() -> None:
         raise _no_cuda()
 
 
-def may_use_cuda(request: str) -> bool:
-    """Whether jobs may come to use CUDA: told by the driver's files, without asking the driver, in no time.
-
-    Args:
-        request: as for `lease`.
-    """
-    return request != "cpu" and PRETEND not in os.environ and (DRIVER.exists() or shutil.which(LISTER) is not None)
-
-
 def _no_cuda() -> HardnegError:
     hidden = f"{VISIBLE}={os.environ[VISIBLE]!r}" if VISIBLE in os.environ else None
     return HardnegError(

@@ -159,6 +159,15 @@ def test_none_where_no_socket_can_be_made(tmp_path: Path, monkeypatch: pytest.Mo
     assert warm.start() is None and os.environ[WARM] == "as before"
 
 
+def test_a_process_that_has_a_device_open_is_not_forked(tmp_path: Path) -> None:
+    # As a library would that initialises CUDA when it is imported; a forked process could not use it.
+    device = tmp_path / "nvidia0"
+    with device.open("w"):
+        assert warm._has_open(str(tmp_path / "nvidia"))
+    assert not warm._has_open(str(tmp_path / "nvidia"))
+    assert not warm._has_open(warm.DEVICES)
+
+
 def waiting(folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
     for name in ("running", "told"):
         (folder / name).unlink(missing_ok=True)
