@@ -4,8 +4,8 @@
     python -m benchmarks.paper --configfile configs/figure4.yaml --items figure4a figure4b --output docs/figure4.md
 
 Each seed is a run of the workflow in this checkout; what is finished is kept, so the command resumes. The page has the
-verdicts by seed, tests over the seeds, and each table and figure of the report: numbers as mean and standard deviation
-over the seeds, the paper's finding, and what shows here.
+verdicts by seed, tests over the seeds, and each table and figure that the paper has a finding of: numbers as mean and standard
+deviation over the seeds, the paper's finding, and what shows here. The report has the others.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -87,7 +88,7 @@ def over_seeds(tables: Sequence[pd.DataFrame], digits: Sequence[int]) -> pd.Data
     if unlike or len(set(keys[0])) < len(keys[0]):
         return None
     aligned = [table.set_index(first.columns[0]).loc[keys[0]].reset_index() for table in tables]
-    shown: dict[str, list[str]] = {}
+    shown: dict[Any, list[str]] = {}
     for name, places in zip(first, digits, strict=True):
         cells = zip(*(table[name] for table in aligned), strict=True)
         numbers = pd.api.types.is_numeric_dtype(first[name]) and places != P_VALUE
@@ -96,9 +97,11 @@ def over_seeds(tables: Sequence[pd.DataFrame], digits: Sequence[int]) -> pd.Data
 
 
 def _number(values: list[float], places: int) -> str:
+    if any(map(pd.isna, values)):
+        return _text(list(values), places)
     found = pd.Series(values, dtype=float)
     mean = cell_text(found.mean(), places)
-    return mean if len(found) == 1 or found.isna().any() else f"{mean} ± {cell_text(found.std(ddof=1), places)}"
+    return mean if len(found) == 1 else f"{mean} ± {cell_text(found.std(ddof=1), places)}"
 
 
 def _text(values: list[object], places: int) -> str:
@@ -112,14 +115,14 @@ def section(shown: dict[int, Item]) -> list[str]:
     parts = [f"## {one.title}"]
     tables = [item.table for item in shown.values() if item.table is not None]
     if tables and max(map(len, tables)) <= LONGEST:
-        digits = [one.digits.get(name, 0) for name in tables[0]]
+        digits = [one.digits.get(str(name), 0) for name in tables[0]]
         whole = over_seeds(tables, digits)
         if whole is None:
             whole = over_seeds(tables[:1], digits)
             parts.append(f"Seed {next(iter(shown))} alone, since the rows differ between the seeds.")
         if whole is not None:
             parts.append(markdown(whole))
-    parts += [one.caption, *([f"*The paper:* {one.paper}"] if one.paper else [])]
+    parts += [one.caption, f"*The paper:* {one.paper}"]
     parts += [f"*Here, seed {seed}:* {item.here}" for seed, item in shown.items() if item.here]
     return parts
 
@@ -127,11 +130,7 @@ def section(shown: dict[int, Item]) -> list[str]:
 def verdicts(seeds: dict[int, Seed]) -> pd.DataFrame:
     """Of each item that the paper has a finding of, the verdict of each seed."""
     first = next(iter(seeds.values())).items
-    rows = {
-        item.title: [_verdict(seed.items[name].here) for seed in seeds.values()]
-        for name, item in first.items()
-        if item.paper and item.here
-    }
+    rows = {item.title: [_verdict(seed.items[name].here) for seed in seeds.values()] for name, item in first.items()}
     return pd.DataFrame.from_dict(rows, orient="index", columns=[f"seed {seed}" for seed in seeds]).reset_index(
         names="table or figure"
     )
@@ -177,7 +176,9 @@ def main() -> None:
     seeds: dict[int, Seed] = {}
     for seed in given.seeds:
         done = run(given.configfile, seed)
-        chosen = {name: item for name, item in done.items.items() if not given.items or name in given.items}
+        chosen = {
+            name: item for name, item in done.items.items() if item.paper and (not given.items or name in given.items)
+        }
         seeds[seed] = Seed(chosen, done.per_query)
         old = given.output.read_text(encoding="utf-8") if given.output.exists() else f"# {given.configfile.stem}\n\n"
         head = old.partition("`python -m benchmarks.paper ")[0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pandas as pd
+
+from benchmarks.paper import over_seeds
 from benchmarks.seeds import placed
 
 
@@ -12,3 +15,19 @@ def test_a_section_takes_the_place_of_its_old_one_and_leaves_the_others() -> Non
     assert first == "# Title\n\nText.\n\n## one\n\n### scores\n\n1\n"
     assert both == first + "\n## two\n\n2\n"
     assert again == both.replace("\n1\n", "\n3\n")
+
+
+def test_tables_of_several_seeds_are_one() -> None:
+    one = pd.DataFrame({"system": ["a", "b"], "value": [0.1, 0.4], "marks": ["x", "x"], "steps": [3, pd.NA]})
+    two = pd.DataFrame({"system": ["b", "a"], "value": [0.2, 0.3], "marks": ["x", ""], "steps": [pd.NA, 3]})
+    found = over_seeds([one, two], [0, 2, 0, 0])
+    assert found is not None
+    assert list(found["system"]) == ["a", "b"]
+    assert list(found["value"]) == ["0.20 ± 0.14", "0.30 ± 0.14"]
+    assert list(found["marks"]) == ["x / -", "x"]
+    assert found["steps"].iloc[0] == "3"
+
+
+def test_tables_of_other_rows_are_not() -> None:
+    one, two = (pd.DataFrame({"system": [name], "value": [1.0]}) for name in "ab")
+    assert over_seeds([one, two], [0, 1]) is None
