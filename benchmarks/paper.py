@@ -4,8 +4,8 @@
     python -m benchmarks.paper --configfile configs/figure4.yaml --items figure4a figure4b --output docs/figure4.md
 
 Each seed is a run of the workflow in this checkout; what is finished is kept, so the command resumes. The page has the
-verdicts by seed, tests over the seeds, and each table and figure that the paper has a finding of: numbers as mean and standard
-deviation over the seeds, the paper's finding, and what shows here. The report has the others.
+verdicts by seed, tests over the seeds, and each table and figure that the paper has a finding of: numbers as mean and
+standard deviation over the seeds, the paper's finding, and what shows here. The report has the others.
 """
 
 from __future__ import annotations
