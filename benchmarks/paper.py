@@ -33,6 +33,7 @@ from hardneg.report.material import Item
 from hardneg.report.text import cell_text
 
 LONGEST = 40  # rows; longer tables are in the report
+LOOKS = 9  # of a training, evenly spaced, that a page shows
 VERDICTS = ("It shows here", "It shows in part", "It does not show here", "Cannot be checked here")
 PAIRS = [
     ("star", "rand"),
@@ -54,17 +55,19 @@ PAIRS = [
 
 @dataclass(frozen=True)
 class Seed:
-    """What a seed gave: the report's items by name, and `per_query.parquet`."""
+    """What a seed gave: the report's items by name, `per_query.parquet`, and the trainings that were followed."""
 
     items: dict[str, Item]
     per_query: pd.DataFrame
+    trajectory: pd.DataFrame | None
 
 
 def run(configfile: Path, seed: int) -> Seed:
     """Run the workflow with a seed, and make the report's items from it."""
     _, per_query = run_seed(seed, configfile)
     plan = Plan(load({**read_yaml(configfile), "seed": seed}))
-    return Seed({item.name: item for item in items(gather(brief(plan), plan.results))}, per_query)
+    material = gather(brief(plan), plan.results)
+    return Seed({item.name: item for item in items(material)}, per_query, material.trajectory)
 
 
 def over_seeds(tables: Sequence[pd.DataFrame], digits: Sequence[int]) -> pd.DataFrame | None:
@@ -127,6 +130,26 @@ def section(shown: dict[int, Item]) -> list[str]:
     return parts
 
 
+def over_training(trajectories: Sequence[pd.DataFrame]) -> list[str]:
+    """What was measured while query encoders trained, at some of the steps: a table for each quantity.
+
+    Args:
+        trajectories: of each seed: system, step, name, value.
+    """
+    steps = sorted(set(trajectories[0]["step"]))
+    shown = [steps[round(place * (len(steps) - 1) / (LOOKS - 1))] for place in range(LOOKS)]
+    parts = ["## Over training"]
+    for name in dict.fromkeys(trajectories[0]["name"]):
+        tables = [
+            rows[rows["name"] == name].pivot(index="system", columns="step", values="value").reindex(columns=shown)
+            for rows in trajectories
+        ]
+        tables = [table.rename(columns=lambda step: f"step {step}").reset_index() for table in tables]
+        whole = over_seeds(tables, [0, *[3] * LOOKS])
+        parts += [f"### {name}", markdown(whole)] if whole is not None else []
+    return parts
+
+
 def verdicts(seeds: dict[int, Seed]) -> pd.DataFrame:
     """Of each item that the paper has a finding of, the verdict of each seed."""
     first = next(iter(seeds.values())).items
@@ -159,6 +182,9 @@ def page(configfile: Path, config: Config, seeds: dict[int, Seed]) -> str:
             f"Paired t-tests over queries, with Holm's correction over the {len(pairs)} pairs.",
             markdown(tests({"mean": means}, pairs, split, main).drop(columns="seed")),
         ]
+    followed = [one.trajectory for one in seeds.values() if one.trajectory is not None and len(one.trajectory)]
+    if followed and "figure4b" in next(iter(seeds.values())).items:
+        parts += over_training(followed)
     for name in next(iter(seeds.values())).items:
         parts += section({seed: one.items[name] for seed, one in seeds.items() if name in one.items})
     return "\n\n".join(parts) + "\n"
@@ -179,7 +205,7 @@ def main() -> None:
         chosen = {
             name: item for name, item in done.items.items() if item.paper and (not given.items or name in given.items)
         }
-        seeds[seed] = Seed(chosen, done.per_query)
+        seeds[seed] = Seed(chosen, done.per_query, done.trajectory)
         old = given.output.read_text(encoding="utf-8") if given.output.exists() else f"# {given.configfile.stem}\n\n"
         head = old.partition("`python -m benchmarks.paper ")[0]
         given.output.write_text(head + page(given.configfile, config, seeds), encoding="utf-8")
