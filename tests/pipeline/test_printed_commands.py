@@ -117,6 +117,7 @@ NOT_HERE = {
     r"pip install .*": "installs packages",
     r"docker build": "builds an image of what README says",
     r"python -m benchmarks\..*": "made the page, in tens of minutes or hours",
+    r"hardneg run configs/(paper\.yaml --config seed=\d+|figure4\.yaml)": "what the page was made from, in tens of minutes",
     r"snakemake --report report\.zip --configfile \.\.\.": "Snakemake's own report, which downloads scripts",
     r"hardneg (run|search)": "a command's name in a sentence",
 }
