@@ -169,8 +169,8 @@ def page(configfile: Path, config: Config, seeds: dict[int, Seed]) -> str:
     main, split = config.evaluation.main_measure, config.splits.evaluate[-1]
     parts = [
         f"`python -m benchmarks.paper {' '.join(sys.argv[1:])}`, commit {commit.stdout.strip()}, {machine()}, "
-        f"{datetime.now(UTC):%Y-%m-%d}. Seeds in: {', '.join(map(str, seeds))}. ± is the standard deviation over seeds "
-        "(n - 1).",
+        f"{datetime.now(UTC):%Y-%m-%d}. Seeds in: {', '.join(map(str, seeds))}."
+        + (" ± is the standard deviation over seeds (n - 1)." if len(seeds) > 1 else ""),
         "## What shows, by seed",
         markdown(verdicts(seeds)),
     ]

@@ -188,7 +188,7 @@ class Peer:
 
     def hard(self, steps: int) -> None:
         """The second training, from the first's model and with its negatives."""
-        model, batch = self._model(self.folder / NAMES[0] / "model"), self._batch(SECOND[-1])
+        model, batch = self._model(self.folder / NAMES[0] / "model"), self._batch(second(self.config))
         negatives = json.loads((self.folder / "negatives.json").read_text(encoding="utf-8"))
         rows = columns(self.material, self.config.seed + 1, (steps + SPARE) * batch)
         rows["negative"] = [negatives[query] for query in rows["anchor"]]
