@@ -14,6 +14,7 @@ import torch
 
 from hardneg.data.judgements import Judgements
 from hardneg.errors import HardnegError
+from hardneg.model.products import product
 from hardneg.retrieval.search.exact import checked_queries, require_finite
 from hardneg.retrieval.search.retrieve import vectors_of
 from hardneg.retrieval.search.sizes import BLOCK, QUERY_BATCH
@@ -166,8 +167,7 @@ class _Products:
         """Scores [q, p] of up to QUERY_BATCH queries [q, dim] of the loaded passages; the next call overwrites them."""
         self._queries[: len(queries)] = queries
         self._queries[len(queries) :] = 0
-        torch.mm(self._queries, self._passages.T, out=self._scores)
-        return self._scores[: len(queries), : self._loaded]
+        return product(self._queries, self._passages, self._scores)[: len(queries), : self._loaded]
 
 
 def _left_out(

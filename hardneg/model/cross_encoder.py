@@ -13,6 +13,7 @@ from torch import nn
 from hardneg.errors import HardnegError
 from hardneg.model.dropout import around_recomputing
 from hardneg.model.encoder import positions_of, tiny_config
+from hardneg.model.products import use_in
 from hardneg.stages.artifacts import Artifact, StageFolder, write_json
 from hardneg.text.pairs import PairStore
 
@@ -45,6 +46,7 @@ class CrossEncoder(nn.Module):
                 expected="one label, or two (not relevant, relevant)",
                 remedy="choose another backbone.",
             )
+        use_in(self)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from hardneg.model.dpr import bert_of, class_of
 from hardneg.model.dropout import around_recomputing
 from hardneg.model.lora import ADAPTERS, REFERENCE, adapters, attach, merged, reference, referred, without
 from hardneg.model.pooling import layer_of, load_layers, pool, positions_in
+from hardneg.model.products import use_in
 from hardneg.stages.artifacts import Artifact, write_json
 from hardneg.text.tokens import TokenStore
 
@@ -54,6 +55,7 @@ class Encoder(nn.Module):
         )
         self.dim = projection or width
         self.temperature: float = settings["temperature"]
+        use_in(self)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Encode texts: ids int64 [n, width] and mask int64 [n, width] to vectors float32 [n, dim]."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from hardneg.model.encoder import FOLDER, Encoder, initial_encoder
 from hardneg.model.pooling import positions_in
+from hardneg.model.products import Linear
 from hardneg.stages.artifacts import Artifact, StageFolder
 
 HEAD = "tokens.safetensors"
@@ -36,7 +37,7 @@ class TokenHead(nn.Module):
         super().__init__()
         self.encoder = encoder
         hidden: int = encoder.backbone.config.hidden_size  # type: ignore[union-attr, assignment]
-        self.head = nn.Linear(hidden, width, bias=False)
+        self.head = Linear(hidden, width, bias=False)
         # A decoder numbers its tokens from the left edge, padding included, unless it is told their positions.
         self._causal = any(getattr(module, "is_causal", False) for module in encoder.backbone.modules())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -277,6 +278,28 @@ SETTINGS = dedent("""
 def test_arithmetic_settings_hold_whenever_faiss_is_imported(before: Sequence[str]) -> None:
     printed, _ = start(SETTINGS, *before).communicate()
     assert printed == "3 3 True\nFalse False False\n"
+
+
+FAULTS = dedent("""
+    import resource, sys
+    import torch
+    from hardneg.stages.devices import set_arithmetic_threads
+
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(64 * 2**20 // 4)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    if sys.argv[1] == "kept":
+        set_arithmetic_threads(1)
+    print(sum(faults() for _ in range(40)))
+""")
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept by glibc's allocator alone")
+def test_memory_is_not_cleared_again_for_every_tensor() -> None:
+    often, once = (int(start(FAULTS, way).communicate()[0]) for way in ("given back", "kept"))
+    assert once < often / 2  # often: 40 times 64 MiB, in pages
 
 
 def test_cost_records_name_the_processor_once() -> None:

@@ -171,6 +171,7 @@ def _exact_search(batch: int, dim: int, device: torch.device, seconds: float) ->
     """Passages per second for one batch of queries, searched as in `hardneg.retrieval.search.exact`."""
     import torch
 
+    from hardneg.model.products import product
     from hardneg.retrieval.search.sizes import CELL, GPU_BLOCK, TILE, gpu_block
 
     on_cpu = device.type == "cpu"
@@ -179,8 +180,8 @@ def _exact_search(batch: int, dim: int, device: torch.device, seconds: float) ->
     scores = torch.empty(batch, tile, device=device)
 
     def work() -> None:
-        torch.mm(queries, passages.T, out=scores)
-        scores.view(batch, tile // CELL, CELL).amax(dim=2) if on_cpu else scores.topk(200)
+        found = product(queries, passages, scores)
+        found.view(batch, tile // CELL, CELL).amax(dim=2) if on_cpu else found.topk(200)
         _finish(device)
 
     with torch.inference_mode():

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from hardneg.errors import HardnegError
+from hardneg.model.products import product
 from hardneg.retrieval.search.sizes import BLOCK, CELL, COLUMNS, HOST_RESIDENT_BYTES, QUERY_BATCH, TILE, gpu_block
 from hardneg.retrieval.search.vectors import VectorStore
 
@@ -169,12 +170,10 @@ class _Share:
         return keys.topk(min(k, keys.shape[1]), sorted=False).values
 
     def _product(self, rows: torch.Tensor, first: int) -> torch.Tensor:
-        """Scores float32 [query_batch, rows], in a place of its own: the rows begin at `first` of their block."""
+        """Scores float32 [query_batch, rows], which the next tiles leave: the rows begin at `first` of their block."""
         size = len(self._batch) * len(rows)
         place = len(self._batch) * first
-        product = self._scores[place : place + size].view(len(self._batch), len(rows))
-        torch.mm(self._batch, rows.T, out=product)  # with `out`, autocast leaves the product in float32
-        return product
+        return product(self._batch, rows, self._scores[place : place + size].view(len(self._batch), len(rows)))
 
     def _best(self, scores: torch.Tensor, start: int, k: int) -> torch.Tensor:
         """Keys [queries, min(k, rows of the block)] of the block's best passages."""

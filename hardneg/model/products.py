@@ -1,0 +1,94 @@
+"""Float32 products on a CPU by the faster of the two libraries that torch has for them.
+
+torch computes them by MKL, which keeps from AVX-512 on processors that are not Intel's. oneDNN, which torch has for
+other kinds of numbers, does not: there a product takes less than half the time. Both round as float32 does. The library
+depends on the processor alone, so that results repeat on processors of one kind.
+
+oneDNN sums each number of a product in the same order, whatever the other rows and columns are and however many threads
+there are, as long as there is more than one row.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.autograd.function import once_differentiable
+
+PROCESSORS = Path("/proc/cpuinfo")
+INTEL = "GenuineIntel"
+
+
+@functools.cache
+def by_onednn() -> bool:
+    """Whether oneDNN computes the products: the processor has AVX-512 and is not Intel's, and torch has oneDNN."""
+    return (
+        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and PROCESSORS.exists()
+        and INTEL not in PROCESSORS.read_text(encoding="utf-8")
+    )
+
+
+def product(left: torch.Tensor, right: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    """The inner products of the rows of two float32 matrices: float32 [m, n], without a gradient.
+
+    Args:
+        left: [m, dim].
+        right: [n, dim], on the same device.
+        place: float32 [m, n]. A library that can write its result there does so; else it is left as it is.
+    """
+    if left.device.type == "cpu" and by_onednn():
+        return _onednn(left, right)
+    return torch.mm(left, right.T, out=place)  # with `out`, autocast leaves the product in float32
+
+
+def _onednn(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    if inputs.numel() == 0 or weight.numel() == 0:  # which oneDNN refuses
+        return nn.functional.linear(inputs, weight, bias)
+    computed: torch.Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+    return computed
+
+
+class Linear(nn.Linear):
+    """The same layer; its products on a CPU, and those of its backward pass, are by the faster library."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Outputs [..., width] of inputs [..., n]."""
+        floats = inputs.dtype == self.weight.dtype == torch.float32
+        if inputs.device.type != "cpu" or not floats or torch.is_autocast_enabled("cpu") or not by_onednn():
+            return super().forward(inputs)
+        computed: torch.Tensor = _Linear.apply(inputs, self.weight, self.bias)  # type: ignore[no-untyped-call]
+        return computed
+
+
+class _Linear(torch.autograd.Function):
+    """y = x W^T + b, with dx = dy W, dW = dy^T x, and db the sum of dy over rows."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+        ctx.save_for_backward(inputs, weight)
+        return _onednn(inputs, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        inputs, weight = ctx.saved_tensors
+        of_inputs, of_weight, of_bias = ctx.needs_input_grad
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        return (
+            _onednn(gradient, weight.T) if of_inputs else None,
+            _onednn(rows.T, inputs.reshape(-1, inputs.shape[-1]).T) if of_weight else None,
+            rows.sum(dim=0) if of_bias else None,
+        )
+
+
+def use_in(model: nn.Module) -> None:
+    """Make the linear layers of a model `Linear`; their weights stay as they are."""
+    for module in model.modules():
+        if type(module) is nn.Linear:
+            module.__class__ = Linear
