@@ -196,9 +196,9 @@ def about() -> str:
         "the model already loaded. Texts are paragraphs of SQuAD with their titles. Ours has 64 of them in a forward "
         "pass, the peer 32, as each does by default; both sort them by length. Each run is a process of its own, and "
         "the tools take turns. Seconds are the median of the runs. Operations are counted from the tokens of texts, "
-        "without padding. A share is of the products of one layer, in the shapes of that encoder and in the same turn. "
-        "Other programs may run on the machine; where CPU seconds are hardly more than seconds, they had the other "
-        "core."
+        "without padding. A share is of the products of one layer, by the faster of torch's libraries, in the shapes "
+        "of that encoder and in the same turn. Other programs may run on the machine; where CPU seconds are hardly "
+        "more than seconds, they had the other core."
     )
 
 

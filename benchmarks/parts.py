@@ -19,7 +19,7 @@ from hardneg.model.dropout import Dropout
 
 OTHERS = "other operations, and Python between them"
 PARTS = {
-    "products with weights": ("aten::linear", "aten::addmm"),
+    "products with weights": ("aten::linear", "aten::addmm", "mkldnn::_linear_pointwise", "_Linear"),
     "attention": ("part: attention", "aten::scaled_dot_product_attention"),
     "dropout": ("part: dropout", "aten::dropout", "aten::native_dropout"),
     "GELU": ("aten::gelu",),
@@ -54,7 +54,8 @@ def named_parts() -> Iterator[None]:
 
 def _plain(name: str) -> str:
     """The name of an operation as it is both in `aten::_softmax` and in `SoftmaxBackward0`."""
-    return name.removeprefix("aten::").rpartition("Backward")[0].lower() or name.removeprefix("aten::").replace("_", "")
+    bare = name.removeprefix("aten::")
+    return (bare.rpartition("Backward")[0] or bare).replace("_", "").lower()
 
 
 def _own(event: Any) -> str | None:

@@ -357,8 +357,8 @@ def about(check: str) -> str:
         "deterministic.\n\n"
         "Each run is a process of its own, and the tools take turns; tables have medians. Operations are counted from "
         "the tokens of texts, without padding: three times those of the forward pass. A share is of the products of "
-        "one layer in the same turn. Other programs may run on the machine; where CPU seconds are hardly more than "
-        "seconds, they had the other core."
+        "one layer, by the faster of torch's libraries, in the same turn. Other programs may run on the machine; where "
+        "CPU seconds are hardly more than seconds, they had the other core."
     )
 
 
