@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hardneg.errors import HardnegError
+from hardneg.model.products import product
 from hardneg.retrieval.search import exact
 from hardneg.retrieval.search.exact import ExactSearcher
 from hardneg.retrieval.search.sizes import gpu_block
@@ -143,14 +144,14 @@ def test_inside_a_training_step_nothing_is_recorded_or_rounded(tmp_path: Path) -
 def products(monkeypatch: pytest.MonkeyPatch) -> Iterator[Products]:
     """The precision that CUDA would use and the left side of each matrix product."""
     seen: Products = []
-    switch, original = torch.backends.cuda.matmul, torch.mm
+    switch, original = torch.backends.cuda.matmul, product
     before = switch.fp32_precision
 
-    def spy(left: torch.Tensor, right: torch.Tensor, *, out: torch.Tensor) -> torch.Tensor:
+    def spy(left: torch.Tensor, right: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
         seen.append((switch.fp32_precision, left.clone()))
-        return original(left, right, out=out)
+        return original(left, right, place)
 
-    monkeypatch.setattr(torch, "mm", spy)
+    monkeypatch.setattr(exact, "product", spy)
     yield seen
     torch.set_float32_matmul_precision("highest")
     switch.fp32_precision = before
