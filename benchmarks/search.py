@@ -166,7 +166,7 @@ def their_mining(folder: Path) -> None:
 
 
 def agreement(folder: Path, count: int) -> str:
-    """How often both searches have the same passage at the same place, and how far scores are apart where they have not."""
+    """How often both searches have the same passage at the same place, and how far its scores are apart elsewhere."""
     ours, theirs = (np.load(folder / f"found-{tool}-{count}.npy") for tool in ("hardneg", "faiss"))
     query, place = (ours != theirs).nonzero()
     asked = np.load(folder / "queries.npy")[query].astype(np.float64)
