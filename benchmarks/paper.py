@@ -47,9 +47,13 @@ PAIRS = [
     ("static", "random"),
     ("dynamic_star", "static_star"),
     ("dynamic_rand", "static_rand"),
+    ("dynamic_inbatch", "static_inbatch"),
+    ("dynamic_ance", "static_ance"),
     ("adore_bm25neg", "dynamic"),
     ("adore_star", "dynamic_star"),
     ("adore_rand", "dynamic_rand"),
+    ("adore_inbatch", "dynamic_inbatch"),
+    ("adore_ance", "dynamic_ance"),
 ]
 
 
