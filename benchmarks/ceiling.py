@@ -5,26 +5,17 @@ Each is by the faster of torch's libraries.
 
 from __future__ import annotations
 
-import time
-
 import torch
 
 from benchmarks.gpu import Shape
+from benchmarks.side_by_side import least
 from hardneg.model.products import product
-
-TRIES = 7
 
 
 def _best(left: torch.Tensor, right: torch.Tensor) -> float:
-    """Seconds of a product, the least of some tries with each library."""
-    out = torch.empty(left.shape[0], right.shape[1])
-    rows, best = right.T, float("inf")
-    for multiply in (lambda: torch.mm(left, right, out=out), lambda: product(left, rows, out)):
-        for _ in range(TRIES):
-            begun = time.perf_counter()
-            multiply()
-            best = min(best, time.perf_counter() - begun)
-    return best
+    """Seconds of a product, by the faster library."""
+    out, rows = torch.empty(left.shape[0], right.shape[1]), right.T
+    return min(least(lambda: torch.mm(left, right, out=out)), least(lambda: product(left, rows, out)))
 
 
 def layer_rate(shape: Shape, tokens: int, backward: bool) -> float:

@@ -88,24 +88,31 @@ def faiss_flat(folder: Path, count: int) -> None:
 def our_mining(folder: Path) -> None:
     """From vectors to a file of negatives."""
     from hardneg.data.judgements import Judgements
-    from hardneg.retrieval.mine import mine
-    from hardneg.retrieval.runs import RunWriter
+    from hardneg.retrieval.mine import NEGATIVES, mine
+    from hardneg.retrieval.runs import RunWriter, read_run
     from hardneg.retrieval.search.exact import ExactSearcher
     from hardneg.retrieval.search.retrieve import retrieve
     from hardneg.retrieval.search.vectors import VectorStore
 
     known = Judgements(np.arange(MINED_QUERIES), judged(), np.ones(MINED_QUERIES), MINED_QUERIES, MINED_PASSAGES)
 
+    target = folder / "mined"
+    target.mkdir(exist_ok=True)
+
     def work() -> str:
         searcher = ExactSearcher(VectorStore([folder / "mined_passages.npy"]))
-        with tempfile.TemporaryDirectory() as target:
-            run = Path(target) / "run.parquet"
-            with RunWriter(run) as writer:
-                for part in retrieve(searcher, folder / "mined_queries.npy", K, "benchmark"):
-                    writer.append(*part)
-            return str(mine(run, known, MINED_QUERIES, (), Path(target))["candidates"])
+        run = target / "run.parquet"
+        with RunWriter(run) as writer:
+            for part in retrieve(searcher, folder / "mined_queries.npy", K, "benchmark"):
+                writer.append(*part)
+        return str(mine(run, known, MINED_QUERIES, (), target)["candidates"])
 
     measured(work)
+    found = read_run(target / NEGATIVES)
+    query, passage = (found[name].to_numpy() for name in ("query", "passage"))
+    np.save(
+        folder / "mined-hardneg.npy", np.stack([passage[query == number][: K - 1] for number in range(MINED_QUERIES)])
+    )
 
 
 class Given:
@@ -149,6 +156,8 @@ def their_mining(folder: Path) -> None:
     rows = {"anchor": [f"q{n}" for n in range(MINED_QUERIES)], "positive": [f"p{n}" for n in judged()]}
     dataset, corpus = Dataset.from_dict(rows), [f"p{number}" for number in range(MINED_PASSAGES)]
 
+    found: list[Dataset] = []
+
     def work() -> str:
         mined = mine_hard_negatives(
             dataset,
@@ -160,9 +169,13 @@ def their_mining(folder: Path) -> None:
             use_faiss=True,
             verbose=False,
         )
+        found.append(mined)
         return str(len(mined) * (K - 1))
 
     measured(work)
+    texts = found[0].remove_columns(["anchor", "positive"]).to_pandas()
+    rows = found[0].to_pandas()["anchor"].str[1:].astype(int).argsort()
+    np.save(folder / "mined-peer.npy", texts.map(lambda text: int(text[1:])).to_numpy()[rows])
 
 
 def agreement(folder: Path, count: int) -> str:
@@ -177,6 +190,13 @@ def agreement(folder: Path, count: int) -> str:
         f"The same passage at {1 - len(query) / ours.size:.4%} of all places. At the others, whose order is decided by "
         f"rounding, exact scores are at most {apart:.1e} apart."
     )
+
+
+def shared(folder: Path) -> str:
+    """How many of a query's first negatives both tools have mined, in any order."""
+    ours, theirs = (np.sort(np.load(folder / f"mined-{tool}.npy"), axis=1) for tool in ("hardneg", "peer"))
+    alike = sum(len(np.intersect1d(*rows, assume_unique=True)) for rows in zip(ours, theirs, strict=True))
+    return f"Of the first {K - 1} of each query, {alike / ours.size:.4%} are the same passages."
 
 
 def main() -> None:
@@ -206,9 +226,11 @@ def main() -> None:
             title = f"{count} queries, best {K} of {given.passages:,} x {DIM}"
             parts.append((title, table(runs, TOOLS[0]), agreement(folder, count)))
         runs = in_turns(MODULE, TOOLS[2:], common, given.runs)
-        said = f"Negatives found: {', '.join(dict.fromkeys(f'{run.tool}: {run.answer}' for run in runs))}."
+        answers = ", ".join(dict.fromkeys(f"{run.tool}: {run.answer}" for run in runs))
+        said = f"Negatives found: {answers}. {shared(folder)}"
         parts.append((f"Mining, {MINED_QUERIES:,} queries x {MINED_PASSAGES:,} passages", table(runs, TOOLS[2]), said))
-        text = page("Search and mining", MODULE, parts, given.threads)
+        about = "A search of fewer than 512 queries has them in one product, as a training loop has its batch."
+        text = page("Search and mining", MODULE, parts, given.threads, about)
     print(text)
     if given.output is not None:
         given.output.write_text(text, encoding="utf-8")

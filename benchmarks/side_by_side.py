@@ -96,31 +96,29 @@ def table(runs: Sequence[Run], ours: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["tool", "seconds", "CPU seconds", "peak MiB", "times ours (least to most)"])
 
 
-def products(threads: int, size: int = 2048, tries: int = 7) -> tuple[float, float]:
-    """GFLOP/s of a float32 matrix product, the best of some tries: by `torch.mm`, and as this project computes them."""
-    torch.set_num_threads(threads)
-    left, right, out = torch.rand(size, size), torch.rand(size, size), torch.empty(size, size)
-    rates = []
-    for multiply in (lambda: torch.mm(left, right.T, out=out), lambda: product(left, right, out)):
-        best = float("inf")
-        for _ in range(tries):
-            begun = time.perf_counter()
-            multiply()
-            best = min(best, time.perf_counter() - begun)
-        rates.append(2 * size**3 / best / 1e9)
-    return rates[0], rates[1]
-
-
-def copies(size: int = 1 << 28, tries: int = 5) -> float:
-    """GB/s of a copy in memory, read and written: what this machine allows."""
-    source = np.ones(size, np.uint8)
-    target = np.empty_like(source)
+def least(work: Callable[[], Any], tries: int = 7) -> float:
+    """Seconds of some work, the least of some tries."""
     best = float("inf")
     for _ in range(tries):
         begun = time.perf_counter()
-        np.copyto(target, source)
+        work()
         best = min(best, time.perf_counter() - begun)
-    return 2 * size / best / 1e9
+    return best
+
+
+def products(threads: int, size: int = 2048) -> tuple[float, float]:
+    """GFLOP/s of a float32 matrix product, the best of some tries: by `torch.mm`, and as this project computes them."""
+    torch.set_num_threads(threads)
+    left, right, out = torch.rand(size, size), torch.rand(size, size), torch.empty(size, size)
+    by_torch, by_us = least(lambda: torch.mm(left, right.T, out=out)), least(lambda: product(left, right, out))
+    return 2 * size**3 / by_torch / 1e9, 2 * size**3 / by_us / 1e9
+
+
+def copies(size: int = 1 << 28) -> float:
+    """GB/s of a copy in memory, read and written: what this machine allows."""
+    source = np.ones(size, np.uint8)
+    target = np.empty_like(source)
+    return 2 * size / least(lambda: np.copyto(target, source)) / 1e9
 
 
 def head(module: str, gpu: str = "no GPU") -> str:

@@ -164,7 +164,7 @@ class _Products:
         self._passages[len(passages) :] = 0
 
     def of(self, queries: torch.Tensor) -> torch.Tensor:
-        """Scores [q, p] of up to QUERY_BATCH queries [q, dim] of the loaded passages; the next call overwrites them."""
+        """Scores [q, p] of up to QUERY_BATCH queries [q, dim] of the loaded passages, until the next call."""
         self._queries[: len(queries)] = queries
         self._queries[len(queries) :] = 0
         return product(self._queries, self._passages, self._scores)[: len(queries), : self._loaded]

@@ -170,7 +170,7 @@ class _Share:
         return keys.topk(min(k, keys.shape[1]), sorted=False).values
 
     def _product(self, rows: torch.Tensor, first: int) -> torch.Tensor:
-        """Scores float32 [query_batch, rows], which the next tiles leave: the rows begin at `first` of their block."""
+        """Scores float32 [query_batch, rows] of rows that begin at `first` of their block; other tiles keep theirs."""
         size = len(self._batch) * len(rows)
         place = len(self._batch) * first
         return product(self._batch, rows, self._scores[place : place + size].view(len(self._batch), len(rows)))
