@@ -47,10 +47,14 @@ def product(left: torch.Tensor, right: torch.Tensor, place: torch.Tensor) -> tor
     return torch.mm(left, right.T, out=place)  # with `out`, autocast leaves the product in float32
 
 
-def _onednn(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+def _onednn(
+    inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None, gelu: bool = False
+) -> torch.Tensor:
     if inputs.numel() == 0 or weight.numel() == 0:  # which oneDNN refuses
-        return nn.functional.linear(inputs, weight, bias)
-    computed: torch.Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, "none", [], "")
+        outputs = nn.functional.linear(inputs, weight, bias)
+        return nn.functional.gelu(outputs) if gelu else outputs
+    joined, kind = ("gelu", "none") if gelu else ("none", "")
+    computed: torch.Tensor = torch.ops.mkldnn._linear_pointwise(inputs, weight, bias, joined, [], kind)
     return computed
 
 
@@ -59,11 +63,24 @@ class Linear(nn.Linear):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Outputs [..., width] of inputs [..., n]."""
-        floats = inputs.dtype == self.weight.dtype == torch.float32
-        if inputs.device.type != "cpu" or not floats or torch.is_autocast_enabled("cpu") or not by_onednn():
+        if not self._faster(inputs):
             return super().forward(inputs)
         computed: torch.Tensor = _Linear.apply(inputs, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return computed
+
+    def _faster(self, inputs: torch.Tensor) -> bool:
+        floats = inputs.dtype == self.weight.dtype == torch.float32
+        return inputs.device.type == "cpu" and floats and not torch.is_autocast_enabled("cpu") and by_onednn()
+
+
+class LinearGelu(Linear):
+    """The same layer with the GELU that follows it. Where no gradient is kept, oneDNN computes both in one pass."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Outputs [..., width] of inputs [..., n]."""
+        if torch.is_grad_enabled() or not self._faster(inputs):
+            return nn.functional.gelu(super().forward(inputs))
+        return _onednn(inputs, self.weight, self.bias, gelu=True)
 
 
 class _Linear(torch.autograd.Function):
@@ -88,7 +105,16 @@ class _Linear(torch.autograd.Function):
 
 
 def use_in(model: nn.Module) -> None:
-    """Make the linear layers of a model `Linear`; their weights stay as they are."""
+    """Make the linear layers of a model `Linear`, or `LinearGelu` in the feed-forward layers of BERT and its like.
+
+    Their weights stay as they are.
+    """
+    from transformers.activations import GELUActivation
+
+    for module in model.modules():
+        dense, then = getattr(module, "dense", None), getattr(module, "intermediate_act_fn", None)
+        if type(dense) is nn.Linear and type(then) is GELUActivation and then.act is nn.functional.gelu:
+            dense.__class__, module.intermediate_act_fn = LinearGelu, nn.Identity()
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = Linear

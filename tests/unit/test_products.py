@@ -7,9 +7,10 @@ import copy
 import pytest
 import torch
 from torch import nn
+from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from hardneg.model import products
-from hardneg.model.products import Linear, product, use_in
+from hardneg.model.products import Linear, LinearGelu, product, use_in
 
 pytestmark = pytest.mark.usefixtures("library")
 
@@ -90,6 +91,51 @@ def test_a_model_keeps_its_weights_and_their_names() -> None:
     after = model.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("shape", [(48,), (33, 48), (3, 7, 48), (0, 48)])
+@pytest.mark.parametrize("kept", [True, False], ids=["gradient kept", "no gradient"])
+def test_a_layer_with_its_gelu_is_that_of_float64(shape: tuple[int, ...], kept: bool) -> None:
+    own, exact = layers()
+    own.__class__ = LinearGelu
+    inputs = torch.randn(shape, requires_grad=True)
+    precise = inputs.detach().double().requires_grad_()
+    with torch.set_grad_enabled(kept):
+        outputs, expected = own(inputs), nn.functional.gelu(exact(precise))
+    torch.testing.assert_close(outputs.double(), expected, atol=1e-5, rtol=0)
+    assert outputs.requires_grad is kept
+    if kept:
+        pulled = torch.randn(expected.shape)
+        torch.autograd.backward([outputs, expected], [pulled, pulled.double()])
+        assert inputs.grad is not None and precise.grad is not None
+        torch.testing.assert_close(inputs.grad.double(), precise.grad, atol=1e-5, rtol=0)
+
+
+SIZE = {
+    "vocab_size": 50,
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 40,
+}
+
+
+@pytest.mark.parametrize(("config", "model"), [(BertConfig, BertModel), (RobertaConfig, RobertaModel)])
+@pytest.mark.parametrize(("activation", "joined"), [("gelu", 2), ("gelu_new", 0), ("relu", 0)])
+def test_an_encoder_with_joined_gelu_computes_the_same(config: type, model: type, activation: str, joined: int) -> None:
+    torch.manual_seed(0)
+    encoder = model(config(**SIZE, hidden_act=activation), add_pooling_layer=False).eval()
+    ids, names = torch.randint(3, 50, (3, 11)), list(encoder.state_dict())
+    mask = torch.ones_like(ids)
+    mask[1, 6:] = 0
+    with torch.no_grad():
+        expected = copy.deepcopy(encoder).double()(ids, mask).last_hidden_state
+        use_in(encoder)
+        found = encoder(ids, mask).last_hidden_state
+    assert sum(type(module) is LinearGelu for module in encoder.modules()) == joined
+    assert list(encoder.state_dict()) == names
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
 
 
 def products_of(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
