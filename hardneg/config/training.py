@@ -63,6 +63,12 @@ class Training(Model):
         description="texts of similar length that are encoded in one forward pass; null: on a CPU 8 to 64, as many "
         "as have 4,096 tokens, on a GPU 1024",
     )
+    new_queries: bool = Field(
+        False,
+        exclude_if=lambda given: not given,
+        description="begin behind the queries that the training it starts from has met; false: every training meets "
+        "the queries in the same order, from the first, so that several short ones meet the same",
+    )
     log_every: int = Field(10, ge=1, description="steps between logged losses")
     log_retrieved_every: int = Field(
         100, ge=1, description="steps between logged live rankings; only when the query encoder is trained"

@@ -39,7 +39,7 @@ from hardneg.retrieval.pair_scores import FILE as SCORES
 from hardneg.stages.artifacts import Artifact
 from hardneg.text.outside import ROLE as OUTSIDE
 from hardneg.training.members import Members, ranges_of
-from hardneg.training.schedule import generator
+from hardneg.training.schedule import generator, queries_before
 
 if TYPE_CHECKING:
     import torch
@@ -109,6 +109,8 @@ class Draws:
         vectors: for each source, those that its candidates were ranked by, or None.
         members: the collections, where several are joined; a step takes its queries from one of them.
         second: scores all that meets, where `teacher` scores a row's own passages; None without a second teacher.
+        before: queries at the beginning of the order that are passed over, since trainings before this one met them;
+            steps are passed over whole.
     """
 
     def __init__(
@@ -123,6 +125,7 @@ class Draws:
         vectors: Sequence[MinedVectors | None] = (),
         second: Teacher | None = None,
         members: Sequence[Member] = (),
+        before: int = 0,
     ) -> None:
         self._settings, self._judged, self._live = settings, judged, live
         scored = positive_scores or [None] * len(sources)
@@ -140,6 +143,7 @@ class Draws:
         self.stateful: list[Stateful] = [source for source in self._sources if _has_state(source)]
         self._queries = TrainingQueries(self.trainable, batch_size, seed, chosen)
         self.members = Members(members, settings["split"], settings["weights"], self._queries) if members else None
+        self.passed = -(-before // batch_size)
         self._rows_of = function_of("order", settings["order"])
         self._compared = function_of("batch", settings["batch"])
         self._draw = function_of("sampler", settings["sampler"]) if settings["sampler"] else None
@@ -198,13 +202,14 @@ class Draws:
             read,
             late if teacher is not None else None,
             members,
+            queries_before(parents) if settings["train"].get("new_queries") else 0,
         )
 
     def rows(self, step: int) -> Positions:
         """The queries of a step, from 0: int64 [B]."""
         if self.members is None:
-            return self._rows_of(self._queries, step)
-        member, before = self.members.at(step)
+            return self._rows_of(self._queries, self.passed + step)
+        member, before = self.members.at(self.passed + step)
         return self._rows_of(self.members.queries[member], before)
 
     def at(self, step: int, vectors: object = None) -> Meeting:

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 from hardneg.errors import HardnegError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
+
+    from hardneg.stages.artifacts import Artifact
+
+BEFORE = "queries_before"
+"""The fact of a training that begins behind the queries that others met: how many of the order it passes over."""
 
 
 def total_steps(steps: int | None, epochs: float | None, queries: int, batch_size: int) -> int:
@@ -31,6 +38,21 @@ def planned_steps(planned: int | None, total: int) -> int:
             remedy="raise train.schedule_steps, or remove it.",
         )
     return total if planned is None else planned
+
+
+def queries_before(parents: Mapping[str, Artifact]) -> int:
+    """How many of the first queries of the order were met by a training's start, and before by what that began behind.
+
+    Args:
+        parents: of the training: `init`, what it starts from, or `continues`, its own last round.
+    """
+    if "continues" in parents:
+        return int(parents["continues"].facts.get(BEFORE, 0))
+    start = parents.get("init")
+    if start is None or "steps" not in start.facts:  # weights that this workflow has not trained
+        return 0
+    own = (start.facts["first_step"] + start.facts["steps"]) * start.settings["train"]["batch_size"]
+    return int(start.facts.get(BEFORE, 0) + own)
 
 
 def generator(seed: int, step: int, purpose: int = 0) -> np.random.Generator:

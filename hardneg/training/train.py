@@ -17,7 +17,7 @@ from hardneg.training.draws import Draws, Meeting
 from hardneg.training.loop import HANDOVER, Budget, fit, new_accelerator, write_log
 from hardneg.training.probe import Probe, named
 from hardneg.training.processes import ALONE, Processes
-from hardneg.training.schedule import total_steps
+from hardneg.training.schedule import BEFORE, total_steps
 from hardneg.training.scorers import BothEncoders, Scorer, scorer_of
 from hardneg.training.state import Log
 
@@ -78,7 +78,7 @@ def train(
     if probe is not None and end == total:
         with accelerator.autocast():
             probe.take(end, log, last=True)
-    stage.facts |= _facts(scorer, draws, first, end)
+    stage.facts |= _facts(scorer, draws, first, end, options["batch_size"])
     if not processes.first:
         return []
     return [*scorer.save(stage.folder), *write_log(log, stage.folder), *([HANDOVER] if end < total else [])]
@@ -94,13 +94,15 @@ def _probe(stage: StageFolder, scorer: Scorer, draws: Draws, device: torch.devic
 def _tell(draws: Draws, first: int, end: int) -> None:
     """Say what each of several joined collections has, and gives to these steps."""
     if draws.members is not None and end > first:
-        print("\n".join(draws.members.told(first, end)), flush=True)
+        print("\n".join(draws.members.told(draws.passed + first, draws.passed + end)), flush=True)
 
 
-def _facts(scorer: Scorer, draws: Draws, first: int, end: int) -> dict[str, Any]:
+def _facts(scorer: Scorer, draws: Draws, first: int, end: int, batch_size: int) -> dict[str, Any]:
     facts: dict[str, Any] = {"first_step": first, "steps": end - first, "queries": len(draws.trainable)}
+    if draws.passed:
+        facts[BEFORE] = draws.passed * batch_size
     if draws.members is not None:
-        facts["batches"] = draws.members.counts(first, end)
+        facts["batches"] = draws.members.counts(draws.passed + first, draws.passed + end)
         print("batches:", ", ".join(f"{name} {count:,}" for name, count in facts["batches"].items()), flush=True)
     return {**facts, **scorer.module.facts, **(draws.follower.facts if draws.follower is not None else {})}
 

@@ -110,6 +110,7 @@ def test_all_mistakes_are_told_at_once() -> None:
         ({"a": {"preset": "bm25neg", "train": {"steps": 1, "epochs": 1}}}, "either steps or epochs"),
         ({"a": {"preset": "bm25neg"}}, "either steps or epochs"),
         ({"a": {"preset": "adore", "train": BUDGET}}, "systems.a.from"),
+        ({"a": {"preset": "inbatch", "train": {**BUDGET, "new_queries": True}}}, "systems.a.train.new_queries"),
         ({"a": {"preset": "adore", "from": "bm25", "train": BUDGET}}, "cannot start from BM25"),
         ({"a": {"preset": "adore", "from": "warm", "loss": {"cut": 0}, "train": BUDGET}}, "systems.a.loss.cut"),
         ({"a": {"preset": "star", "from": "warm", "sampler": {"k": 500}, "train": BUDGET}}, "source.depth, 200"),

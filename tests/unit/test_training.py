@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -255,6 +256,51 @@ def test_two_rounds_with_the_same_negatives_are_one_run(made: Small, tmp_path: P
     assert encoder and {name: second[name] for name in encoder} == {name: whole[name] for name in encoder}
     assert "handover.safetensors" not in second
     assert second["loss.csv"].splitlines()[-2:] == whole["loss.csv"].splitlines()[-2:]
+
+
+def met(made: Small, stage: StageFolder) -> tuple[Artifact, list[int]]:
+    """Train a stage, and return it with the queries that its steps met."""
+    seen: dict[int, list[int]] = {}
+    rows = Draws.rows
+
+    def noted(draws: Draws, step: int) -> Positions:
+        found = rows(draws, step)
+        seen[step] = found.tolist()
+        return found
+
+    with mock.patch.object(Draws, "rows", noted):
+        done = seal(stage, train_stage(stage, RUNTIME, [CPU]))
+    return done, [query for step in sorted(seen) for query in seen[step]]
+
+
+def test_a_chain_of_trainings_may_meet_new_queries(made: Small, tmp_path: Path) -> None:
+    """11 queries have a positive; the third training is in the second epoch."""
+    order = [query for step in range(6) for query in shuffled(JUDGED.with_positives(), step, 4, seed=5).tolist()]
+    first, seen = met(made, made.training(tmp_path / "first", train={**TRAIN, "steps": 1, "batch_size": 4}))
+    assert seen == order[:4] and "queries_before" not in first.facts
+
+    _, seen = met(made, made.training(tmp_path / "again", {"init": first}, train={**TRAIN, "steps": 1}))
+    assert seen == order[:4]
+
+    train = {**TRAIN, "steps": 1, "batch_size": 7, "new_queries": True}
+    # Steps are whole: the first batch of 7 holds all that was met.
+    second, seen = met(made, made.training(tmp_path / "second", {"init": first}, train=train))
+    assert seen == order[7:14] and second.facts["queries_before"] == 7
+
+    train = {**TRAIN, "steps": 2, "batch_size": 4, "new_queries": True}
+    third, seen = met(made, made.training(tmp_path / "third", {"init": second}, train=train))
+    assert seen == order[16:24] and third.facts["queries_before"] == 16
+
+
+def test_the_rounds_of_a_training_begin_behind_the_same_queries(made: Small, tmp_path: Path) -> None:
+    first, _ = met(made, made.training(tmp_path / "first", train={**TRAIN, "steps": 2}))
+    train = {**TRAIN, "steps": 4, "new_queries": True}
+    whole, expected = met(made, made.training(tmp_path / "whole", {"init": first}, train=train))
+    rounds: dict[str, Any] = {"refresh": {"name": "rounds", "rounds": 2}, "train": train}
+    one, seen = met(made, made.training(tmp_path / "one", {"init": first}, round=1, **rounds))
+    other, more = met(made, made.training(tmp_path / "other", {"continues": one}, round=2, **rounds))
+    assert seen + more == expected
+    assert whole.facts["queries_before"] == one.facts["queries_before"] == other.facts["queries_before"] == 8
 
 
 def test_gradient_checkpointing_changes_no_byte(made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,8 @@ def problems(at: str, system: System, config: Config) -> Iterator[HardnegError]:
         )
     yield from _budget(at, system.train)
     yield from _chunk(at, system)
+    if system.train.new_queries:
+        yield from _new_queries(at, system)
     if system.train.centroids is not None:
         yield from _centroids(at, system, system.index or config.index)
     if system.trains == "query_encoder" and system.from_ is None:
@@ -183,14 +185,26 @@ def _budget(at: str, train: Training) -> Iterator[HardnegError]:
 def _term_weights(at: str, train: Training) -> Iterator[HardnegError]:
     """Term weights need a budget, and have neither chunks nor centroids."""
     yield from _budget(at, train)
-    for key, found in (("chunk", train.chunk), ("centroids", train.centroids)):
-        if found is not None:
+    for key, found in (("chunk", train.chunk), ("centroids", train.centroids), ("new_queries", train.new_queries)):
+        if found:
             yield HardnegError(
                 "Training of term weights has no such setting.",
                 where=f"{at}.train.{key}",
                 found=str(found),
                 remedy="remove the key.",
             )
+
+
+def _new_queries(at: str, system: System) -> Iterator[HardnegError]:
+    """What was met before is known of trainings of this configuration: they have the same queries in one order."""
+    if system.from_ is None or ":" in system.from_:
+        yield HardnegError(
+            "There are no queries met before, behind which this training could begin.",
+            where=f"{at}.train.new_queries",
+            found="it starts from no system" if system.from_ is None else f"it starts from {system.from_}",
+            expected="`from` with a system of this configuration",
+            remedy="remove train.new_queries, or set `from`.",
+        )
 
 
 def _centroids(at: str, system: System, index: Index) -> Iterator[HardnegError]:
