@@ -15,7 +15,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from itertools import product
@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from scipy.optimize import nnls
 
 from benchmarks.seeds import markdown
 
@@ -152,8 +153,26 @@ def measured(folder: Path) -> pd.DataFrame:
     return table.reindex([kind for kind in STAGES if kind in table.index])
 
 
+def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
+    """The x of seconds = a + b sizes^x, with a and b at least 0, by least squares of relative errors.
+
+    What a process takes to start is in a. Below 3 sizes it is NaN, and 0 where nothing grows.
+    """
+    if len(sizes) < 3:
+        return float("nan")
+    counts, taken = np.array(sizes, float), np.array(seconds, float)
+
+    def fitted(power: float) -> tuple[np.ndarray, float]:
+        parts, error = nnls(np.stack([np.ones_like(counts), (counts / counts[-1]) ** power], 1) / taken[:, None], ones)
+        return parts, float(error)
+
+    ones = np.ones_like(counts)
+    best = min(np.arange(0.01, 2.001, 0.01), key=lambda power: fitted(power)[1])
+    return float(best) if fitted(best)[0][1] > 0 else 0.0
+
+
 def together(runs: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
-    """One row for each stage: seconds at each size, the ratio of the last two, MiB at each size."""
+    """One row for each stage: seconds at each size, the ratio of the last two, the exponent, MiB at each size."""
     sizes = list(runs)
     kinds = runs[sizes[0]].index
     table = pd.DataFrame({"stage": [STAGES[kind] for kind in kinds], "jobs": runs[sizes[-1]]["jobs"]}, index=kinds)
@@ -162,6 +181,9 @@ def together(runs: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     if len(sizes) > 1:
         growth = runs[sizes[-1]]["seconds"] / runs[sizes[-2]]["seconds"]
         table[f"x ({sizes[-2]:,} to {sizes[-1]:,})"] = growth.map("{:.1f}".format)
+    if len(sizes) > 2:
+        every = [[runs[size]["seconds"][kind] for size in sizes] for kind in kinds]
+        table["exponent"] = [f"{exponent(sizes, taken):.2f}" for taken in every]
     for size in sizes:
         table[f"MiB, {size:,}"] = runs[size]["MiB"].map("{:,.0f}".format)
     return table
@@ -200,7 +222,9 @@ def main() -> None:
         f"{datetime.now(UTC):%Y-%m-%d}.",
         f"Synthetic passages of about 55 words, {queries} queries, a one-layer encoder of width "
         f"{study()['encoder']['tiny']['hidden']}, the index {study()['index']['factory']}. Seconds are "
-        "totals over a stage's jobs, start-up included; MiB is the peak of a single job, Java included.",
+        "totals over a stage's jobs, start-up included; MiB is the peak of a single job, Java included. The exponent "
+        "is the x of a + b n^x through the seconds at all sizes n, where a is what does not grow. Of a stage that "
+        "hardly grows it says little.",
         markdown(together(runs)),
     ]
     given.output.write_text("\n\n".join(parts) + "\n", encoding="utf-8")

@@ -85,3 +85,18 @@ def test_jobs_of_a_stage_are_taken_together(tmp_path: Path) -> None:
         ["prepare", 1, "3.0", "27.0", "9.0", "1,400", "1,401"],
         ["encode passages", 2, "22.5", "225.0", "10.0", "700", "702"],
     ]
+
+
+@pytest.mark.parametrize("power", [0.5, 0.9, 1.0, 1.1])
+@pytest.mark.parametrize("start", [0.0, 4.0])
+def test_the_exponent_of_growth(power: float, start: float) -> None:
+    sizes = [10_000, 100_000, 300_000, 1_000_000]
+    taken = [start + 50 * (size / 1e6) ** power for size in sizes]
+    assert scale.exponent(sizes, taken) == pytest.approx(power, abs=0.01)
+    noisy = [seconds * (1 + 0.02 * (-1) ** number) for number, seconds in enumerate(taken)]
+    assert scale.exponent(sizes, noisy) == pytest.approx(power, abs=0.1)
+
+
+def test_what_does_not_grow_has_no_exponent() -> None:
+    assert scale.exponent([10, 100, 1000], [3.0, 3.0, 3.0]) == pytest.approx(0, abs=0.011)
+    assert np.isnan(scale.exponent([10, 100], [1.0, 2.0]))
