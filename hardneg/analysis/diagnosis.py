@@ -19,6 +19,7 @@ from hardneg.retrieval.search.retrieve import vectors_of
 from hardneg.retrieval.search.vectors import VectorStore
 from hardneg.stages.artifacts import Artifact
 from hardneg.training.draws import Draws
+from hardneg.training.schedule import BEFORE
 
 FACTS = (
     "mined",
@@ -58,7 +59,7 @@ def diagnose(
     facts: dict[str, Any] = dict.fromkeys(FACTS)
     if model.settings["trains"] == "both_encoders":
         first, steps = model.facts["first_step"], model.facts["steps"]
-        draws = Draws.of(model.settings, parents, judged)
+        draws = Draws.of(model.settings, parents, judged, before=model.facts.get(BEFORE, 0))
         if not draws.stateful:  # what met in a step cannot be told again from its number
             facts |= in_batch_counts(draws, range(first, first + steps))
     if negatives is None:

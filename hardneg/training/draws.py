@@ -39,7 +39,7 @@ from hardneg.retrieval.pair_scores import FILE as SCORES
 from hardneg.stages.artifacts import Artifact
 from hardneg.text.outside import ROLE as OUTSIDE
 from hardneg.training.members import Members, ranges_of
-from hardneg.training.schedule import generator, queries_before
+from hardneg.training.schedule import generator
 
 if TYPE_CHECKING:
     import torch
@@ -156,6 +156,7 @@ class Draws:
         judged: Judgements,
         live: Live | None = None,
         device: torch.device | None = None,
+        before: int = 0,
     ) -> Self:
         """Of a training stage's settings and parents.
 
@@ -167,6 +168,7 @@ class Draws:
             judged: the training judgements.
             live: the live index, where there is one.
             device: where a late interaction that teaches scores; None: the CPU.
+            before: see `Draws`.
         """
         queries, passages = len(judged.offsets) - 1, judged.passages
         outside = parents[OUTSIDE].path(NEGATIVES) if OUTSIDE in parents else None
@@ -202,7 +204,7 @@ class Draws:
             read,
             late if teacher is not None else None,
             members,
-            queries_before(parents) if settings["train"].get("new_queries") else 0,
+            before,
         )
 
     def rows(self, step: int) -> Positions:

@@ -17,7 +17,7 @@ from hardneg.training.draws import Draws, Meeting
 from hardneg.training.loop import HANDOVER, Budget, fit, new_accelerator, write_log
 from hardneg.training.probe import Probe, named
 from hardneg.training.processes import ALONE, Processes
-from hardneg.training.schedule import BEFORE, total_steps
+from hardneg.training.schedule import BEFORE, queries_before, total_steps
 from hardneg.training.scorers import BothEncoders, Scorer, scorer_of
 from hardneg.training.state import Log
 
@@ -55,7 +55,8 @@ def train(
     processes.share(scorer.module)
     if options["gradient_checkpointing"]:
         scorer.module.checkpoint_gradients()
-    draws = Draws.of(settings, parents, judged, scorer.live, device)
+    before = queries_before(parents) if options.get("new_queries") else 0
+    draws = Draws.of(settings, parents, judged, scorer.live, device, before)
     probe = _probe(stage, scorer, draws, device)
     total = total_steps(options["steps"], options["epochs"], len(draws.trainable), options["batch_size"])
     first, end = function_of("refresh", settings["refresh"])(total, settings["round"])

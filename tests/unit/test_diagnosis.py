@@ -169,18 +169,20 @@ def test_mining_that_left_nothing(tmp_path: Path, parents: dict[str, Artifact]) 
     assert facts["candidates"] == 0 and facts["mined_hits"] == sum(map(len, FOUND.values()))
 
 
-@pytest.mark.parametrize(("first", "steps"), [(0, 6), (3, 4)])
-def test_what_the_batch_put_together(tmp_path: Path, parents: dict[str, Artifact], first: int, steps: int) -> None:
+@pytest.mark.parametrize(("first", "steps", "passed"), [(0, 6, 0), (3, 4, 0), (0, 4, 5)])
+def test_what_the_batch_put_together(
+    tmp_path: Path, parents: dict[str, Artifact], first: int, steps: int, passed: int
+) -> None:
     """Each query against each other query's positive, over the stage's own steps; nothing was mined."""
     model = stage_of(tmp_path / "trained", IN_BATCH)
     model.record["kind"] = "train"
-    model.facts = {"first_step": first, "steps": steps}
+    model.facts = {"first_step": first, "steps": steps, **({"queries_before": 8 * passed} if passed else {})}
     rows, facts = diagnosed(tmp_path, {"collection": parents["collection"], "model": seal(model, [])})
     assert rows is None
     judged, pairs = judgements_of(GRADES, QUERIES, PASSAGES), []
-    draws = Draws(IN_BATCH, judged, [None])
+    draws = Draws(IN_BATCH, judged, [None], before=8 * passed)
     for step in range(first, first + steps):
-        queries = shuffled(TrainingQueries(judged.with_positives(), 8, 5), step).tolist()
+        queries = shuffled(TrainingQueries(judged.with_positives(), 8, 5), passed + step).tolist()
         drawn = draws.at(step).passages.tolist()
         assert all(pair in RELEVANT for pair in zip(queries, drawn, strict=True))
         pairs += [(q, p) for (n, q), (m, p) in itertools.product(enumerate(queries), enumerate(drawn)) if n != m]
