@@ -109,12 +109,19 @@ def use_in(model: nn.Module) -> None:
 
     Their weights stay as they are.
     """
-    from transformers.activations import GELUActivation
-
     for module in model.modules():
         dense, then = getattr(module, "dense", None), getattr(module, "intermediate_act_fn", None)
-        if type(dense) is nn.Linear and type(then) is GELUActivation and then.act is nn.functional.gelu:
+        if type(dense) is nn.Linear and _is_gelu(then):
             dense.__class__, module.intermediate_act_fn = LinearGelu, nn.Identity()
     for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = Linear
+
+
+def _is_gelu(activation: nn.Module | None) -> bool:
+    """Whether an activation is Transformers' module of the exact GELU."""
+    if activation is None:  # Transformers takes seconds to import, and answering a question does without
+        return False
+    from transformers.activations import GELUActivation
+
+    return type(activation) is GELUActivation and activation.act is nn.functional.gelu

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hardneg.errors import HardnegError
 
@@ -40,12 +40,17 @@ def planned_steps(planned: int | None, total: int) -> int:
     return total if planned is None else planned
 
 
-def queries_before(parents: Mapping[str, Artifact]) -> int:
-    """How many of the first queries of the order were met by a training's start, and before by what that began behind.
+def queries_before(train: Mapping[str, Any], parents: Mapping[str, Artifact]) -> int:
+    """How many of the first queries of the order a training passes over.
+
+    They are those that its start has met, and those that the start itself passed over.
 
     Args:
+        train: the `train` settings. Without `new_queries` none is passed over.
         parents: of the training: `init`, what it starts from, or `continues`, its own last round.
     """
+    if not train.get("new_queries"):
+        return 0
     if "continues" in parents:
         return int(parents["continues"].facts.get(BEFORE, 0))
     start = parents.get("init")

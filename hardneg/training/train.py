@@ -55,8 +55,7 @@ def train(
     processes.share(scorer.module)
     if options["gradient_checkpointing"]:
         scorer.module.checkpoint_gradients()
-    before = queries_before(parents) if options.get("new_queries") else 0
-    draws = Draws.of(settings, parents, judged, scorer.live, device, before)
+    draws = Draws.of(settings, parents, judged, scorer.live, device, queries_before(options, parents))
     probe = _probe(stage, scorer, draws, device)
     total = total_steps(options["steps"], options["epochs"], len(draws.trainable), options["batch_size"])
     first, end = function_of("refresh", settings["refresh"])(total, settings["round"])
