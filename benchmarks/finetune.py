@@ -43,10 +43,8 @@ PAIRS = [
     ("inbatch_softmax", "peer_inbatch"),
     ("star", "peer_hard"),
     ("adore_star", "peer_hard"),
-    ("star_longer", "peer_hard"),
-    ("adore_longer", "peer_hard"),
 ]
-"""Tested where a study has both. What is longer than the budget in tokens allows takes the peer's minutes at most."""
+"""Tested where a study has both."""
 
 
 @dataclass(frozen=True)
