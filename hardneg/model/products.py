@@ -109,11 +109,10 @@ def use_in(model: nn.Module) -> None:
 
     Their weights stay as they are.
     """
-    for module in model.modules():
+    for module in model.modules():  # a layer comes before its parts
         dense, then = getattr(module, "dense", None), getattr(module, "intermediate_act_fn", None)
         if type(dense) is nn.Linear and _is_gelu(then):
             dense.__class__, module.intermediate_act_fn = LinearGelu, nn.Identity()
-    for module in model.modules():
         if type(module) is nn.Linear:
             module.__class__ = Linear
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -111,7 +112,7 @@ def test_a_layer_with_its_gelu_is_that_of_float64(shape: tuple[int, ...], kept: 
         torch.testing.assert_close(inputs.grad.double(), precise.grad, atol=1e-5, rtol=0)
 
 
-SIZE = {
+SIZE: dict[str, Any] = {
     "vocab_size": 50,
     "hidden_size": 16,
     "num_hidden_layers": 2,
@@ -135,6 +136,20 @@ def test_an_encoder_with_joined_gelu_computes_the_same(config: type, model: type
         found = encoder(ids, mask).last_hidden_state
     assert sum(type(module) is LinearGelu for module in encoder.modules()) == joined
     assert list(encoder.state_dict()) == names
+    torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
+
+
+def test_gelu_stays_behind_a_layer_that_something_wraps() -> None:
+    """An adapter adds to what the layer gives, before the activation."""
+    encoder = BertModel(BertConfig(**SIZE), add_pooling_layer=False).eval()
+    for layer in encoder.encoder.layer:
+        layer.intermediate.dense = nn.Sequential(layer.intermediate.dense, nn.Linear(24, 24))
+    ids = torch.randint(3, 50, (3, 11))
+    with torch.no_grad():
+        expected = copy.deepcopy(encoder).double()(ids).last_hidden_state
+        use_in(encoder)
+        found = encoder(ids).last_hidden_state
+    assert not any(type(module) is LinearGelu for module in encoder.modules())
     torch.testing.assert_close(found.double(), expected, atol=1e-5, rtol=0)
 
 
