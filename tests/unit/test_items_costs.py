@@ -55,6 +55,14 @@ def test_the_first_to_have_the_score_is_told(material: Material, known: bool, sa
     assert f"adore_bm25neg reaches ance's MRR@10 on dev, 0.4000, {said}" in here
 
 
+def test_what_builds_on_a_system_that_has_the_score_is_not_the_first(material: Material) -> None:
+    here = item_of(
+        "table4", scored(replace(material, trajectory=None), {"ance": 0.4, "star": 0.41, "adore_star": 0.5})
+    ).here
+    assert "star reaches ance's MRR@10 on dev, 0.4000, after 132.0 seconds" in here
+    assert "adore_star reaches" not in here
+
+
 def test_none_may_have_the_score_or_none_sooner(material: Material) -> None:
     unseen = replace(material, trajectory=None)
     nothing = item_of("table4", scored(unseen, {"ance": 0.4})).here

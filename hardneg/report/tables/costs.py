@@ -93,11 +93,12 @@ def _sooner(material: Material, baseline: str, table: pd.DataFrame, unit: str) -
         return
     what = f"{baseline}'s {material.main_measure} on {material.analysis_split}, {values[baseline]:.4f}"
     refuted = "none of them has the baseline's score in less time"
-    reaching = trained.dropna(subset=["speed-up to its score"]).sort_values("speed-up to its score", kind="stable")
+    reaching = trained.dropna(subset=["speed-up to its score"])
     if not len(reaching):
         yield Claim(False, f"none reaches {what}", refuted)
         return
-    first = reaching.to_dict("records")[-1]
+    # The first of equal ones: what builds on a system that has the score has it at the same time.
+    first = max(reaching.to_dict("records"), key=lambda row: float(row["speed-up to its score"]))
     after = f"{first[f'{unit} to its score']:,.1f} {unit} in total, {first['speed-up to its score']:.3g}x"
     yield Claim(first["speed-up to its score"] > 1, f"{first['system']} reaches {what}, after {after}", refuted)
 
