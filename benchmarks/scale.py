@@ -38,7 +38,7 @@ TITLE_WORDS = 3
 VOCABULARY = 200_000
 PASSAGES_AT_ONCE = 10_000
 
-# In the order of the flow, with what the table calls them.
+# In the order of the flow, with what the table calls them; others come last, by their kind.
 STAGES = {
     "collection": "prepare",
     "tokenizer": "tokenizer",
@@ -46,13 +46,16 @@ STAGES = {
     "bm25_index": "BM25 index",
     "bm25_run": "BM25 search",
     "mine": "mine",
-    "train": "train both encoders",
+    "dual_encoder": "train both encoders",
     "passages": "encode passages",
     "queries": "encode queries",
     "run": "search vectors",
     "index": "index",
-    "adore": "train query encoder",
+    "query_encoder": "train query encoder",
     "measure": "measure",
+    "pairwise_errors": "count errors",
+    "diagnosis": "diagnose negatives",
+    "agreement": "compare rankings",
 }
 
 
@@ -150,7 +153,7 @@ def measured(folder: Path) -> pd.DataFrame:
         rows.append((path.parents[1].name, 0, 0.0, cost["peak_memory_mib"]))
     jobs = pd.DataFrame(rows, columns=["kind", "jobs", "seconds", "MiB"])
     table = jobs.groupby("kind").agg({"jobs": "sum", "seconds": "sum", "MiB": "max"})
-    return table.reindex([kind for kind in STAGES if kind in table.index])
+    return table.loc[[*(kind for kind in STAGES if kind in table.index), *table.index.difference(list(STAGES))]]
 
 
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
@@ -175,7 +178,8 @@ def together(runs: Mapping[int, pd.DataFrame]) -> pd.DataFrame:
     """One row for each stage: seconds at each size, the ratio of the last two, the exponent, MiB at each size."""
     sizes = list(runs)
     kinds = runs[sizes[0]].index
-    table = pd.DataFrame({"stage": [STAGES[kind] for kind in kinds], "jobs": runs[sizes[-1]]["jobs"]}, index=kinds)
+    table = pd.DataFrame({"stage": [STAGES.get(kind, kind) for kind in kinds]}, index=kinds)
+    table["jobs"] = runs[sizes[-1]]["jobs"]
     for size in sizes:
         table[f"s, {size:,}"] = runs[size]["seconds"].map("{:,.1f}".format)
     if len(sizes) > 1:

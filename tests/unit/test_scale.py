@@ -12,6 +12,7 @@ import pytest
 from benchmarks import scale
 from hardneg.config import load
 from hardneg.data.formats.beir import Beir
+from hardneg.stages.kinds import KINDS
 
 SPLITS = {"train": 40, "dev": 6, "test": 4}
 
@@ -85,6 +86,14 @@ def test_jobs_of_a_stage_are_taken_together(tmp_path: Path) -> None:
         ["prepare", 1, "3.0", "27.0", "9.0", "1,400", "1,401"],
         ["encode passages", 2, "22.5", "225.0", "10.0", "700", "702"],
     ]
+
+
+def test_no_kind_of_stage_is_left_out(tmp_path: Path) -> None:
+    for kind in ("another", "query_encoder", "tokens"):
+        job(tmp_path, kind, "0", 1.0, "-", 1.0)
+    shown = scale.together({10: scale.measured(tmp_path)})
+    assert list(shown["stage"]) == ["tokenize", "train query encoder", "another"]
+    assert set(scale.STAGES) <= set(KINDS)
 
 
 @pytest.mark.parametrize("power", [0.5, 0.9, 1.0, 1.1])
