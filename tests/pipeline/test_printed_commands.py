@@ -49,6 +49,8 @@ QUICK = [
     "hardneg run STUDY --resources gpu=4",
     "hardneg run config.yaml --resources gpu=4",
     "hardneg run configs/paper.yaml",
+    "hardneg run configs/paper-minilm.yaml",
+    "hardneg run configs/paper-minilm-nfcorpus.yaml",
     "hardneg run configs/msmarco-passage.yaml --resources gpu=4",
     "hardneg run configs/msmarco-passage.yaml --config 'collection={path: /data/msmarco, download: []}'",
     "hardneg run configs/zoo.yaml",
