@@ -66,7 +66,7 @@ def test_what_builds_on_a_system_that_has_the_score_is_not_the_first(material: M
 def test_what_starts_from_a_system_that_has_the_score_has_not_reached_it(material: Material) -> None:
     values = {"ance": 0.4, "bm25neg": 0.4, "star": 0.45, "adore_star": 0.5}
     here = item_of("table4", scored(replace(material, trajectory=None), values)).here
-    assert "It does not show: none reaches ance's MRR@10 on dev, 0.4000, that its start does not have." in here
+    assert "It does not show: each that has ance's MRR@10 on dev, 0.4000, starts from a system that has it." in here
 
 
 def test_none_may_have_the_score_or_none_sooner(material: Material) -> None:
