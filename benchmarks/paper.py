@@ -33,7 +33,7 @@ from hardneg.report.material import Item
 from hardneg.report.text import cell_text
 
 LONGEST = 40  # rows; longer tables are in the report
-LOOKS = 9  # of a training, evenly spaced, that a page shows
+LOOKS = 9  # of a training, evenly spaced, that a page shows at most
 VERDICTS = ("It shows here", "It shows in part", "It does not show here", "Cannot be checked here")
 PAIRS = [
     ("star", "rand"),
@@ -141,7 +141,8 @@ def over_training(trajectories: Sequence[pd.DataFrame]) -> list[str]:
         trajectories: of each seed: system, step, name, value.
     """
     steps = sorted(set(trajectories[0]["step"]))
-    shown = [steps[round(place * (len(steps) - 1) / (LOOKS - 1))] for place in range(LOOKS)]
+    places = [round(place * (len(steps) - 1) / (LOOKS - 1)) for place in range(LOOKS)]
+    shown = [steps[place] for place in dict.fromkeys(places)]  # a short training has fewer
     parts = ["## Over training"]
     for name in dict.fromkeys(trajectories[0]["name"]):
         tables = [
@@ -149,7 +150,7 @@ def over_training(trajectories: Sequence[pd.DataFrame]) -> list[str]:
             for rows in trajectories
         ]
         tables = [table.rename(columns=lambda step: f"step {step}").reset_index() for table in tables]
-        whole = over_seeds(tables, [0, *[3] * LOOKS])
+        whole = over_seeds(tables, [0, *[3] * len(shown)])
         parts += [f"### {name}", markdown(whole)] if whole is not None else []
     return parts
 

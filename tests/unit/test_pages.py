@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 
-from benchmarks.paper import over_seeds
+from benchmarks.paper import LOOKS, over_seeds, over_training
 from benchmarks.seeds import placed
 
 
@@ -31,3 +32,15 @@ def test_tables_of_several_seeds_are_one() -> None:
 def test_tables_of_other_rows_are_not() -> None:
     one, two = (pd.DataFrame({"system": [name], "value": [1.0]}) for name in "ab")
     assert over_seeds([one, two], [0, 1]) is None
+
+
+@pytest.mark.parametrize("steps", [2, 6, LOOKS, 40])
+def test_a_training_is_shown_from_its_first_step_to_its_last(steps: int) -> None:
+    """Each step once, however few there are."""
+    values = [("a", 20 * step, "MRR@10", 0.1) for step in range(steps)]
+    seeds = [pd.DataFrame(values, columns=["system", "step", "name", "value"])] * 2
+    title, name, table = over_training(seeds)
+    shown = [int(cell.removeprefix("step ")) for cell in table.splitlines()[0].strip("| ").split(" | ")[1:]]
+    assert (title, name) == ("## Over training", "### MRR@10")
+    assert shown == sorted(set(shown)) and len(shown) == min(steps, LOOKS)
+    assert (shown[0], shown[-1]) == (0, 20 * (steps - 1))
