@@ -16,6 +16,7 @@ from hardneg.errors import HardnegError
 from hardneg.model.dpr import bert_of, class_of
 from hardneg.model.dropout import around_recomputing
 from hardneg.model.lora import ADAPTERS, REFERENCE, adapters, attach, merged, reference, referred, without
+from hardneg.model.packed import Packed, hidden_states
 from hardneg.model.pooling import layer_of, load_layers, pool, positions_in
 from hardneg.model.products import use_in
 from hardneg.stages.artifacts import Artifact, write_json
@@ -60,8 +61,16 @@ class Encoder(nn.Module):
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Encode texts: ids int64 [n, width] and mask int64 [n, width] to vectors float32 [n, dim]."""
         more = {"position_ids": positions_in(attention_mask), "use_cache": False} if self._causal else {}
-        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **more).last_hidden_state.float()
-        vector = self.head(self.layers(pool(hidden, attention_mask, self.settings["pooling"]))).float()
+        read = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **more)
+        return self._vectors(read.last_hidden_state, attention_mask)
+
+    def packed(self, texts: Packed) -> torch.Tensor:
+        """The vectors float32 [n, dim] of packed texts, where the backbone can read them (see `packs`)."""
+        return self._vectors(hidden_states(self.backbone, texts), texts.mask)
+
+    def _vectors(self, hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Vectors float32 [n, dim] from hidden states [n, width, hidden] and mask int64 [n, width]."""
+        vector = self.head(self.layers(pool(hidden.float(), mask, self.settings["pooling"]))).float()
         return nn.functional.normalize(vector, dim=-1) if self.settings["normalize"] else vector
 
     @property

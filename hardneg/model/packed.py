@@ -1,0 +1,163 @@
+"""Texts one after another, without padding between them: for forward passes on a GPU that keep no gradient.
+
+All layers but attention read each token by itself. Attention is torch's for texts of different lengths, which
+Transformers calls in place of its own. It is for numbers of 16 bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+ATTENTION = "hardneg_packed"
+"""What Transformers calls this attention."""
+FAMILIES = frozenset(
+    {"bert", "camembert", "distilbert", "electra", "eurobert", "modernbert", "qwen2", "qwen3", "roberta", "xlm-roberta"}
+)
+"""Kinds of backbones that take each token's position, leave attention to a function, and mix tokens nowhere else."""
+
+
+class Packed(NamedTuple):
+    """Texts one after another.
+
+    Attributes:
+        ids: token ids int64 [1, tokens].
+        positions: the place of each token in its text, from 0, int64 [1, tokens].
+        bounds: where each text begins, and where the last one ends, int32 [n + 1].
+        longest: tokens of the longest text.
+        places: the token at each place of the padded texts, int64 [n, width]; of padding, the first of all.
+        mask: int64 [n, width], 1 where the padded texts have a token.
+    """
+
+    ids: torch.Tensor
+    positions: torch.Tensor
+    bounds: torch.Tensor
+    longest: int
+    places: torch.Tensor
+    mask: torch.Tensor
+
+    @classmethod
+    def of(cls, ids: np.ndarray, mask: np.ndarray) -> Self:
+        """The padded texts `ids` int64 [n, width] with their `mask` int64 [n, width], packed."""
+        there, lengths = mask.astype(bool), mask.sum(axis=1)
+        bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        positions = (np.cumsum(mask, axis=1) - 1)[there]
+        places = np.zeros_like(mask)
+        places[there] = np.arange(len(positions))
+        return cls(
+            ids=torch.from_numpy(ids[there][None]),
+            positions=torch.from_numpy(positions[None]),
+            bounds=torch.from_numpy(bounds),
+            longest=int(lengths.max()),
+            places=torch.from_numpy(places),
+            mask=torch.from_numpy(mask),
+        )
+
+    def on(self, device: torch.device) -> Self:
+        """The same on a GPU."""
+        return self._replace(
+            ids=moved(self.ids, device),
+            positions=moved(self.positions, device),
+            bounds=moved(self.bounds, device),
+            places=moved(self.places, device),
+            mask=moved(self.mask, device),
+        )
+
+
+def moved(numbers: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Numbers on a GPU, which goes on meanwhile with what it was given before."""
+    return numbers.pin_memory().to(device, non_blocking=True)
+
+
+def packs(backbone: nn.Module) -> bool:
+    """Whether a backbone, where it lies and under the mixed precision that is on, can read packed texts."""
+    weight = next(backbone.parameters())
+    kind = weight.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    known = getattr(backbone.config, "model_type", None) in FAMILIES
+    return known and kind == "cuda" and dtype in (torch.float16, torch.bfloat16)
+
+
+def hidden_states(backbone: nn.Module, texts: Packed) -> torch.Tensor:
+    """The last hidden states [n, width, hidden] of packed texts, padded again; padding has those of another token."""
+    before = getattr(getattr(backbone, "embeddings", None), "padding_idx", None)
+    first = 0 if before is None else before + 1  # RoBERTa and similar models number positions from there
+    rows = len(texts.bounds) - 1
+    alike = texts.ids.numel() == rows * texts.longest
+    # Texts that are all as long need no padding: attention of the backbone's own is the faster then.
+    shape, attention = (rows, contextlib.nullcontext()) if alike else (1, _attention(backbone))
+    with attention:
+        read = backbone(
+            input_ids=texts.ids.view(shape, -1),
+            position_ids=texts.positions.view(shape, -1) + first,
+            **({} if alike else {"bounds": texts.bounds, "longest": texts.longest}),
+            **({"use_cache": False} if getattr(backbone.config, "use_cache", False) else {}),
+        )
+    hidden: torch.Tensor = read.last_hidden_state.flatten(0, 1)
+    return hidden[texts.places]
+
+
+@contextlib.contextmanager
+def _attention(backbone: Any) -> Iterator[None]:
+    """While this lasts, attention in a backbone is for packed texts."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(ATTENTION, _attend)
+    before = backbone.config._attn_implementation
+    backbone.config._attn_implementation = ATTENTION
+    try:
+        yield
+    finally:
+        backbone.config._attn_implementation = before
+
+
+def _attend(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: None,
+    *,
+    bounds: torch.Tensor,
+    longest: int,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention [1, tokens, heads, width] of each text to itself; Transformers says what it is called with.
+
+    Args:
+        module: an attention layer.
+        query: [1, heads, tokens, width].
+        key: [1, heads, tokens, width]; its heads may be fewer, each for several of the query's.
+        value: as `key`.
+        attention_mask: nothing, since there is no padding.
+        bounds: see `Packed`.
+        longest: see `Packed`.
+        scaling: of the products; None: one over the root of the width.
+        sliding_window: tokens, its own included, that a token may look back on (and ahead to); None: all.
+    """
+    from torch.nn.attention.varlen import varlen_attn  # a second, for what only a GPU needs
+
+    # Rotary positions may make queries and keys float32.
+    asked, keys, values = (each[0].transpose(0, 1).to(value.dtype) for each in (query, key, value))
+    reach = -1 if sliding_window is None else sliding_window - 1
+    made = varlen_attn(
+        asked,
+        keys,
+        values,
+        bounds,
+        bounds,
+        longest,
+        longest,
+        scale=scaling,
+        window_size=(reach, 0 if module.is_causal else reach),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    assert isinstance(made, torch.Tensor)  # and not a pair, for nothing more was asked for
+    return made[None], None
