@@ -21,8 +21,8 @@ class _First(nn.Module):
 
     def __init__(self, layers: list[nn.Linear]) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.cat([layer.weight for layer in layers]), requires_grad=False)
-        biases = [layer.bias for layer in layers if layer.bias is not None]
+        self.weight = nn.Parameter(torch.cat(tuple(layer.weight for layer in layers)), requires_grad=False)
+        biases = tuple(layer.bias for layer in layers if layer.bias is not None)
         self.bias = nn.Parameter(torch.cat(biases), requires_grad=False) if biases else None
         self.widths = [layer.out_features for layer in layers]
         self.kept: list[torch.Tensor] = []
