@@ -2,7 +2,7 @@
 
 Floating-point results depend on the shape of a batch. So texts are divided into fixed blocks by position, sorted by
 length within a block, and encoded in micro-batches that the block alone determines: of a fixed number of rows on a CPU,
-of about as many tokens on a GPU, which reads them without padding where it can. A shard consists of whole blocks.
+of about as many tokens on a GPU. There is no padding where the backbone allows it. A shard consists of whole blocks.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def prepared(encoder: Encoder, device: torch.device, precision: str) -> torch.au
             precision = "fp32"
     context = autocast(device, precision)
     with context:
-        if packs(encoder.backbone):
+        if device.type == "cuda" and packs(encoder.backbone):
             join_in(encoder.backbone)
     return context
 
@@ -196,15 +196,13 @@ def _encode_block(
     vectors = torch.empty(stop - start, encoder.dim, device=device)
     for micro in micro_batches(lengths[order], encoder, device):
         chosen = order[micro]
-        # On a CPU, a short micro-batch is padded with repeated rows.
-        filled = chosen if device.type == "cuda" else np.resize(chosen, MICRO_ROWS)
-        ids, mask = store.batch(positions[filled], WIDTH_BUCKET)
+        ids, mask = store.batch(positions[chosen], WIDTH_BUCKET)
         with context:
             if mask.any() and packs(encoder.backbone):
                 made = encoder.packed(Packed.of(ids, mask).on(device))
             else:
-                made = encoder(_moved(ids, device), _moved(mask, device))
-        vectors[_moved(chosen, device)] = made[: len(chosen)].float()
+                made = encoder(*(moved(torch.from_numpy(each), device) for each in (ids, mask)))
+        vectors[moved(torch.from_numpy(chosen), device)] = made.float()
         bar.advance(len(chosen))
     if device.type != "cuda":
         return _Encoded(start, vectors, None)
@@ -235,9 +233,3 @@ def micro_rows(encoder: Encoder, length: int, device: torch.device) -> int:
         return MICRO_ROWS
     width = -(-max(length, 1) // WIDTH_BUCKET) * WIDTH_BUCKET
     return max(MICRO_NUMBERS // int(encoder.backbone.config.hidden_size) // width, 1)  # type: ignore[union-attr, arg-type]
-
-
-def _moved(numbers: np.ndarray, device: torch.device) -> torch.Tensor:
-    """The numbers on a device."""
-    tensor = torch.from_numpy(numbers)
-    return moved(tensor, device) if device.type == "cuda" else tensor

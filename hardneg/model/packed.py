@@ -1,12 +1,14 @@
-"""Texts one after another, without padding between them: for forward passes on a GPU that keep no gradient.
+"""Texts one after another, without padding between them: for forward passes that keep no gradient.
 
-All layers but attention read each token by itself. Attention is torch's for texts of different lengths, which
-Transformers calls in place of its own. It is for numbers of 16 bits.
+All layers but attention read each token by itself. Attention, which Transformers calls in place of its own, is of each
+text to itself: on a GPU torch's for texts of different lengths, which is for numbers of 16 bits; on a CPU, in float32,
+by two products for the texts that are as long.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
@@ -14,12 +16,16 @@ import numpy as np
 import torch
 from torch import nn
 
+from hardneg.model.products import batches, batches_by_onednn
+
 ATTENTION = "hardneg_packed"
 """What Transformers calls this attention."""
 FAMILIES = frozenset(
     {"bert", "camembert", "distilbert", "electra", "eurobert", "modernbert", "qwen2", "qwen3", "roberta", "xlm-roberta"}
 )
 """Kinds of backbones that take each token's position, leave attention to a function, and mix tokens nowhere else."""
+CACHED = 1 << 20
+"""Attention weights of the texts that a CPU computes at once: as many as its caches hold."""
 
 
 class Packed(NamedTuple):
@@ -29,7 +35,7 @@ class Packed(NamedTuple):
         ids: token ids int64 [1, tokens].
         positions: the place of each token in its text, from 0, int64 [1, tokens].
         bounds: where each text begins, and where the last one ends, int32 [n + 1].
-        longest: tokens of the longest text.
+        alike: how many texts that follow each other have as many tokens: their number and that of their tokens.
         places: the token at each place of the padded texts, int64 [n, width]; of padding, the first of all.
         mask: int64 [n, width], 1 where the padded texts have a token.
     """
@@ -37,7 +43,7 @@ class Packed(NamedTuple):
     ids: torch.Tensor
     positions: torch.Tensor
     bounds: torch.Tensor
-    longest: int
+    alike: tuple[tuple[int, int], ...]
     places: torch.Tensor
     mask: torch.Tensor
 
@@ -53,13 +59,13 @@ class Packed(NamedTuple):
             ids=torch.from_numpy(ids[there][None]),
             positions=torch.from_numpy(positions[None]),
             bounds=torch.from_numpy(bounds),
-            longest=int(lengths.max()),
+            alike=tuple((len(list(same)), length) for length, same in itertools.groupby(lengths.tolist())),
             places=torch.from_numpy(places),
             mask=torch.from_numpy(mask),
         )
 
     def on(self, device: torch.device) -> Self:
-        """The same on a GPU."""
+        """The same on a device."""
         return self._replace(
             ids=moved(self.ids, device),
             positions=moved(self.positions, device),
@@ -70,8 +76,8 @@ class Packed(NamedTuple):
 
 
 def moved(numbers: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Numbers on a GPU, which goes on meanwhile with what it was given before."""
-    return numbers.pin_memory().to(device, non_blocking=True)
+    """The numbers on a device. A GPU goes on meanwhile with what it was given before."""
+    return numbers.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else numbers
 
 
 def packs(backbone: nn.Module) -> bool:
@@ -80,22 +86,21 @@ def packs(backbone: nn.Module) -> bool:
     kind = weight.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
     known = getattr(backbone.config, "model_type", None) in FAMILIES
-    return known and kind == "cuda" and dtype in (torch.float16, torch.bfloat16)
+    return known and dtype in {"cuda": (torch.float16, torch.bfloat16), "cpu": (torch.float32,)}.get(kind, ())
 
 
 def hidden_states(backbone: nn.Module, texts: Packed) -> torch.Tensor:
     """The last hidden states [n, width, hidden] of packed texts, padded again; padding has those of another token."""
     before = getattr(getattr(backbone, "embeddings", None), "padding_idx", None)
     first = 0 if before is None else before + 1  # RoBERTa and similar models number positions from there
-    rows = len(texts.bounds) - 1
-    alike = texts.ids.numel() == rows * texts.longest
-    # Texts that are all as long need no padding: attention of the backbone's own is the faster then.
-    shape, attention = (rows, contextlib.nullcontext()) if alike else (1, _attention(backbone))
+    # Texts that are all as long need no padding. On a GPU attention of the backbone's own is the faster then.
+    plain = len(texts.alike) == 1 and texts.ids.device.type == "cuda"
+    shape, attention = (len(texts.mask), contextlib.nullcontext()) if plain else (1, _attention(backbone))
     with attention:
         read = backbone(
             input_ids=texts.ids.view(shape, -1),
             position_ids=texts.positions.view(shape, -1) + first,
-            **({} if alike else {"bounds": texts.bounds, "longest": texts.longest}),
+            **({} if plain else {"bounds": texts.bounds, "alike": texts.alike}),
             **({"use_cache": False} if getattr(backbone.config, "use_cache", False) else {}),
         )
     hidden: torch.Tensor = read.last_hidden_state.flatten(0, 1)
@@ -124,7 +129,7 @@ def _attend(
     attention_mask: None,
     *,
     bounds: torch.Tensor,
-    longest: int,
+    alike: tuple[tuple[int, int], ...],
     scaling: float | None = None,
     sliding_window: int | None = None,
     **_: Any,
@@ -138,26 +143,65 @@ def _attend(
         value: as `key`.
         attention_mask: nothing, since there is no padding.
         bounds: see `Packed`.
-        longest: see `Packed`.
+        alike: see `Packed`.
         scaling: of the products; None: one over the root of the width.
         sliding_window: tokens, its own included, that a token may look back on (and ahead to); None: all.
     """
-    from torch.nn.attention.varlen import varlen_attn  # a second, for what only a GPU needs
-
     # Rotary positions may make queries and keys float32.
     asked, keys, values = (each[0].transpose(0, 1).to(value.dtype) for each in (query, key, value))
     reach = -1 if sliding_window is None else sliding_window - 1
-    made = varlen_attn(
-        asked,
-        keys,
-        values,
-        bounds,
-        bounds,
-        longest,
-        longest,
-        scale=scaling,
-        window_size=(reach, 0 if module.is_causal else reach),
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    assert isinstance(made, torch.Tensor)  # and not a pair, for nothing more was asked for
+    window = (reach, 0 if module.is_causal else reach)
+    if query.device.type == "cuda":
+        return _on_gpu(asked, keys, values, bounds, max(length for _, length in alike), window, scaling)[None], None
+    made, first = torch.empty_like(asked), 0
+    for count, length in alike:
+        part = slice(first, first + count * length)
+        same = [each[part].reshape(count, length, *each.shape[1:]) for each in (asked, keys, values)]
+        made[part] = _on_cpu(same[0], same[1], same[2], window, scaling).flatten(0, 1)
+        first = part.stop
     return made[None], None
+
+
+def _on_gpu(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bounds: torch.Tensor,
+    longest: int,
+    window: tuple[int, int],
+    scaling: float | None,
+) -> torch.Tensor:
+    """Attention [tokens, heads, width] of texts that follow each other."""
+    from torch.nn.attention.varlen import varlen_attn  # a second, for what only a GPU needs
+
+    shared = query.shape[1] != key.shape[1]
+    lengths = (bounds, bounds, longest, longest)
+    made = varlen_attn(query, key, value, *lengths, scale=scaling, window_size=window, enable_gqa=shared)
+    assert isinstance(made, torch.Tensor)  # and not a pair, for nothing more was asked for
+    return made
+
+
+def _on_cpu(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, window: tuple[int, int], scaling: float | None
+) -> torch.Tensor:
+    """Attention [n, length, heads, width] of texts that are as long, from tensors of that shape."""
+    query, key, value = (each.transpose(1, 2) for each in (query, key, value))
+    _, heads, length, width = query.shape
+    shared = heads != key.shape[1]
+    if window == (-1, -1) and not shared and batches_by_onednn():
+        made, some = torch.empty_like(query), max(CACHED // (heads * length**2), 1)
+        with batches():
+            for first in range(0, len(query), some):
+                part = slice(first, first + some)
+                weights = torch.matmul(query[part], key[part].transpose(2, 3)).mul_(scaling or width**-0.5).softmax(-1)
+                made[part] = torch.matmul(weights, value[part])
+        return made.transpose(1, 2)
+    seen = None
+    if window != (-1, -1):
+        ahead = torch.arange(length) - torch.arange(length)[:, None]
+        left, right = (length if reach < 0 else reach for reach in window)
+        seen = (ahead <= right) & (-ahead <= left)
+    made = nn.functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=seen, scale=scaling, enable_gqa=shared
+    )
+    return made.transpose(1, 2)

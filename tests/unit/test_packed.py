@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel
 
+from hardneg.model import packed, products
 from hardneg.model.encoder import Encoder
 from hardneg.model.joined import join_in
 from hardneg.model.packed import FAMILIES, Packed, packs
@@ -61,18 +62,22 @@ def one_by_one(
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-@pytest.mark.parametrize("joined", [False, True])
-@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize(("lengths", "joined"), [(LENGTHS[0], False), (LENGTHS[1], True)])
+@pytest.mark.parametrize("batched", [False, True])
 def test_packed_texts_have_the_vectors_of_padded_ones(
-    monkeypatch: pytest.MonkeyPatch, family: str, lengths: tuple[int, ...], joined: bool
+    monkeypatch: pytest.MonkeyPatch, family: str, lengths: tuple[int, ...], joined: bool, batched: bool
 ) -> None:
-    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", one_by_one)
+    if batched and not products.batches_by_onednn():
+        pytest.skip("oneDNN does not compute batches of float32 products on this processor")
+    monkeypatch.setattr(packed, "batches_by_onednn", lambda: batched)
+    monkeypatch.setattr(packed, "CACHED", 4 * 9**2)  # texts one by one
     torch.manual_seed(0)
     backbone = AutoModel.from_config(AutoConfig.for_model(family, **SIZE | OWN.get(family, {}))).eval()
     for weight in backbone.parameters():  # so large that positions and attention matter
         if weight.dim() > 1:
             torch.nn.init.normal_(weight, std=0.3)
     encoder = Encoder(backbone, {"pooling": "mean", "normalize": True, "projection": None, "temperature": 0.05})
+    assert packs(backbone)
     mask = (np.arange(32) < np.array(lengths)[:, None]).astype(np.int64)
     ids = np.random.default_rng(0).integers(5, 90, mask.shape) * mask
     with torch.inference_mode():
@@ -89,14 +94,50 @@ def test_packed_texts_have_the_vectors_of_padded_ones(
     assert changed.tolist() == [length > 4 for length in lengths]
 
 
+@pytest.mark.parametrize("window", [(-1, -1), (-1, 0), (3, 3), (3, 0)])
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_gpu_is_asked_for_the_same_attention(
+    monkeypatch: pytest.MonkeyPatch, window: tuple[int, int], shared: bool
+) -> None:
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", one_by_one)
+    torch.manual_seed(0)
+    texts = Packed.of(np.ones((4, 9), np.int64), (np.arange(9) < np.array([[5], [5], [9], [2]])).astype(np.int64))
+    query, key, value = (torch.randn(21, heads, 8) for heads in (4, 2 if shared else 4, 2 if shared else 4))
+    found = packed._on_gpu(query, key, value, texts.bounds, 9, window, 0.3)
+    assert texts.alike == ((2, 5), (1, 9), (1, 2))
+    parts = []
+    for n, part in ((2, slice(0, 10)), (1, slice(10, 19)), (1, slice(19, 21))):
+        same = [each[part].reshape(n, -1, *each.shape[1:]) for each in (query, key, value)]
+        parts.append(packed._on_cpu(same[0], same[1], same[2], window, 0.3).flatten(0, 1))
+    expected = torch.cat(parts)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-6)
+
+
 def test_padding_on_either_side_is_left_out() -> None:
     ids = np.array([[0, 0, 5, 6, 7], [8, 9, 0, 0, 0]])
     texts = Packed.of(ids, (ids > 0).astype(np.int64))
     assert texts.ids.tolist() == [[5, 6, 7, 8, 9]] and texts.positions.tolist() == [[0, 1, 2, 0, 1]]
-    assert texts.bounds.tolist() == [0, 3, 5] and texts.longest == 3
+    assert texts.bounds.tolist() == [0, 3, 5] and texts.alike == ((1, 3), (1, 2))
     assert texts.places.tolist() == [[0, 0, 0, 1, 2], [3, 4, 0, 0, 0]]
 
 
-def test_a_cpu_pads() -> None:
+def test_other_numbers_and_backbones_are_padded() -> None:
     backbone = AutoModel.from_config(AutoConfig.for_model("bert", **SIZE))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not packs(backbone)
     assert not packs(backbone.half())
+    assert not packs(AutoModel.from_config(AutoConfig.for_model("mpnet", **SIZE)))
+
+
+def test_batches_keep_all_bits_of_float32() -> None:
+    """Also where torch lets oneDNN round to bf16: else they are not computed so."""
+    if not products.batches_by_onednn():
+        pytest.skip("oneDNN does not compute batches of float32 products on this processor")
+    torch.manual_seed(0)
+    left, right = torch.randn(6, 200, 64), torch.randn(6, 64, 150)
+    with products.batches():
+        found = torch.bmm(left, right)
+    true = torch.bmm(left.double(), right.double())
+    apart = [(each.double() - true).abs().max() for each in (found, torch.bmm(left, right))]
+    assert apart[0] < 2 * apart[1]
+    assert torch.backends.mkldnn.matmul.fp32_precision != "bf16"  # type: ignore[attr-defined]
