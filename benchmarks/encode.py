@@ -37,7 +37,7 @@ from hardneg.stages.devices import set_arithmetic_threads
 from hardneg.text.tokens import TokenStore, passage_texts, tokenize
 
 MODULE = "benchmarks.encode"
-PASSAGES, BASE_PASSAGES = 384, 64
+PASSAGES, BASE_PASSAGES = 768, 128
 """Whole micro-batches, which all but the last of a collection are."""
 LENGTHS = (256, 128)
 """Tokens at which texts are cut. The few texts of the larger encoder hardly differ in length then. Of a whole block,
