@@ -18,7 +18,7 @@ from torch import nn
 from hardneg.errors import HardnegError
 from hardneg.model.encoder import Encoder
 from hardneg.model.joined import join_in
-from hardneg.model.packed import Packed, moved, packs
+from hardneg.model.packed import TOKENS, Packed, moved, packs
 from hardneg.stages.artifacts import atomic_path
 from hardneg.stages.progress import Progress
 from hardneg.text.tokens import TokenStore
@@ -199,7 +199,8 @@ def _encode_block(
         ids, mask = store.batch(positions[chosen], WIDTH_BUCKET)
         with context:
             if mask.any() and packs(encoder.backbone):
-                made = encoder.packed(Packed.of(ids, mask).on(device))
+                texts = Packed.of(ids, mask, 1 if device.type == "cuda" else TOKENS)
+                made = encoder.packed(texts.on(device))
             else:
                 made = encoder(*(moved(torch.from_numpy(each), device) for each in (ids, mask)))
         vectors[moved(torch.from_numpy(chosen), device)] = made.float()

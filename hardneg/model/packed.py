@@ -24,15 +24,17 @@ FAMILIES = frozenset(
     {"bert", "camembert", "distilbert", "electra", "eurobert", "modernbert", "qwen2", "qwen3", "roberta", "xlm-roberta"}
 )
 """Kinds of backbones that take each token's position, leave attention to a function, and mix tokens nowhere else."""
-CACHED = 1 << 20
-"""Attention weights of the texts that a CPU computes at once: as many as its caches hold."""
+TOKENS = 128
+"""Tokens are a multiple of this on a CPU: oneDNN compiles for every shape, which takes as long as a narrow layer."""
+TOGETHER, CACHED = 8, 4 << 20
+"""Texts that a CPU reads together: these, where its caches hold their attention weights, or one. Two shapes of each."""
 
 
 class Packed(NamedTuple):
     """Texts one after another.
 
     Attributes:
-        ids: token ids int64 [1, tokens].
+        ids: token ids int64 [1, tokens]. Some at the end may belong to no text.
         positions: the place of each token in its text, from 0, int64 [1, tokens].
         bounds: where each text begins, and where the last one ends, int32 [n + 1].
         alike: how many texts that follow each other have as many tokens: their number and that of their tokens.
@@ -48,16 +50,20 @@ class Packed(NamedTuple):
     mask: torch.Tensor
 
     @classmethod
-    def of(cls, ids: np.ndarray, mask: np.ndarray) -> Self:
-        """The padded texts `ids` int64 [n, width] with their `mask` int64 [n, width], packed."""
+    def of(cls, ids: np.ndarray, mask: np.ndarray, multiple: int = 1) -> Self:
+        """The padded texts `ids` int64 [n, width] with their `mask` int64 [n, width], packed.
+
+        Their tokens are made a multiple of `multiple`.
+        """
         there, lengths = mask.astype(bool), mask.sum(axis=1)
         bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         positions = (np.cumsum(mask, axis=1) - 1)[there]
         places = np.zeros_like(mask)
         places[there] = np.arange(len(positions))
+        more = (0, -len(positions) % multiple)
         return cls(
-            ids=torch.from_numpy(ids[there][None]),
-            positions=torch.from_numpy(positions[None]),
+            ids=torch.from_numpy(np.pad(ids[there], more)[None]),
+            positions=torch.from_numpy(np.pad(positions, more)[None]),
             bounds=torch.from_numpy(bounds),
             alike=tuple((len(list(same)), length) for length, same in itertools.groupby(lengths.tolist())),
             places=torch.from_numpy(places),
@@ -159,6 +165,7 @@ def _attend(
         same = [each[part].reshape(count, length, *each.shape[1:]) for each in (asked, keys, values)]
         made[part] = _on_cpu(same[0], same[1], same[2], window, scaling).flatten(0, 1)
         first = part.stop
+    made[first:] = 0  # of no text
     return made[None], None
 
 
@@ -189,13 +196,7 @@ def _on_cpu(
     _, heads, length, width = query.shape
     shared = heads != key.shape[1]
     if window == (-1, -1) and not shared and batches_by_onednn():
-        made, some = torch.empty_like(query), max(CACHED // (heads * length**2), 1)
-        with batches():
-            for first in range(0, len(query), some):
-                part = slice(first, first + some)
-                weights = torch.matmul(query[part], key[part].transpose(2, 3)).mul_(scaling or width**-0.5).softmax(-1)
-                made[part] = torch.matmul(weights, value[part])
-        return made.transpose(1, 2)
+        return _by_products(query, key, value, scaling or width**-0.5).transpose(1, 2)
     seen = None
     if window != (-1, -1):
         ahead = torch.arange(length) - torch.arange(length)[:, None]
@@ -205,3 +206,17 @@ def _on_cpu(
         query, key, value, attn_mask=seen, scale=scaling, enable_gqa=shared
     )
     return made.transpose(1, 2)
+
+
+def _by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
+    """Attention [n, heads, length, width] from tensors of that shape, by two products of oneDNN's."""
+    count, heads, length, _ = query.shape
+    made, first = torch.empty_like(query), 0
+    with batches():
+        while first < count:
+            some = TOGETHER if first + TOGETHER <= count and TOGETHER * heads * length**2 <= CACHED else 1
+            part = slice(first, first + some)
+            weights = torch.matmul(query[part], key[part].transpose(2, 3)).mul_(scaling).softmax(-1)
+            made[part] = torch.matmul(weights, value[part])
+            first += some
+    return made

@@ -62,15 +62,16 @@ def one_by_one(
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-@pytest.mark.parametrize(("lengths", "joined"), [(LENGTHS[0], False), (LENGTHS[1], True)])
+@pytest.mark.parametrize(("lengths", "joined", "multiple"), [(LENGTHS[0], False, 128), (LENGTHS[1], True, 1)])
 @pytest.mark.parametrize("batched", [False, True])
 def test_packed_texts_have_the_vectors_of_padded_ones(
-    monkeypatch: pytest.MonkeyPatch, family: str, lengths: tuple[int, ...], joined: bool, batched: bool
+    monkeypatch: pytest.MonkeyPatch, family: str, lengths: tuple[int, ...], joined: bool, multiple: int, batched: bool
 ) -> None:
     if batched and not products.batches_by_onednn():
         pytest.skip("oneDNN does not compute batches of float32 products on this processor")
     monkeypatch.setattr(packed, "batches_by_onednn", lambda: batched)
-    monkeypatch.setattr(packed, "CACHED", 4 * 9**2)  # texts one by one
+    monkeypatch.setattr(packed, "TOGETHER", 2)
+    monkeypatch.setattr(packed, "CACHED", 2 * 4 * 9**2)  # texts of up to 9 tokens two at a time
     torch.manual_seed(0)
     backbone = AutoModel.from_config(AutoConfig.for_model(family, **SIZE | OWN.get(family, {}))).eval()
     for weight in backbone.parameters():  # so large that positions and attention matter
@@ -86,8 +87,8 @@ def test_packed_texts_have_the_vectors_of_padded_ones(
         if joined:
             join_in(backbone)
         assert len(list(backbone.parameters())) < before or not joined or family == "modernbert"  # which has one
-        found = encoder.packed(Packed.of(ids, mask))
-        others = encoder.packed(Packed.of(np.where(np.arange(32) == 4, 4, ids) * mask, mask))
+        found = encoder.packed(Packed.of(ids, mask, multiple))
+        others = encoder.packed(Packed.of(np.where(np.arange(32) == 4, 4, ids) * mask, mask, multiple))
     np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=2e-6)
     # Another token in a text's fifth place changes that text and no other.
     changed = (others - found).abs().amax(1) > 1e-4
