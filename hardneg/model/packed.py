@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hardneg.model.products import batches, batches_by_onednn
+from hardneg.model.products import SMALLEST, batches, batches_by_onednn
 
 ATTENTION = "hardneg_packed"
 """What Transformers calls this attention."""
@@ -195,7 +195,9 @@ def _on_cpu(
     query, key, value = (each.transpose(1, 2) for each in (query, key, value))
     _, heads, length, width = query.shape
     shared = heads != key.shape[1]
-    if window == (-1, -1) and not shared and batches_by_onednn():
+    # Whatever texts are read together, the same means must compute each: so a single one must be large enough.
+    large = heads * length**2 * width > SMALLEST
+    if window == (-1, -1) and not shared and large and batches_by_onednn():
         return _by_products(query, key, value, scaling or width**-0.5).transpose(1, 2)
     seen = None
     if window != (-1, -1):

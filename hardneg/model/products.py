@@ -26,6 +26,9 @@ INTEL = "GenuineIntel"
 FLOAT32 = 1e-4
 """Sums of 32 products of normally distributed numbers are nearer to the true ones, except where bf16 is used."""
 
+SMALLEST = 16**3
+"""Multiplications of a batch of products that torch hands to oneDNN; it computes smaller ones by other means."""
+
 
 @functools.cache
 def by_onednn() -> bool:

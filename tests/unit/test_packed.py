@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModel
 from hardneg.model import packed, products
 from hardneg.model.encoder import Encoder
 from hardneg.model.joined import join_in
-from hardneg.model.packed import FAMILIES, Packed, packs
+from hardneg.model.packed import FAMILIES, Packed, hidden_states, packs
 
 LENGTHS = ((7, 1, 30, 12, 30, 3), (9, 9, 9))
 SIZE = {
@@ -112,6 +112,23 @@ def test_a_gpu_is_asked_for_the_same_attention(
         parts.append(packed._on_cpu(same[0], same[1], same[2], window, 0.3).flatten(0, 1))
     expected = torch.cat(parts)
     np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("longest", [5, 17, 40])
+def test_what_is_read_beside_a_text_changes_no_bit_of_it(longest: int) -> None:
+    """40 texts together, and each alone: eight of them are read at once there, and so short that torch may choose."""
+    if not products.by_onednn():
+        pytest.skip("MKL may add in another order where there are more rows")
+    torch.manual_seed(0)
+    backbone = AutoModel.from_config(AutoConfig.for_model("bert", **SIZE)).eval()
+    mask = (np.arange(longest) < np.sort(np.arange(40) % 3 + longest - 2)[:, None]).astype(np.int64)
+    ids = np.random.default_rng(0).integers(5, 90, mask.shape) * mask
+    with torch.inference_mode():
+        together = hidden_states(backbone, Packed.of(ids, mask, packed.TOKENS))
+        for row in range(40):
+            alone = hidden_states(backbone, Packed.of(ids[row : row + 1], mask[row : row + 1], packed.TOKENS))
+            tokens = int(mask[row].sum())
+            assert torch.equal(alone[0, :tokens], together[row, :tokens])
 
 
 def test_padding_on_either_side_is_left_out() -> None:
