@@ -198,12 +198,7 @@ def _encode_block(
         chosen = order[micro]
         ids, mask = store.batch(positions[chosen], WIDTH_BUCKET)
         with context:
-            if mask.any() and packs(encoder.backbone):
-                texts = Packed.of(ids, mask, 1 if device.type == "cuda" else TOKENS)
-                made = encoder.packed(texts.on(device))
-            else:
-                made = encoder(*(moved(torch.from_numpy(each), device) for each in (ids, mask)))
-        vectors[moved(torch.from_numpy(chosen), device)] = made.float()
+            vectors[moved(torch.from_numpy(chosen), device)] = encoded(encoder, ids, mask, device)
         bar.advance(len(chosen))
     if device.type != "cuda":
         return _Encoded(start, vectors, None)
@@ -213,6 +208,15 @@ def _encode_block(
         host.copy_(vectors, non_blocking=True)
         ready.record()
     return _Encoded(start, host, ready)
+
+
+def encoded(encoder: Encoder, ids: np.ndarray, mask: np.ndarray, device: torch.device) -> torch.Tensor:
+    """The vectors float32 [n, dim], on a device, of ids and mask int64 [n, width]; without padding where that can be."""
+    if mask.any() and packs(encoder.backbone):
+        texts = Packed.of(ids, mask, 1 if device.type == "cuda" else TOKENS)
+        return encoder.packed(texts.on(device))
+    made: torch.Tensor = encoder(*(moved(torch.from_numpy(each), device) for each in (ids, mask)))
+    return made
 
 
 def micro_batches(lengths: np.ndarray, encoder: Encoder, device: torch.device) -> Iterator[slice]:

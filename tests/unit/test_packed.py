@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from hardneg.model import packed, products
+from hardneg.model.embedding import encoded
 from hardneg.model.encoder import Encoder
 from hardneg.model.joined import join_in
 from hardneg.model.packed import FAMILIES, Packed, hidden_states, packs
@@ -129,6 +130,15 @@ def test_what_is_read_beside_a_text_changes_no_bit_of_it(longest: int) -> None:
             alone = hidden_states(backbone, Packed.of(ids[row : row + 1], mask[row : row + 1], packed.TOKENS))
             tokens = int(mask[row].sum())
             assert torch.equal(alone[0, :tokens], together[row, :tokens])
+
+
+def test_a_text_may_have_no_token() -> None:
+    backbone = AutoModel.from_config(AutoConfig.for_model("bert", **SIZE)).eval()
+    encoder = Encoder(backbone, {"pooling": "mean", "normalize": True, "projection": None, "temperature": 0.05})
+    ids = np.array([[0, 0, 0], [5, 6, 7], [5, 6, 0]])
+    with torch.inference_mode():
+        found = [encoded(encoder, each, (each > 0).astype(np.int64), torch.device("cpu")) for each in (ids, ids[:1])]
+    assert not found[0][0].any() and found[0][1:].any(1).all() and not found[1].any()
 
 
 def test_padding_on_either_side_is_left_out() -> None:

@@ -105,17 +105,17 @@ def _encoding(encoder: Encoder, width: int, device: torch.device, precision: str
     """Texts per second, encoded as in `hardneg.model.embedding`."""
     import torch
 
-    from hardneg.model.embedding import micro_rows, prepared
+    from hardneg.model.embedding import encoded, micro_rows, prepared
 
     encoder = copy.deepcopy(encoder)  # on a GPU its weights are rounded
     context = prepared(encoder, device, precision)
 
     def once(rows: int) -> float:
-        ids, mask = _batch(encoder, rows, width, device)
+        ids, mask = (each.numpy() for each in _batch(encoder, rows, width, torch.device("cpu")))
 
         def work() -> None:
             with torch.inference_mode(), context:
-                encoder(ids, mask).float().cpu()
+                encoded(encoder, ids, mask, device).cpu()
 
         work()
         return timed(work)
