@@ -211,7 +211,7 @@ def _encode_block(
 
 
 def encoded(encoder: Encoder, ids: np.ndarray, mask: np.ndarray, device: torch.device) -> torch.Tensor:
-    """The vectors float32 [n, dim], on a device, of ids and mask int64 [n, width]; without padding where that can be."""
+    """Vectors float32 [n, dim], on a device, of ids and mask int64 [n, width]; without padding where that can be."""
     if mask.any() and packs(encoder.backbone):
         texts = Packed.of(ids, mask, 1 if device.type == "cuda" else TOKENS)
         return encoder.packed(texts.on(device))
