@@ -132,6 +132,18 @@ def test_what_is_read_beside_a_text_changes_no_bit_of_it(longest: int) -> None:
             assert torch.equal(alone[0, :tokens], together[row, :tokens])
 
 
+def test_the_attention_weights_of_a_long_text_are_not_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("all weights at once")
+
+    monkeypatch.setattr(packed, "_by_products", refused)
+    monkeypatch.setattr(packed, "batches_by_onednn", lambda: True)
+    long = torch.randn(1, 700, 12, 4)
+    assert packed._on_cpu(long, long, long, (-1, -1), None).shape == long.shape
+    with pytest.raises(AssertionError, match="all weights at once"):
+        packed._on_cpu(long[:, :500], long[:, :500], long[:, :500], (-1, -1), None)
+
+
 def test_a_text_may_have_no_token() -> None:
     backbone = AutoModel.from_config(AutoConfig.for_model("bert", **SIZE)).eval()
     encoder = Encoder(backbone, {"pooling": "mean", "normalize": True, "projection": None, "temperature": 0.05})
