@@ -195,9 +195,9 @@ def _on_cpu(
     query, key, value = (each.transpose(1, 2) for each in (query, key, value))
     _, heads, length, width = query.shape
     shared = heads != key.shape[1]
-    # Whatever texts are read together, the same means must compute each: so what counts is the size of a single one. The
-    # weights of a long one would take gigabytes, which torch's own attention does without.
-    fits = SMALLEST < heads * length**2 * width and heads * length**2 <= CACHED
+    # Whatever texts are read together, the same means must compute each: so what counts is the size of a single one.
+    # The weights of a long one would take gigabytes, which torch's own attention does without.
+    fits = heads * length**2 * width > SMALLEST and heads * length**2 <= CACHED
     if window == (-1, -1) and not shared and fits and batches_by_onednn():
         return _by_products(query, key, value, scaling or width**-0.5).transpose(1, 2)
     seen = None
