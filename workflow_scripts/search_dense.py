@@ -33,7 +33,7 @@ def run(stage: StageFolder, runtime: dict[str, Any], devices: Sequence[str]) -> 
 def _over_all(stage: StageFolder, devices: list[torch.device]) -> Ranking:
     """Rank all passages for each query."""
     searcher = open_searcher(
-        stage.parents.get("passages"), stage.parents.get("index"), devices, search=stage.settings["search"]
+        stage.parents.get("passages"), stage.parents.get("index"), devices, search=stage.settings["search"], once=True
     )
     return lambda split: retrieve(
         searcher,

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hardneg.data.parquet import opened
 from hardneg.stages.artifacts import Artifact
 
 CHARACTERS = 400
@@ -124,7 +125,7 @@ def _above(ranks: Mapping[int, int], relevant: Sequence[int]) -> dict[int, int]:
 
 def _passages(path: Path, positions: npt.NDArray[np.int64]) -> dict[int, dict[str, str]]:
     """Id, title and text of passages by position. Reads only the row groups that hold one of them."""
-    file, start = pq.ParquetFile(path), 0
+    file, start = opened(path), 0
     rows: dict[int, dict[str, str]] = {}
     for number in range(file.num_row_groups):
         end = start + file.metadata.row_group(number).num_rows

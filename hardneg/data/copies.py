@@ -14,7 +14,7 @@ Three files tell of them. Each exists only where there is something to tell:
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 
@@ -23,6 +23,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hardneg.data.buckets import Buckets, within
 from hardneg.data.ids import Ids
 from hardneg.stages.artifacts import Artifact, atomic_path
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 EQUAL_PASSAGES = "equal_passages.parquet"
 EQUAL_QUERIES = "equal_queries.{split}.parquet"
 OWN_PASSAGES = "own_passages.{split}.parquet"
-IDS_AT_ONCE = 20_000
 BLANK = 0  # the digest of a text without characters, which is no copy of another
 
 Digests: TypeAlias = npt.NDArray[np.uint64]
@@ -47,53 +47,66 @@ def digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest()) or 1 if plain else BLANK
 
 
-class Seen:
-    """The digests of texts that stream by: 8 bytes a text, and 8 more for each passage that has a title."""
+class Passages:
+    """The digests of passages (or documents) that stream by. They are on disk: 16 bytes for each text.
 
-    def __init__(self) -> None:
-        self._whole, self._bodies, self._titled = bytearray(), bytearray(), bytearray()
+    Args:
+        scratch: a folder for files without a name.
 
-    def texts(self, rows: Iterable[T], at: slice) -> Iterator[T]:
-        """Pass rows on, and keep the digest of their columns `at`, joined."""
-        for row in rows:
-            self._add(self._whole, digest(" ".join(row[at])))  # type: ignore[index]
-            yield row
+    Attributes:
+        whole: digest and position of each title and text together.
+        bodies: those of the text alone, where there is a title.
+    """
 
-    def passages(self, passages: Iterable[Passage]) -> Iterator[Passage]:
-        """Pass passages on, and keep the digests of title and text, and of the text alone."""
+    def __init__(self, scratch: Path) -> None:
+        self.whole, self.bodies = Buckets(2, scratch), Buckets(2, scratch)
+
+    def passing(self, passages: Iterable[Passage]) -> Iterator[Passage]:
+        """Pass passages on, and keep their digests."""
         for number, passage in enumerate(passages):
-            self._add(self._whole, digest(f"{passage.title} {passage.text}"))
+            _keep(self.whole, f"{passage.title} {passage.text}", number)
             if passage.title.strip():
-                self._add(self._bodies, digest(passage.text))
-                self._add(self._titled, number)
+                _keep(self.bodies, passage.text, number)
             yield passage
 
-    @staticmethod
-    def _add(to: bytearray, number: int) -> None:
-        to += number.to_bytes(8, "little")
 
-    @property
-    def whole(self) -> Digests:
-        """[n] of titles and texts together, in the order seen."""
-        return np.frombuffer(bytes(self._whole), "<u8")
-
-    def holders(self) -> tuple[Digests, Positions]:
-        """Each digest that stands for a text, sorted, and the position of that text."""
-        whole = self.whole
-        digests = np.concatenate((whole, np.frombuffer(bytes(self._bodies), "<u8")))
-        positions = np.concatenate((np.arange(len(whole)), np.frombuffer(bytes(self._titled), "<i8")))
-        order = np.argsort(digests, kind="stable")
-        return digests[order], positions[order]
+def _keep(among: Buckets, text: str, number: int) -> None:
+    """Keep a text's digest, unless the text is blank: it is no copy of another."""
+    if (found := digest(text)) != BLANK:
+        among.append(found, number)
 
 
-def first_of(digests: Digests) -> Positions:
-    """The position of the first text that equals each text: int64 [n]. Blank texts equal only themselves."""
-    _, first, inverse = np.unique(digests, return_index=True, return_inverse=True)
-    return np.where(digests == BLANK, np.arange(len(digests)), first[inverse])
+def digested(rows: Iterable[T], at: slice, among: Buckets) -> Iterator[T]:
+    """Pass rows on, and keep the digest of their columns `at`, joined."""
+    for number, row in enumerate(rows):
+        _keep(among, " ".join(row[at]), number)  # type: ignore[index]
+        yield row
+
+
+def digests_of(digests: Buckets, count: int) -> Digests:
+    """The digests of `count` texts in order: uint64 [count]; `BLANK` of those that are blank."""
+    ordered = np.full(count, BLANK, np.uint64)
+    for rows in digests:
+        ordered[rows[:, 1]] = rows[:, 0]
+    return ordered
+
+
+def copies_among(digests: Buckets) -> tuple[Positions, Positions]:
+    """The texts that equal an earlier one, and the first text that each equals: int64 [n] each, by position."""
+    copies, firsts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for rows in digests:
+        start = np.flatnonzero(np.diff(rows[:, 0], prepend=~rows[:1, 0]))
+        first = np.repeat(rows[start, 1], np.diff(start, append=len(rows)))
+        copy = rows[:, 1] != first
+        copies.append(rows[copy, 1].astype(np.int64))
+        firsts.append(first[copy].astype(np.int64))
+    copy, first = np.concatenate(copies), np.concatenate(firsts)
+    order = np.argsort(copy)
+    return copy[order], first[order]
 
 
 def own_passages(
-    rule: Own, digests: Digests, ids: Ids, holders: tuple[Digests, Positions], names: Ids
+    rule: Own, digests: Digests, ids: Ids, holders: Sequence[Buckets], names: Ids
 ) -> tuple[Positions, Positions]:
     """The passages (or documents) that are a query themselves.
 
@@ -101,7 +114,7 @@ def own_passages(
         rule: `same_text`; `same_id`; `auto`, both, but ids that are numbers do not count; `keep` is as `auto`.
         digests: [queries], of the queries' texts.
         ids: of the queries.
-        holders: see `Seen.holders`.
+        holders: digests and positions of passages.
         names: ids of the passages.
 
     Returns:
@@ -109,19 +122,19 @@ def own_passages(
     """
     keys = [np.zeros(0, np.int64)]
     if rule != "same_id":
-        low, high = (np.searchsorted(holders[0], digests, side=side) for side in ("left", "right"))
-        counts = np.where(digests == BLANK, 0, high - low)
-        query = np.repeat(np.arange(len(digests)), counts)
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        keys.append(query * len(names) + holders[1][np.repeat(low, counts) + within])
+        for each in holders:
+            query, rows = each.find(digests)
+            keys.append(query * len(names) + rows[:, 1].astype(np.int64))
     if rule != "same_text":
-        for start in range(0, len(ids), IDS_AT_ONCE):
-            texts: list[str] = ids.texts[start : start + IDS_AT_ONCE].to_pylist()
+        start = 0
+        for batch in ids:
+            texts: list[str] = batch.to_pylist()
             found = names.positions(texts)
             if rule != "same_id":  # queries and passages that are both numbered share ids by chance
                 found = np.where([text.isdecimal() for text in texts], -1, found)
             there = np.flatnonzero(found >= 0)
             keys.append((start + there) * len(names) + found[there])
+            start += len(texts)
     query, passage = np.divmod(np.unique(np.concatenate(keys)), max(len(names), 1))
     return query, passage
 
@@ -135,8 +148,7 @@ def windows_of(firsts: Positions, query: Positions, document: Positions) -> tupl
         document: int64 [n].
     """
     counts = firsts[document + 1] - firsts[document]
-    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    return np.repeat(query, counts), np.repeat(firsts[document], counts) + within
+    return np.repeat(query, counts), np.repeat(firsts[document], counts) + within(counts)
 
 
 def write_pairs(path: Path, columns: dict[str, Positions]) -> list[Path]:
@@ -149,10 +161,9 @@ def write_pairs(path: Path, columns: dict[str, Positions]) -> list[Path]:
     return [path]
 
 
-def write_equal(path: Path, column: str, first: Positions) -> list[Path]:
-    """Write the texts that equal an earlier one. Returns the files written."""
-    copies = np.flatnonzero(first != np.arange(len(first)))
-    return write_pairs(path, {column: copies, "first": first[copies]})
+def write_equal(path: Path, column: str, copy: Positions, first: Positions) -> list[Path]:
+    """Write the texts that equal an earlier one, see `copies_among`. Returns the files written."""
+    return write_pairs(path, {column: copy, "first": first})
 
 
 def read_pairs(path: Path) -> tuple[Positions, Positions]:

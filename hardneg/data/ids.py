@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,62 +10,74 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-ROWS_AT_ONCE = 100_000
+from hardneg.data.buckets import Buckets
+from hardneg.data.parquet import batches
+
+ROWS_AT_ONCE = 16_384
 WHITE_SPACE = r"[\pZ\p{Cc}\x{FEFF}]"
 """Characters that ids must not contain, as an RE2 pattern: white space, and the byte order mark, which is one too."""
 
+KEYS = ("hardneg, 1st key", "hardneg, 2nd key")
+
 
 class Ids:
-    """A column of ids with fast look-up.
+    """A column of ids with fast look-up. Memory does not grow with the column.
 
-    Besides the ids, it holds 16 bytes per id: the sorted 64-bit hashes and their positions. A hash only narrows the
-    search; the ids themselves are compared, so the result is exact.
+    An id is known by 128 bits of hashes, which are on disk: 24 bytes for each id. Among a billion ids two different
+    ones share them with a probability of 1e-21.
 
     Args:
         path: a Parquet file.
         column: its column of ids. An id's position is its row number.
+        scratch: a folder for files without a name.
     """
 
-    def __init__(self, path: Path, column: str) -> None:
-        batches = pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE, columns=[column])
-        # 64-bit offsets: the ids of a large collection may exceed 2 GiB.
-        chunks = [batch.column(0).cast(pa.large_string()) for batch in batches]
-        self.texts = pa.chunked_array(chunks, pa.large_string()).combine_chunks()
-        hashes = np.concatenate([np.zeros(0, np.uint64), *map(_hashes, chunks)])
-        self._order = np.argsort(hashes)
-        self._hashes = hashes[self._order]
+    def __init__(self, path: Path, column: str, scratch: Path) -> None:
+        self._path, self._column = path, column
+        self._rows, self._count = Buckets(3, scratch), 0
+        for texts in self:
+            positions = np.arange(self._count, self._count + len(texts), dtype=np.uint64)
+            self._rows.add(np.stack([*_hashes(texts), positions], axis=1))
+            self._count += len(texts)
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return self._count
+
+    def __iter__(self) -> Iterator[pa.Array]:
+        """The ids, many at once, in order."""
+        for batch in batches(self._path, [self._column], ROWS_AT_ONCE):
+            yield batch.column(0)
 
     def positions(self, wanted: Sequence[str]) -> npt.NDArray[np.int64]:
         """The position of each id: int64 [n], -1 if the column lacks it. The column's ids must be unique."""
-        texts = pa.array(wanted, pa.large_string())
-        hashes = _hashes(texts)
-        found = np.full(len(texts), -1, np.int64)
-        left = np.arange(len(texts))  # not yet found
-        at = np.searchsorted(self._hashes, hashes)
-        while True:  # one pass, except for ids that share a hash
-            left = left[at[left] < len(self._hashes)]
-            left = left[self._hashes[at[left]] == hashes[left]]
-            if not len(left):
-                return found
-            candidates = self._order[at[left]]
-            same = pc.equal(self.texts.take(pa.array(candidates)), texts.take(pa.array(left))).to_numpy(False)
-            found[left[same]] = candidates[same]
-            left = left[~same]
-            at[left] += 1
+        first, second = _hashes(pa.array(wanted, pa.large_string()))
+        which, rows = self._rows.find(first)
+        same = rows[:, 1] == second[which]
+        found = np.full(len(first), -1, np.int64)
+        found[which[same]] = rows[same, 2]
+        return found
+
+    def take(self, positions: npt.ArrayLike) -> pa.Array:
+        """The ids at `positions` ([n] integers, in any order, repeats allowed). The column is read once."""
+        wanted, place = np.unique(np.asarray(positions, np.int64), return_inverse=True)
+        found, first = [pa.array([], pa.large_string())], 0
+        for texts in self:
+            low, high = np.searchsorted(wanted, [first, first + len(texts)])
+            found.append(texts.take(pa.array(wanted[low:high] - first)).cast(pa.large_string()))
+            first += len(texts)
+        return pa.concat_arrays(found).take(pa.array(place))
 
     def repeated(self) -> pa.StructArray:
         """The duplicate ids and how often they occur: `values` and `counts`, by first position."""
-        alike = self._hashes[1:] == self._hashes[:-1]
-        suspects = np.union1d(self._order[1:][alike], self._order[:-1][alike])
-        counts = pc.value_counts(self.texts.take(pa.array(suspects)))
-        return counts.filter(pc.greater(counts.field("counts"), 1))
+        suspects = [np.zeros(0, np.uint64)]
+        for rows in self._rows:
+            alike = (rows[1:, :2] == rows[:-1, :2]).all(axis=1)
+            suspects += [rows[1:, 2][alike], rows[:-1, 2][alike]]
+        return pc.value_counts(self.take(np.unique(np.concatenate(suspects))))
 
 
-def _hashes(ids: pa.Array) -> npt.NDArray[np.uint64]:
-    """A 64-bit hash of each id (SipHash under a fixed key)."""
-    return pd.util.hash_array(ids.to_numpy(zero_copy_only=False), categorize=False)
+def _hashes(ids: pa.Array) -> list[npt.NDArray[np.uint64]]:
+    """Two independent 64-bit hashes of each id (SipHash under fixed keys)."""
+    texts = ids.to_numpy(zero_copy_only=False)
+    return [pd.util.hash_array(texts, hash_key=key, categorize=False) for key in KEYS]

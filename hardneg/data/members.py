@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
+
+from hardneg.data.parquet import batches
 
 SEPARATOR = "/"
-ROWS_AT_ONCE = 100_000
 
 
 class Member(NamedTuple):
@@ -67,7 +67,7 @@ def members_of(facts: Mapping[str, Any]) -> list[Member]:
 
 def _ranges(file: Path, column: str, names: Sequence[str]) -> list[list[int]]:
     counts = dict.fromkeys(names, 0)
-    for batch in pq.ParquetFile(file).iter_batches(ROWS_AT_ONCE, columns=[column]):
+    for batch in batches(file, [column]):
         ids: pa.Array = batch.column(0)
         for name in names:
             counts[name] += pc.sum(pc.starts_with(ids, f"{name}{SEPARATOR}")).as_py() or 0

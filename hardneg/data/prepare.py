@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from hardneg.data.buckets import Buckets, within
 from hardneg.data.collection import CollectionReader, Given
 from hardneg.data.copies import (
     BLANK,
@@ -22,9 +23,10 @@ from hardneg.data.copies import (
     OWN_PASSAGES,
     Digests,
     Own,
-    Positions,
-    Seen,
-    first_of,
+    Passages,
+    copies_among,
+    digested,
+    digests_of,
     own_passages,
     windows_of,
     write_equal,
@@ -39,7 +41,7 @@ from hardneg.stages.artifacts import atomic_path
 from hardneg.stages.progress import Progress
 
 # How much is held in memory at once: fewer rows if their texts are long.
-ROWS_AT_ONCE = 20_000
+ROWS_AT_ONCE = 2048
 CHARACTERS_AT_ONCE = 32_000_000
 T = TypeVar("T")
 
@@ -68,8 +70,9 @@ def prepare(
 ) -> tuple[list[str], dict[str, Any]]:
     """Write `passages.parquet`, and `queries.<split>.parquet` and `qrels.<split>.parquet` for each split.
 
-    A row's number is the position of the passage or query in all later stages. Texts are streamed. Memory holds the
-    ids, 40 bytes more for each id, and about 50 bytes for each judgement of one split.
+    A row's number is the position of the passage or query in all later stages. Texts are streamed, and what
+    is kept of each passage is on disk. Memory holds 8 bytes for each query, and about 100 for each judgement of one
+    split.
 
     Where there is reason to, it also writes the files of `hardneg.data.copies` and of `hardneg.data.lacking`.
 
@@ -135,8 +138,8 @@ def _split(
 ) -> tuple[list[str], dict[str, int], Digests]:
     """Write the files of a split. Returns their names, the counts, and the digests of the queries' texts."""
     queries, qrels = folder / f"queries.{split}.parquet", folder / f"qrels.{split}.parquet"
-    seen = Seen()
-    rows = seen.texts(((query.query_id, query.text) for query in reader.queries(split)), slice(1, 2))
+    texts = Buckets(2, folder)
+    rows = digested(((query.query_id, query.text) for query in reader.queries(split)), slice(1, 2), texts)
     with Progress(f"prepare {split} queries", None, "queries", progress) as bar:
         count, empty = _write_texts(queries, rows, QUERIES, ("text",), bar)
     if count == 0:
@@ -146,7 +149,8 @@ def _split(
             found="0 queries",
             remedy="check its queries and judgements. If the split is held out, raise its share.",
         )
-    query_ids = _unique_ids(queries, "query_id", f"{split} queries", partial(_places, reader, split))
+    query_ids = Ids(queries, "query_id", folder)
+    _check_ids(query_ids, f"{split} queries", partial(_places, reader, split))
     judgements = _judgements(reader, split, query_ids, judged)
     positive = judgements.grade > 0
     if not positive.any():
@@ -154,7 +158,8 @@ def _split(
     _write_qrels(qrels, judgements, query_ids, judged)
     lacking = write_lacking(folder / LACKING.format(split=split), judgements.lacking)
     given, given_counts = _write_given(reader, folder, split, judged, judgements, query_ids)
-    equal, counts = _write_copies(folder, split, judged, judgements, own, seen.whole, query_ids)
+    digests = digests_of(texts, count)
+    equal, counts = _write_copies(folder, split, judged, judgements, own, texts, digests, query_ids)
     relevant = np.append(judgements.query[positive], [q for (q, _), grade in judgements.lacking.items() if grade > 0])
     return (
         [queries.name, qrels.name, *(path.name for path in (*lacking, *given, *equal))],
@@ -170,7 +175,7 @@ def _split(
             **counts,
             **given_counts,
         },
-        seen.whole,
+        digests,
     )
 
 
@@ -202,12 +207,19 @@ def _write_given(
 
 
 def _write_copies(
-    folder: Path, split: str, judged: _Judged, judgements: _Judgements, own: Own, texts: Digests, query_ids: Ids
+    folder: Path,
+    split: str,
+    judged: _Judged,
+    judgements: _Judgements,
+    own: Own,
+    texts: Buckets,
+    digests: Digests,
+    query_ids: Ids,
 ) -> tuple[list[Path], dict[str, int]]:
     """Write what equal texts mean for a split, and count it."""
-    first = first_of(texts)
-    files = write_equal(folder / EQUAL_QUERIES.format(split=split), "query", first)
-    query, unit = own_passages(own, texts, query_ids, judged.holders, judged.ids)
+    copy, first = copies_among(texts)
+    files = write_equal(folder / EQUAL_QUERIES.format(split=split), "query", copy, first)
+    query, unit = own_passages(own, digests, query_ids, judged.holders, judged.ids)
     relevant = judgements.grade > 0
     width = len(judged.ids)
     keys = judgements.query[relevant].astype(np.int64) * width + judgements.judged[relevant]
@@ -216,8 +228,7 @@ def _write_copies(
     if own != "keep":
         asked, passage = windows_of(judged.firsts, query, unit) if judged.firsts is not None else (query, unit)
         files += write_pairs(folder / OWN_PASSAGES.format(split=split), {"query": asked, "passage": passage})
-    counts = {"equal_queries": int((first != np.arange(len(first))).sum()), "own_passages": len(np.unique(query))}
-    return files, counts
+    return files, {"equal_queries": len(copy), "own_passages": len(np.unique(query))}
 
 
 def repairs(facts: Mapping[str, Any]) -> Iterator[str]:
@@ -259,14 +270,14 @@ class _Judged(NamedTuple):
         ids: their ids, by position.
         firsts: int64 [documents + 1], the first passage of each document; None where passages are judged.
         files: the files written.
-        holders: the digests of their texts, see `Seen.holders`.
+        holders: digests and positions of their texts, with title and without.
     """
 
     kind: str
     ids: Ids
     firsts: npt.NDArray[np.int64] | None
     files: list[Path]
-    holders: tuple[Digests, Positions]
+    holders: tuple[Buckets, Buckets]
 
 
 class _Judgements(NamedTuple):
@@ -299,13 +310,13 @@ def _passages(
         return (passage.where for passage in reader.passages() if passage.passage_id == wanted)
 
     rows: Iterable[tuple[Any, ...]]
-    seen = cut = Seen()
-    given = seen.passages(reader.passages())
+    seen = Passages(folder)
+    given, whole = seen.passing(reader.passages()), seen.whole
     if windows is None:
         rows, schema = ((p.passage_id, p.url, p.title, p.text) for p in given), PASSAGES
     else:
-        cut = Seen()
-        rows, schema = cut.texts(in_windows(given, *windows), slice(2, 4)), WINDOWS
+        whole = Buckets(2, folder)
+        rows, schema = digested(in_windows(given, *windows), slice(2, 4), whole), WINDOWS
     with Progress("prepare passages", None, "passages", progress) as bar:
         count, empty = _write_texts(passages, rows, schema, ("title", "text"), bar)
     if count == 0:
@@ -315,17 +326,19 @@ def _passages(
             found="0 passages",
             remedy="check the collection's files.",
         )
-    first = first_of(cut.whole)
-    equal = write_equal(folder / EQUAL_PASSAGES, "passage", first)
-    copies = int((first != np.arange(count)).sum())
-    facts = {"passages": count, "empty_passages": empty, "equal_passages": copies}
+    copy, first = copies_among(whole)
+    equal = write_equal(folder / EQUAL_PASSAGES, "passage", copy, first)
+    facts = {"passages": count, "empty_passages": empty, "equal_passages": len(copy)}
+    holders = seen.whole, seen.bodies
     if windows is None:
-        ids = _unique_ids(passages, "passage_id", "passages", places)
-        return _Judged("passage", ids, None, [passages, *equal], seen.holders()), facts
+        ids = Ids(passages, "passage_id", folder)
+        _check_ids(ids, "passages", places)
+        return _Judged("passage", ids, None, [passages, *equal], holders), facts
     firsts = write_documents(passages, documents)
-    ids = _unique_ids(documents, "document_id", "documents", places)
+    ids = Ids(documents, "document_id", folder)
+    _check_ids(ids, "documents", places)
     files = [passages, documents, *equal]
-    return _Judged("document", ids, firsts, files, seen.holders()), facts | {"documents": len(ids)}
+    return _Judged("document", ids, firsts, files, holders), facts | {"documents": len(ids)}
 
 
 def _write_texts(
@@ -365,9 +378,8 @@ def _places(reader: CollectionReader, split: str, query_id: str) -> Iterator[str
     return (query.where for query in reader.queries(split) if query.query_id == query_id)
 
 
-def _unique_ids(path: Path, column: str, what: str, places: Callable[[str], Iterable[str]]) -> Ids:
-    """The ids in a file, checked. `places` finds the files and lines of an id, for the error messages."""
-    ids = Ids(path, column)
+def _check_ids(ids: Ids, what: str, places: Callable[[str], Iterable[str]]) -> None:
+    """Refuse ids that repeat, are empty or have white space. `places` finds the files and lines of an id."""
     if len(repeated := ids.repeated()):
         examples = [value.as_py() for value in repeated.field("values")[:3]]
         first_two = [place for place in islice(places(examples[0]), 2) if place]
@@ -380,9 +392,12 @@ def _unique_ids(path: Path, column: str, what: str, places: Callable[[str], Iter
         )
     if (row := int(ids.positions([""])[0])) >= 0:
         raise HardnegError("An id is empty.", where=f"{what}, number {row + 1}", found="''", remedy="give it an id.")
-    spaced = pc.match_substring_regex(ids.texts, WHITE_SPACE)
-    if count := pc.sum(spaced).as_py():
-        example = ids.texts[pc.index(spaced, True).as_py()].as_py()
+    example, count = "", 0
+    for texts in ids:
+        spaced = texts.filter(pc.match_substring_regex(texts, WHITE_SPACE))
+        example = example or (spaced[0].as_py() if len(spaced) else "")
+        count += len(spaced)
+    if count:
         raise HardnegError(
             f"The {what} have ids with white space, which TREC runs do not allow.",
             where=next((place for place in places(example) if place), what),
@@ -390,7 +405,6 @@ def _unique_ids(path: Path, column: str, what: str, places: Callable[[str], Iter
             expected="ids without white space",
             remedy="replace it, for instance by _, here and in the judgements.",
         )
-    return ids
 
 
 def _judgements(reader: CollectionReader, split: str, query_ids: Ids, judged: _Judged) -> _Judgements:
@@ -436,7 +450,7 @@ def _judgements(reader: CollectionReader, split: str, query_ids: Ids, judged: _J
     conflicts = np.flatnonzero(again & (np.diff(grade, prepend=0) != 0))
     if len(conflicts):
         row = int(conflicts[0])
-        pair = query_ids.texts[int(query[row])].as_py(), judged.ids.texts[int(position[row])].as_py()
+        pair = query_ids.take([query[row]])[0].as_py(), judged.ids.take([position[row]])[0].as_py()
         raise _two_grades(reader, split, judged.kind, pair, len(conflicts))
     repeated += int(again.sum())
     return _Judgements(query[~again], position[~again], grade[~again], repeated, where, lacking)
@@ -462,20 +476,23 @@ def _two_grades(
 
 def _write_qrels(path: Path, judgements: _Judgements, query_ids: Ids, judged: _Judged) -> None:
     """Write the judgements by query and passage. A judged document gives one row for each of its passages."""
+    names = query_ids.take(judgements.query), judged.ids.take(judgements.judged)
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, QRELS, compression="zstd") as writer:
         for start in range(0, len(judgements.query), ROWS_AT_ONCE):
             rows = slice(start, start + ROWS_AT_ONCE)
             query, position, grade = judgements.query[rows], judgements.judged[rows], judgements.grade[rows]
-            if judged.firsts is None:
-                passage, passage_ids = position, judged.ids.texts.take(pa.array(position))
-            else:
+            query_names, passage_names = (each[start : start + ROWS_AT_ONCE] for each in names)
+            passage = position
+            if judged.firsts is not None:
                 counts = judged.firsts[position + 1] - judged.firsts[position]
-                query, position, grade = (np.repeat(column, counts) for column in (query, position, grade))
-                window = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-                passage = judged.firsts[position] + window
+                each = pa.array(np.repeat(np.arange(len(position)), counts))
+                window = within(counts)
+                passage = np.repeat(judged.firsts[position], counts) + window
                 numbers = pa.array(window).cast(pa.large_string())
-                documents = judged.ids.texts.take(pa.array(position))
-                passage_ids = pc.binary_join_element_wise(documents, numbers, pa.scalar("#", pa.large_string()))
-            columns = [query_ids.texts.take(pa.array(query)), passage_ids, *map(pa.array, (grade, query, passage))]
+                documents = passage_names.take(each)
+                passage_names = pc.binary_join_element_wise(documents, numbers, pa.scalar("#", pa.large_string()))
+                query_names = query_names.take(each)
+                query, grade = np.repeat(query, counts), np.repeat(grade, counts)
+            columns = [query_names, passage_names, *map(pa.array, (grade, query, passage))]
             arrays = [column.cast(field.type) for column, field in zip(columns, QRELS, strict=True)]
             writer.write_table(pa.table(arrays, schema=QRELS))

@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hardneg.data.collection import Passage
+from hardneg.data.parquet import batches
 from hardneg.stages.artifacts import atomic_path
 
 DOCUMENTS = pa.schema([("document_id", pa.string())])
-ROWS_AT_ONCE = 20_000
 
 _WORD = re.compile(r"\S+")
 _FIRST_WINDOW = "#0"
@@ -49,7 +49,7 @@ def write_documents(passages: Path, path: Path) -> npt.NDArray[np.int64]:
     """Write `documents.parquet`. Returns the first passage of each document and, last, the number of passages."""
     firsts, seen = [np.zeros(0, np.int64)], 0
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, DOCUMENTS, compression="zstd") as writer:
-        for batch in pq.ParquetFile(passages).iter_batches(ROWS_AT_ONCE, columns=["passage_id"]):
+        for batch in batches(passages, ["passage_id"]):
             is_first = pc.ends_with(batch.column(0), _FIRST_WINDOW)
             ids = pc.utf8_slice_codeunits(batch.column(0).filter(is_first), 0, -len(_FIRST_WINDOW))
             writer.write_table(pa.table([ids], schema=DOCUMENTS))

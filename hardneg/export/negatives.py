@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hardneg.data.judgements import Judgements
+from hardneg.data.parquet import batches
 from hardneg.errors import HardnegError
 from hardneg.export.negatives_card import CARD, card
 from hardneg.methods.draws import PairScores
@@ -180,7 +181,7 @@ def _texts(collection: Artifact, needed: Positions) -> dict[int, Text]:
     texts: dict[int, Text] = {}
     first = 0
     columns = ["passage_id", "title", "text"]
-    for part in pq.ParquetFile(collection.path("passages.parquet")).iter_batches(columns=columns):
+    for part in batches(collection.path("passages.parquet"), columns):
         rows = needed[np.searchsorted(needed, first) : np.searchsorted(needed, first + len(part))]
         taken = part.take(pa.array(rows - first))
         values = (taken.column(name).to_pylist() for name in columns)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import faiss
-import pyarrow.parquet as pq
 
+from hardneg.data.parquet import batches
 from hardneg.retrieval.search.retrieve import files_of, vectors_of
 from hardneg.retrieval.search.sizes import BLOCK
 from hardneg.retrieval.search.vectors import VectorStore
@@ -51,7 +51,7 @@ def write_pyserini(
         with atomic_path(folder / "index") as temporary, temporary.open("wb") as stream:
             faiss.write_index(joined, faiss.PyCallbackIOWriter(stream.write))  # type: ignore[attr-defined]
     with atomic_path(folder / "docid") as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
-        for batch in pq.ParquetFile(collection.path("passages.parquet")).iter_batches(columns=["passage_id"]):
+        for batch in batches(collection.path("passages.parquet"), ["passage_id"]):
             stream.writelines(f"{name}\n" for name in batch.column(0).to_pylist())
     return True
 

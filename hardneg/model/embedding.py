@@ -114,6 +114,7 @@ def encode_passages(
             block = _encode_block(encoder, store, (start, min(start + BLOCK_ROWS, end)), context, device, bar)
             _write(before, dtype, stream)  # while a GPU computes this one
             before = block
+            store.forget()
         _write(before, dtype, stream)
 
 

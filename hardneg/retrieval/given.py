@@ -59,8 +59,9 @@ def import_run(
     """
     form, table = _ranked(source)
     with Progress(f"import {source.name}", len(table), "rows", progress) as bar:
-        query = Ids(collection.path(f"queries.{split}.parquet"), "query_id").positions(table["query_id"].tolist())
-        passage = _positions(collection, table["passage_id"].tolist())
+        asked = Ids(collection.path(f"queries.{split}.parquet"), "query_id", target.parent)
+        query = asked.positions(table["query_id"].tolist())
+        passage = _positions(collection, table["passage_id"].tolist(), target.parent)
         bar.advance(len(table))
     ours = query >= 0
     if not ours.any():
@@ -92,14 +93,14 @@ def import_run(
     }
 
 
-def _positions(collection: Artifact, wanted: list[str]) -> np.ndarray:
+def _positions(collection: Artifact, wanted: list[str], scratch: Path) -> np.ndarray:
     """Positions of passages. The id of a document that was split into passages gives its first passage."""
     document = read_documents(collection)
     if document is not None:
-        found = Ids(collection.path("documents.parquet"), "document_id").positions(wanted)
+        found = Ids(collection.path("documents.parquet"), "document_id", scratch).positions(wanted)
         if (found >= 0).any():
             return np.where(found >= 0, np.searchsorted(document, found), -1)
-    return Ids(collection.path("passages.parquet"), "passage_id").positions(wanted)
+    return Ids(collection.path("passages.parquet"), "passage_id", scratch).positions(wanted)
 
 
 def _ranked(source: Path) -> tuple[str, pd.DataFrame]:
@@ -206,7 +207,7 @@ def import_vectors(
             text has no vector.
     """
     remedy = "save the vectors with numpy.save as float32 or float16, [rows, width]."
-    store, ids = VectorStore(sources, remedy), Ids(ours, column)
+    store, ids = VectorStore(sources, remedy), Ids(ours, column, target.parent)
     rows = _rows_of(names, store, ids, column) if names is not None else np.arange(store.rows)
     if names is None and store.rows != len(ids):
         raise HardnegError(
@@ -252,7 +253,7 @@ def _rows_of(names: Path, store: VectorStore, ids: Ids, column: str) -> np.ndarr
         raise HardnegError(
             "An id has two vectors.",
             where=str(names),
-            found=ids.texts[int(known[counts > 1][0])].as_py(),
+            found=ids.take(known[counts > 1][:1])[0].as_py(),
             expected="each id once",
             remedy="remove one of the two, both id and vector.",
         )
@@ -262,7 +263,7 @@ def _rows_of(names: Path, store: VectorStore, ids: Ids, column: str) -> np.ndarr
         raise HardnegError(
             "Some texts of the collection have no vector.",
             where=str(names),
-            found=f"no row for {ids.texts[int(lacking[0])].as_py()} ({len(lacking):,} missing)",
+            found=f"no row for {ids.take(lacking[:1])[0].as_py()} ({len(lacking):,} missing)",
             expected=f"every {column} of the collection",
             remedy="add their vectors.",
         )

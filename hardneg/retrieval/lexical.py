@@ -27,6 +27,8 @@ from hardneg.stages.progress import Progress
 # Lucene breaks ties by ascending docid, compared as text. Zero-padding makes that the order of positions.
 DOCID = "{:010d}"
 
+BUFFER_MIB = 64  # of Lucene; a larger one is no faster
+
 BATCH_PASSAGES = 1000
 BATCH_CHARACTERS = 8_000_000
 
@@ -48,7 +50,8 @@ def build_index(
 ) -> dict[str, int]:
     """Index passages with Lucene.
 
-    Passages are streamed: memory holds one batch and Lucene's buffer, a quarter of the heap. The index is written
+    Passages are streamed: memory holds one batch and Lucene's buffer of 64 MiB, or a quarter of a heap that has less
+    than four times as much. What is merged at the end is mapped, which the system may take back. The index is written
     under a temporary name and renamed to `index` when complete, replacing an older one. Rankings and scores do not
     depend on how passages are spread over threads and segments. The bytes of an index do vary: they contain random
     ids and times.
@@ -99,8 +102,8 @@ def _indexer(java: JavaClass, folder: Path, threads: int, analyser: str | None) 
         [word for name, value in arguments.items() for word in (f"-{name}", str(value))]
     )
     # Anserini sets a buffer of 2 GiB, whatever the heap.
-    buffer = java("java.lang.Runtime").getRuntime().maxMemory() / 2**20 / 4
-    indexer.writer.getConfig().setRAMBufferSizeMB(buffer)
+    heap = java("java.lang.Runtime").getRuntime().maxMemory() / 2**20
+    indexer.writer.getConfig().setRAMBufferSizeMB(min(heap / 4, BUFFER_MIB))
     return indexer
 
 

@@ -36,6 +36,10 @@ class VectorsOf(VectorStore):
         """See `VectorStore.mapped`."""
         return self._whole.mapped(self._first + start, self._first + stop)
 
+    def forget(self) -> None:
+        """See `VectorStore.forget`."""
+        self._whole.forget()
+
     def take(self, positions: Any) -> np.ndarray:
         """See `VectorStore.take`."""
         wanted = np.asarray(positions, dtype=np.int64)

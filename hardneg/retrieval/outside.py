@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hardneg.data.copies import digest
+from hardneg.data.parquet import batches
 from hardneg.generation.types import Generated, Request
 from hardneg.retrieval.runs import SCHEMA
 from hardneg.stages.artifacts import Artifact, atomic_path
@@ -141,7 +142,7 @@ def _forbidden(collection: Artifact, split: str, queries: set[int]) -> dict[int,
 def _texts_of(collection: Artifact, passages: Iterable[int]) -> dict[int, tuple[str, str]]:
     """The title and text of some passages, by position."""
     wanted, found, start = np.array(sorted(passages), np.int64), {}, 0
-    for batch in pq.ParquetFile(collection.path("passages.parquet")).iter_batches(columns=["title", "text"]):
+    for batch in batches(collection.path("passages.parquet"), ["title", "text"]):
         titles, bodies = batch.column("title"), batch.column("text")
         for passage in wanted[(wanted >= start) & (wanted < start + len(batch))].tolist():
             found[passage] = (titles[passage - start].as_py(), bodies[passage - start].as_py())

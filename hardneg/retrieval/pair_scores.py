@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import torch
 
 from hardneg.data.judgements import Judgements
+from hardneg.data.parquet import batches
 from hardneg.errors import HardnegError
 from hardneg.model.cross_encoder import CrossEncoder
 from hardneg.model.embedding import autocast
@@ -84,7 +85,7 @@ def judged_pairs(judged: Judgements) -> tuple[np.ndarray, np.ndarray]:
 
 def listed_pairs(run: Path) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The pairs of a run or of mined negatives, in parts: query and passage positions, int64 each."""
-    for part in pq.ParquetFile(run).iter_batches(PAIRS_AT_ONCE, columns=["query", "passage"]):
+    for part in batches(run, ["query", "passage"], PAIRS_AT_ONCE):
         yield tuple(part.column(name).to_numpy().astype(np.int64) for name in ("query", "passage"))
 
 

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from hardneg.data.ids import WHITE_SPACE
 from hardneg.data.lines import open_bytes
+from hardneg.data.parquet import opened
 from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import atomic_path
 
@@ -126,7 +127,7 @@ def write_run(
 
 def whole_queries(path: Path) -> Iterator[pa.Table]:
     """Stream a run as non-empty tables like those of `read_run`, about a row group each, without splitting a query."""
-    file = pq.ParquetFile(path)
+    file = opened(path)
     held = SCHEMA.empty_table()
     for number in range(file.num_row_groups):
         held = pa.concat_tables([held, file.read_row_group(number, SCHEMA.names)]).combine_chunks()

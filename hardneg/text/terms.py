@@ -7,15 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow.parquet as pq
 
+from hardneg.data.parquet import batches
 from hardneg.data.template import Reading
 from hardneg.stages.artifacts import Artifact
 from hardneg.text.words import WORD
 
 NOWHERE = -1
 WEIGHTED = "texts.parquet"
-TEXTS_AT_ONCE = 2048
 
 
 class Read(NamedTuple):
@@ -86,5 +85,5 @@ def _read(text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]], befor
 
 def weighted_texts(weighted: Artifact) -> Iterator[str]:
     """The passages of the stage that repeats their words by their weights, in order of position."""
-    for batch in pq.ParquetFile(weighted.path(WEIGHTED)).iter_batches(TEXTS_AT_ONCE):
+    for batch in batches(weighted.path(WEIGHTED)):
         yield from batch.column("text").to_pylist()

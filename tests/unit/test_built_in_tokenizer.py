@@ -17,7 +17,7 @@ from hardneg.planning.plan import Plan
 from hardneg.stages.artifacts import Artifact
 from hardneg.stages.revision import code_revision
 from hardneg.text.built_in import BYTES, characters
-from hardneg.text.tokens import AskedTokens, TokenStore, make_tokenizer, tokenize
+from hardneg.text.tokens import AskedTokens, TokenStore, make_tokenizer, passage_texts, tokenize
 
 ENGLISH = ["The town lies by a river.", "Old bridges are easy to reach on foot.", "A river, a town: bridges!"] * 4
 OTHERS = {
@@ -135,3 +135,25 @@ def test_its_code_is_part_of_the_version_where_it_is_the_backbone(
         revisions[backbone] = stage.revision
     assert revisions == {"builtin:tiny": code_revision([root, own]), "bert-base-uncased": code_revision([root])}
     assert code_revision([own]) != code_revision([root])
+
+
+def test_of_a_large_collection_it_learns_from_passages_spread_evenly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passages = [f"{number}" for number in range(9001)]
+    collection = write_collection(tmp_path / "numbers", passages, ["one"])
+    for most in (2, 7, 3000, 9000):
+        taken = [int(text) for text in passage_texts(collection, most=most)]
+        assert len(taken) == most
+        assert set(np.diff(taken)) <= {9001 // most, 9001 // most + 1}
+    assert [*passage_texts(collection, most=9001)] == [*passage_texts(collection)]
+
+    monkeypatch.setattr("hardneg.text.built_in.PASSAGES", 24)
+    learnt = {}
+    for name, unread in (("one", "unread words"), ("other", "not these either")):
+        mixed = [text for pair in zip([unread] * 24, [*ENGLISH] * 2, strict=True) for text in pair]
+        collection = write_collection(tmp_path / name, mixed, ENGLISH[:2])
+        stage = stage_of(tmp_path / f"{name}-tokenizer", TOKENIZER)
+        make_tokenizer(stage.settings, stage.folder, collection, None)
+        learnt[name] = (stage.folder / "tokenizer" / "tokenizer.json").read_bytes()
+    assert learnt["one"] == learnt["other"]

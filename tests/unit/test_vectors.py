@@ -95,3 +95,23 @@ def test_missing_broken_and_empty_shards_are_refused(tmp_path: Path) -> None:
     for paths in ([], [path]):
         with pytest.raises(HardnegError, match="no vectors"):
             VectorStore(paths)
+
+
+def test_what_was_read_takes_no_memory(tmp_path: Path) -> None:
+    whole = np.ones((60_000, 128), np.float32)  # 30 MB
+    store = VectorStore(write(tmp_path, whole, [20_000]))
+
+    def mapped() -> int:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("RssFile:")[2].split()[0]) * 1024
+
+    before = mapped()
+    for start in range(0, 60_000, 10_000):
+        assert (store.block(start, start + 10_000) == 1).all()
+        assert mapped() - before < whole.nbytes // 10
+    kept = store.mapped(20_000, 60_000)
+    assert kept is not None and kept.sum() == kept.size
+    assert mapped() - before > whole.nbytes // 2
+    store.forget()
+    assert mapped() - before < whole.nbytes // 10
+    assert (kept == 1).all()

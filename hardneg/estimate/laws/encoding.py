@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hardneg.estimate.laws.base import Law, neural_of
-from hardneg.estimate.laws.sizes import POSITION_BYTES, Sizes
+from hardneg.estimate.laws.sizes import Sizes
 from hardneg.estimate.speeds.measured import Measured
 from hardneg.stages.stage import Stage
 
@@ -12,8 +12,8 @@ class Passages(Law):
     """Encoding the collection, in shards."""
 
     def memory(self, stage: Stage, sizes: Sizes) -> int:
-        """The weights, and the offset of each passage."""
-        return sizes.base_bytes + 4 * sizes.dense.parameters + POSITION_BYTES * sizes.counts.passages
+        """The weights; token ids are mapped."""
+        return sizes.base_bytes + 4 * sizes.dense.parameters
 
     def gpu_memory(self, stage: Stage, sizes: Sizes) -> int:
         """The weights."""
@@ -43,8 +43,8 @@ class Queries(Law):
     """Encoding queries, on one device."""
 
     def memory(self, stage: Stage, sizes: Sizes) -> int:
-        """The weights, and the offset of each query."""
-        return sizes.base_bytes + 4 * sizes.dense.parameters + POSITION_BYTES * sizes.queries_of(stage.settings)
+        """The weights; token ids are mapped."""
+        return sizes.base_bytes + 4 * sizes.dense.parameters
 
     def gpu_memory(self, stage: Stage, sizes: Sizes) -> int:
         """The weights."""

@@ -23,19 +23,24 @@ class Tokenizer(Law):
         return TOKENIZER_BYTES
 
     def seconds(self, stage: Stage, sizes: Sizes, measured: Measured) -> float | None:
-        """Fixed seconds, and characters / rate, if it is trained here. Copying a backbone's is not measured."""
+        """Fixed seconds, and characters / rate, if it is trained here. Copying a backbone's is not measured.
+
+        Of a large collection it reads a part.
+        """
+        from hardneg.text.built_in import PASSAGES
+
         if "collection" not in stage.parents or measured.tokenizer is None:
             return None
         fixed, each = measured.tokenizer
-        return fixed + each * sizes.passage_characters
+        return fixed + each * sizes.passage_characters * min(1, PASSAGES / sizes.counts.passages)
 
 
 class Tokens(Law):
     """Token ids of all texts."""
 
     def memory(self, stage: Stage, sizes: Sizes) -> int:
-        """The offset of each passage, twice."""
-        return sizes.base_bytes + 2 * POSITION_BYTES * sizes.counts.passages
+        """The libraries alone; texts are streamed."""
+        return sizes.base_bytes
 
     def disk(self, stage: Stage, sizes: Sizes) -> int:
         """2 bytes per token (4 if the vocabulary exceeds 65,536), and an offset of 8 bytes for each text."""

@@ -12,6 +12,7 @@ from hardneg.estimate.speeds.clock import affine, timed
 from hardneg.estimate.speeds.synthetic import SyntheticCollection
 from hardneg.planning.backbone import local_backbone
 from hardneg.planning.plan import Plan
+from hardneg.text.tokens import tokens_of
 
 TEXTS_AT_ONCE = 1024
 
@@ -35,12 +36,11 @@ def tokenize(plan: Plan, synthetic: SyntheticCollection) -> tuple[tuple[float, f
             tokenizer = _train_tokenizer(part, size)
             spent.append(time.perf_counter() - started)
         trained = affine([sum(map(len, part)) for part in parts], spent)
-    length = plan.config.encoder.passage_tokens
+    ids_of = tokens_of(tokenizer, plan.config.encoder.passage_tokens)
 
     def all_texts() -> None:
         for start in range(0, len(texts), TEXTS_AT_ONCE):
-            batch = texts[start : start + TEXTS_AT_ONCE]
-            tokenizer(batch, truncation=True, max_length=length, return_attention_mask=False)
+            ids_of(texts[start : start + TEXTS_AT_ONCE])
 
     return trained, synthetic.characters / timed(all_texts)
 

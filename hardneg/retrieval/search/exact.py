@@ -52,8 +52,9 @@ class ExactSearcher:
         vectors: the passages, at most 2^32 rows.
         devices: where to search, all CPU or all CUDA; each takes every n-th block.
         resident: keep the passages as float32 on the devices between calls. False reads the blocks again in each
-            call, once for all its queries. None keeps them if they fit in half of the GPU's free memory, or in 2 GiB
-            of host memory. On the CPU, aligned float32 shards are mapped and take no memory in either case.
+            call, once for all its queries, and keeps no block afterwards. None keeps them if they fit in half of the
+            GPU's free memory, or in 2 GiB of host memory. On the CPU, aligned float32 shards are mapped, so that the
+            system may take their memory back in either case.
         query_batch: queries in one matrix product. It can change the last bits of scores, so it is part of a stage's
             settings. A training loop passes its own batch size.
         part: the passages to read; other processes read the others, and all of them search together.
@@ -141,6 +142,8 @@ class _Share:
                 self._batch[: len(batch)] = batch
                 self._batch[len(batch) :] = 0
                 best[at] = self._better(best[at], len(batch), block, start, k)
+            if not self._resident:
+                self.vectors.forget()
         return torch.cat([keys for keys in best if keys is not None])
 
     def _better(self, before: torch.Tensor | None, n: int, block: torch.Tensor, start: int, k: int) -> torch.Tensor:

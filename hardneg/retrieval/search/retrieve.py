@@ -75,6 +75,7 @@ def open_searcher(
     query_batch: int = QUERY_BATCH,
     search: Mapping[str, int | None] | None = None,
     part: Part = WHOLE,
+    once: bool = False,
 ) -> Searcher:
     """The exact searcher if passage vectors are given and the index is Flat or None; else FAISS.
 
@@ -85,9 +86,11 @@ def open_searcher(
         query_batch: queries in one matrix product, or in one call of FAISS.
         search: `nprobe` and `ef_search`, each None for FAISS's default; see `FaissSearcher`.
         part: of the passages, where several processes search exactly together; each searches a whole index alone.
+        once: it is for one large search. A CPU then keeps no passages in memory.
     """
     if passages is not None and _is_exact(index):
-        return ExactSearcher(vectors_of(passages), devices, query_batch=query_batch, part=part)
+        resident = False if once and devices[0].type == "cpu" else None
+        return ExactSearcher(vectors_of(passages), devices, resident, query_batch, part)
     assert index is not None
     return FaissSearcher(files_of(index), devices, query_batch, **(search or {}))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from hardneg.data.mapped import forget
 from hardneg.errors import HardnegError
 
 ENCODE_AGAIN = "delete that stage's folder and encode again."
@@ -56,6 +57,8 @@ class VectorStore:
     def block(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Rows `start` to `stop` (exclusive) as a new float32 array [stop - start, dim]; they may cross shards.
 
+        Shards that it read take no memory afterwards.
+
         Raises:
             IndexError: the range goes beyond the rows.
         """
@@ -66,6 +69,7 @@ class VectorStore:
             low, high = max(start, first), min(stop, first + len(shard))
             if low < high:
                 out[low - start : high - start] = shard[low - first : high - first]
+                forget(shard)
         return out
 
     def mapped(self, start: int, stop: int) -> npt.NDArray[np.float32] | None:
@@ -75,6 +79,11 @@ class VectorStore:
         if self.dtype != np.float32 or stop > self._starts[number + 1] or not shard.flags.c_contiguous:
             return None
         return shard[start - first : stop - first]
+
+    def forget(self) -> None:
+        """Give back the memory of all rows that were read. What is mapped stays valid, and is read again when used."""
+        for shard in self._shards:
+            forget(shard)
 
     def take(self, positions: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """The rows at `positions` ([n] integers, in any order, repeats allowed) as a new float32 array [n, dim].
