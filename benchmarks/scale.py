@@ -1,6 +1,6 @@
 """Run the workflow on synthetic collections of several sizes and write each stage's time and peak memory.
 
-    python -m benchmarks.scale --sizes 10000 100000 1000000 --output docs/scale.md
+    python -m benchmarks.scale --sizes 10000 100000 1000000 --runs 3 --output docs/scale.md
 
 The words of a synthetic collection follow Zipf's law, its passages have about 50 words, and it is written as a BEIR
 folder. The encoder is as small as possible, since the subject is how the stages scale, not the encoder.
@@ -156,6 +156,12 @@ def measured(folder: Path) -> pd.DataFrame:
     return table.loc[[*(kind for kind in STAGES if kind in table.index), *table.index.difference(list(STAGES))]]
 
 
+def median(repeats: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One table of several of one size: the median of seconds, and the most MiB."""
+    together = pd.concat(repeats).groupby(level=0, sort=False)
+    return together.agg({"jobs": "first", "seconds": "median", "MiB": "max"})
+
+
 def exponent(sizes: Sequence[int], seconds: Sequence[float]) -> float:
     """The x of seconds = a + b sizes^x, with a and b at least 0, by least squares of relative errors.
 
@@ -208,6 +214,7 @@ def main() -> None:
     """Run the sizes and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", type=int, default=[10_000, 100_000, 1_000_000], help="passages")
+    parser.add_argument("--runs", type=int, default=1, help="runs of each size, whose median is told")
     parser.add_argument("--cores", default="all")
     parser.add_argument("--work", type=Path, help="a new folder to work in, which is kept (default: a temporary one)")
     parser.add_argument("--output", required=True, type=Path)
@@ -215,7 +222,8 @@ def main() -> None:
     runs = {}
     with tempfile.TemporaryDirectory() if given.work is None else nullcontext(given.work) as work:
         for size in sorted(given.sizes):
-            runs[size] = run(Path(work).resolve() / str(size), size, given.cores)
+            folders = [Path(work).resolve() / f"{size}-{number}" for number in range(given.runs)]
+            runs[size] = median([run(folder, size, given.cores) for folder in folders])
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True, cwd=ROOT
     ).stdout.strip()
@@ -226,7 +234,8 @@ def main() -> None:
         f"{datetime.now(UTC):%Y-%m-%d}.",
         f"Synthetic passages of about 55 words, {queries} queries, a one-layer encoder of width "
         f"{study()['encoder']['tiny']['hidden']}, the index {study()['index']['factory']}. Seconds are "
-        "totals over a stage's jobs, start-up included; MiB is the peak of a single job, Java included. The exponent "
+        f"totals over a stage's jobs, start-up included, the median of {given.runs}; MiB is the peak of a single job, "
+        "mapped files and Java included, the most of them. The exponent "
         "is the x of a + b n^x through the seconds at all sizes n, where a is what does not grow. Of a stage that "
         "hardly grows it says little.",
         markdown(together(runs)),

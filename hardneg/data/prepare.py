@@ -40,9 +40,10 @@ from hardneg.errors import HardnegError
 from hardneg.stages.artifacts import atomic_path
 from hardneg.stages.progress import Progress
 
-# How much is held in memory at once: fewer rows if their texts are long.
+# How much is held in memory at once: fewer rows if their texts are long. A row group of a file is as large.
 ROWS_AT_ONCE = 2048
 CHARACTERS_AT_ONCE = 32_000_000
+PAIRS_AT_ONCE = 32_768  # more, since each look at the ids reads all their hashes
 T = TypeVar("T")
 
 PASSAGES = pa.schema([(name, pa.string()) for name in ("passage_id", "url", "title", "text")])
@@ -202,7 +203,7 @@ def _write_given(
         return [], {}
     relevant = judgements.grade > 0
     keys = judgements.query[relevant].astype(np.int64) * len(judged.ids) + judgements.judged[relevant]
-    groups = in_groups(chain([first], given), ROWS_AT_ONCE)
+    groups = in_groups(chain([first], given), PAIRS_AT_ONCE)
     return write_given(folder, split, groups, query_ids, judged.ids, keys, judged.firsts)
 
 
@@ -413,7 +414,7 @@ def _judgements(reader: CollectionReader, split: str, query_ids: Ids, judged: _J
     unknown: dict[str, tuple[str, str, int]] = {}  # by kind: where the first unknown id is, that id, how many
     lacking: dict[tuple[int, str], int] = {}
     where, seen, repeated = "", 0, 0
-    for group in in_groups(reader.judgements(split), ROWS_AT_ONCE):
+    for group in in_groups(reader.judgements(split), PAIRS_AT_ONCE):
         wanted = {"query": [j.query_id for j in group], judged.kind: [j.passage_id for j in group]}
         found = {"query": query_ids.positions(wanted["query"]), judged.kind: judged.ids.positions(wanted[judged.kind])}
         for kind, positions in found.items():
@@ -478,10 +479,10 @@ def _write_qrels(path: Path, judgements: _Judgements, query_ids: Ids, judged: _J
     """Write the judgements by query and passage. A judged document gives one row for each of its passages."""
     names = query_ids.take(judgements.query), judged.ids.take(judgements.judged)
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, QRELS, compression="zstd") as writer:
-        for start in range(0, len(judgements.query), ROWS_AT_ONCE):
-            rows = slice(start, start + ROWS_AT_ONCE)
+        for start in range(0, len(judgements.query), PAIRS_AT_ONCE):
+            rows = slice(start, start + PAIRS_AT_ONCE)
             query, position, grade = judgements.query[rows], judgements.judged[rows], judgements.grade[rows]
-            query_names, passage_names = (each[start : start + ROWS_AT_ONCE] for each in names)
+            query_names, passage_names = (each[rows] for each in names)
             passage = position
             if judged.firsts is not None:
                 counts = judged.firsts[position + 1] - judged.firsts[position]

@@ -79,7 +79,8 @@ def rows(path: Path) -> list[tuple[Any, ...]]:
 @pytest.fixture(params=[20_000, 2, 1])
 def batches(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many rows are held at once, the result is the same."""
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", request.param)
+    for name in ("ROWS_AT_ONCE", "PAIRS_AT_ONCE"):
+        monkeypatch.setattr(module, name, request.param)
 
 
 @pytest.mark.usefixtures("batches")
@@ -345,35 +346,40 @@ def test_long_texts_make_smaller_groups(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 class Large(Made):
-    """Passages, and judgements of their positions, that are made while they are read."""
+    """Passages, and judgements of their positions (`judged`; None: all), that are made while they are read."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, judged: int | None = None) -> None:
         super().__init__(asked=[(f"q{number}", "what") for number in range(100)])
-        self.count = count
+        self.count, self.judged = count, count if judged is None else judged
 
     def passages(self) -> Iterator[Passage]:
         return (Passage(f"D{number}", "", f"{number} " * 10, f"corpus:{number}") for number in range(self.count))
 
     def judgements(self, split: str) -> Iterator[Judgement]:
-        for number in range(self.count):
+        for number in range(self.judged):
             yield Judgement(f"q{number % 100}", f"D{number}", 1, f"qrels:{number}")
 
 
-def test_memory_is_a_few_bytes_an_id_and_a_judgement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Python objects, 60,000 ids and judgements would take some 20 MB; NumPy's arrays are counted too."""
-    monkeypatch.setattr(module, "ROWS_AT_ONCE", 1000)
-    monkeypatch.setattr("hardneg.data.ids.ROWS_AT_ONCE", 1000)
+@pytest.mark.parametrize(("judged", "each"), [(None, 100), (100, 2)])
+def test_memory_is_some_bytes_a_judgement_and_nothing_a_passage(
+    judged: int | None, each: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Python objects, 60,000 ids or judgements would take some 10 MB; NumPy's arrays are counted too."""
+    for name in ("prepare.ROWS_AT_ONCE", "prepare.PAIRS_AT_ONCE"):
+        monkeypatch.setattr(f"hardneg.data.{name}", 1000)
+    for name in ("ids.ROWS_AT_ONCE", "buckets.ROWS_AT_ONCE"):
+        monkeypatch.setattr(f"hardneg.data.{name}", 4000)
     peaks, pools = [], []
     for count in (20_000, 60_000):
         folder = tmp_path / str(count)
         folder.mkdir()
         before = pa.total_allocated_bytes()
         tracemalloc.start()
-        prepared(folder, Large(count))
+        prepared(folder, Large(count, judged))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         pools.append(pa.total_allocated_bytes() - before)
-    assert peaks[1] - peaks[0] < 40_000 * (16 + 8 + 50 + 16)  # the digests of passages, sorted
+    assert peaks[1] - peaks[0] < 40_000 * each
     assert max(pools) < 1_000_000  # nothing stays behind
 
 

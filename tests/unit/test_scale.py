@@ -88,6 +88,16 @@ def test_jobs_of_a_stage_are_taken_together(tmp_path: Path) -> None:
     ]
 
 
+def test_of_several_runs_the_median_second_and_the_most_memory_are_told(tmp_path: Path) -> None:
+    repeats = []
+    for number, (seconds, memory) in enumerate([(10.0, 600.0), (30.0, 900.0), (11.0, 700.0)]):
+        job(tmp_path / str(number), "passages", "0", seconds, "-", memory)
+        job(tmp_path / str(number), "collection", "0", 3.0, "-", 100.0)
+        repeats.append(scale.measured(tmp_path / str(number)))
+    table = scale.median(repeats)
+    assert table.reset_index().to_numpy().tolist() == [["collection", 1, 3.0, 100.0], ["passages", 1, 11.0, 900.0]]
+
+
 def test_no_kind_of_stage_is_left_out(tmp_path: Path) -> None:
     for kind in ("another", "query_encoder", "tokens"):
         job(tmp_path, kind, "0", 1.0, "-", 1.0)
