@@ -200,7 +200,7 @@ def searching(allowed: Allowed, device: torch.device, passages: int, runs: int) 
         np.save(Path(folder) / "passages.npy", vectors(passages, 1))
         store = VectorStore([Path(folder) / "passages.npy"])
         held = torch.from_numpy(np.load(Path(folder) / "passages.npy")).to(device)
-        for count, batch in ((32, 32), (512, 512), (4096, 512)):
+        for count, batch in ((1, 1), (8, 8), (32, 32), (512, 512), (4096, 512)):
             queries = torch.from_numpy(vectors(count, 2)).to(device)
             searcher = ExactSearcher(store, [device], resident=True, query_batch=batch)
 

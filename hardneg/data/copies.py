@@ -47,7 +47,7 @@ def digest(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(plain.encode(), digest_size=8).digest()) or 1 if plain else BLANK
 
 
-class Passages:
+class PassageDigests:
     """The digests of passages (or documents) that stream by. They are on disk: 16 bytes for each text.
 
     Args:

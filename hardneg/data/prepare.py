@@ -23,7 +23,7 @@ from hardneg.data.copies import (
     OWN_PASSAGES,
     Digests,
     Own,
-    Passages,
+    PassageDigests,
     copies_among,
     digested,
     digests_of,
@@ -311,7 +311,7 @@ def _passages(
         return (passage.where for passage in reader.passages() if passage.passage_id == wanted)
 
     rows: Iterable[tuple[Any, ...]]
-    seen = Passages(folder)
+    seen = PassageDigests(folder)
     given, whole = seen.passing(reader.passages()), seen.whole
     if windows is None:
         rows, schema = ((p.passage_id, p.url, p.title, p.text) for p in given), PASSAGES

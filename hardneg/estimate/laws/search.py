@@ -22,7 +22,7 @@ class Run(Law):
 
         kept = min(stage.settings["depth"], sizes.counts.passages)
         hits = min(sizes.run_rows(stage), max(HITS_AT_ONCE, QUERY_BATCH * kept))
-        searching, host = search_bytes(stage.parents.get("index"), QUERY_BATCH, sizes)
+        searching, host = search_bytes(stage.parents.get("index"), QUERY_BATCH, sizes, once=True)
         return sizes.base_bytes + host + hits * HIT_BYTES + (0 if sizes.machine.gpus else searching)
 
     def gpu_memory(self, stage: Stage, sizes: Sizes) -> int:
@@ -80,11 +80,11 @@ def search_seconds(index: Stage | None, pair: tuple[int, int], sizes: Sizes, mea
     return sizes.counts.passages / rates[pair] / devices
 
 
-def search_bytes(index: Stage | None, batch: int, sizes: Sizes) -> tuple[int, int]:
+def search_bytes(index: Stage | None, batch: int, sizes: Sizes, once: bool = False) -> tuple[int, int]:
     """Bytes on the searching device, and further bytes on the host.
 
     On a CPU, indexes and float32 vectors are memory-mapped, so the system can reclaim their pages. Vectors in float16
-    are copied to float32 only if the copy is small.
+    are copied to float32 only if the copy is small, and not `once`, for one large search.
     """
     from hardneg.retrieval.search.sizes import BLOCK, HOST_RESIDENT_BYTES, gpu_block
 
@@ -97,5 +97,5 @@ def search_bytes(index: Stage | None, batch: int, sizes: Sizes) -> tuple[int, in
     if machine.gpus:
         share = resident // min(machine.gpus, config.runtime.gpus_per_search)
         return working + (share if share <= machine.gpu_memory // 2 else 0), block * dim * 4
-    copied = config.arithmetic.vectors != "float32" and resident <= HOST_RESIDENT_BYTES
+    copied = not once and config.arithmetic.vectors != "float32" and resident <= HOST_RESIDENT_BYTES
     return working + (resident if copied else 0), 0

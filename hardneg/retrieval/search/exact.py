@@ -52,9 +52,9 @@ class ExactSearcher:
         vectors: the passages, at most 2^32 rows.
         devices: where to search, all CPU or all CUDA; each takes every n-th block.
         resident: keep the passages as float32 on the devices between calls. False reads the blocks again in each
-            call, once for all its queries, and keeps no block afterwards. None keeps them if they fit in half of the
-            GPU's free memory, or in 2 GiB of host memory. On the CPU, aligned float32 shards are mapped, so that the
-            system may take their memory back in either case.
+            call, once for all its queries, and keeps nothing of a block in memory. None keeps them if they fit in half
+            of the GPU's free memory, or in 2 GiB of host memory. On the CPU, aligned float32 shards are mapped: then
+            the system may take back what is kept.
         query_batch: queries in one matrix product. It can change the last bits of scores, so it is part of a stage's
             settings. A training loop passes its own batch size.
         part: the passages to read; other processes read the others, and all of them search together.
@@ -85,7 +85,7 @@ class ExactSearcher:
         for device, mine in ((device, starts[number :: len(devices)]) for number, device in enumerate(devices)):
             if mine:
                 kept = _fits(vectors, device, len(mine) * block) if resident is None else resident
-                self._shares.append(_Share(vectors, device, mine, block, kept, query_batch))
+                self._shares.append(_Share(vectors, device, mine, block, kept, query_batch, forgets=resident is False))
 
     def search(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Search all passages.
@@ -123,8 +123,10 @@ class _Share:
         block: int,
         resident: bool,
         query_batch: int,
+        forgets: bool,
     ) -> None:
         self.vectors, self.device, self.starts, self._block = vectors, device, starts, block
+        self._forgets = forgets
         # Allocated once: mapping fresh memory takes as long as the product that fills it.
         self._batch = torch.zeros(query_batch, vectors.dim, device=device)
         self._scores = torch.empty(query_batch * block, device=device)
@@ -142,7 +144,7 @@ class _Share:
                 self._batch[: len(batch)] = batch
                 self._batch[len(batch) :] = 0
                 best[at] = self._better(best[at], len(batch), block, start, k)
-            if not self._resident:
+            if self._forgets:
                 self.vectors.forget()
         return torch.cat([keys for keys in best if keys is not None])
 
