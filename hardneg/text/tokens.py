@@ -263,11 +263,16 @@ def tokens_of(tokenizer: Any, length: int) -> Callable[[Sequence[str]], list[lis
         return lambda texts: tokenizer(
             list(texts), add_special_tokens=False, truncation=True, max_length=length, return_attention_mask=False
         )["input_ids"]
-    # Where each token stands in its text is not asked for, which takes a third of the time.
     inner = tokenizer.backend_tokenizer
-    inner.no_padding()
-    inner.enable_truncation(length, direction=tokenizer.truncation_side)
-    return lambda texts: [found.ids for found in inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def ids_of(texts: Sequence[str]) -> list[list[int]]:
+        """The lengths are set each time, since they are the tokenizer's, which other functions may share."""
+        inner.no_padding()
+        inner.enable_truncation(length, direction=tokenizer.truncation_side)
+        # Where each token stands in its text is not asked for, which takes a third of the time.
+        return [found.ids for found in inner.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    return ids_of
 
 
 def _write_ids(

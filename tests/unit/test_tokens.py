@@ -14,7 +14,7 @@ from made import PASSAGE_LENGTH, QUERY_LENGTH, TOKENIZER, Small, seal, small, st
 from transformers import AutoTokenizer
 
 from hardneg.model.quick import load_tokenizer
-from hardneg.text.tokens import AskedTokens, TokenStore, passage_texts, query_texts, tokenize
+from hardneg.text.tokens import AskedTokens, TokenStore, passage_texts, query_texts, tokenize, tokens_of
 
 AGAIN = """
 import json, sys
@@ -133,3 +133,13 @@ def test_a_query_template_is_read_by_every_query(made: Small, tmp_path: Path) ->
     before, after = (part.path("passages.ids.bin").read_bytes() for part in (made.tokens, tokens))
     assert before == after
     assert AskedTokens(tokens, load_tokenizer(made.tokenizer), ["a {text} b {"]).lengths(np.array([0]))[0] > 0
+
+
+def test_functions_that_share_a_tokenizer_cut_at_their_own_lengths(made: Small) -> None:
+    model = AutoTokenizer.from_pretrained(made.tokenizer.folder / "tokenizer")
+    texts = [*passage_texts(made.collection)][:5]
+    whole = model(texts, add_special_tokens=False)["input_ids"]
+    short, long = tokens_of(model, 3), tokens_of(model, 5)
+    for _ in range(2):
+        assert short(texts) == [ids[:3] for ids in whole]
+        assert long(texts) == [ids[:5] for ids in whole]
