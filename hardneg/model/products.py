@@ -23,6 +23,9 @@ from torch.autograd.function import once_differentiable
 
 PROCESSORS = Path("/proc/cpuinfo")
 INTEL = "GenuineIntel"
+FEWEST = 2
+"""Rows of a matrix whose products oneDNN computes as it does those of more."""
+
 FLOAT32 = 1e-4
 """Sums of 32 products of normally distributed numbers are nearer to the true ones, except where bf16 is used."""
 
@@ -40,6 +43,12 @@ def by_onednn() -> bool:
         and PROCESSORS.exists()
         and INTEL not in PROCESSORS.read_text(encoding="utf-8")
     )
+
+
+@functools.cache
+def halves_by_onednn() -> bool:
+    """Whether oneDNN computes the products, and the processor multiplies bf16 numbers faster than float32."""
+    return by_onednn() and "avx512_bf16" in PROCESSORS.read_text(encoding="utf-8").split()
 
 
 @functools.cache
@@ -70,13 +79,15 @@ def batches() -> Iterator[None]:
         setting.fp32_precision = before
 
 
-def product(left: torch.Tensor, right: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+def product(left: torch.Tensor, right: torch.Tensor, place: torch.Tensor | None) -> torch.Tensor:
     """The inner products of the rows of two float32 matrices: float32 [m, n], without a gradient.
+
+    Where `halves_by_onednn`, of bf16 matrices as well: bf16 [m, n], added up in float32.
 
     Args:
         left: [m, dim].
         right: [n, dim], on the same device.
-        place: float32 [m, n]. A library that can write its result there does so; else it is left as it is.
+        place: float32 [m, n]. A library that can write its result there does so; else it is left as it is, or new.
     """
     if left.device.type == "cpu" and by_onednn():
         return _onednn(left, right)

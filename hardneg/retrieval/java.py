@@ -88,7 +88,7 @@ def _ask(command: str) -> JavaHome | None:
     return JavaHome(Path(home[1].strip()), int(version[1]), "system") if home and version else None
 
 
-def start_jvm(heap_mib: int) -> Callable[[str], JavaClass]:
+def start_jvm(heap_mib: int, brief: bool = False) -> Callable[[str], JavaClass]:
     """Start Java in this process with Pyserini's jar, and return the function that finds a class by its full name.
 
     A process has one JVM: later calls return it with the heap that it was started with.
@@ -99,6 +99,7 @@ def start_jvm(heap_mib: int) -> Callable[[str], JavaClass]:
 
     Args:
         heap_mib: maximum heap of the JVM in MiB. The process needs about 200 MiB more, and maps the index.
+        brief: the work takes Java's fast compiler less time than its optimizing one would take to compile.
 
     Raises:
         HardnegError: there is no Java 21 or newer.
@@ -115,6 +116,8 @@ def start_jvm(heap_mib: int) -> Callable[[str], JavaClass]:
         # it, and only then collects. -Xrs leaves Ctrl-C and SIGTERM to Python.
         start = min(heap_mib, START_MIB)
         jnius_config.set_options(f"-Xmx{heap_mib}m", f"-Xms{start}m", f"-Xmn{start // 2}m", "-XX:+UseSerialGC", "-Xrs")
+        if brief:
+            jnius_config.add_options("-XX:TieredStopAtLevel=1")
         if java.version >= 24:  # which warns about each use of this old interface; Lucene 9 uses it
             jnius_config.add_options("--sun-misc-unsafe-memory-access=allow")
 

@@ -29,6 +29,9 @@ DOCID = "{:010d}"
 
 BUFFER_MIB = 64  # of Lucene; a larger one is no faster
 
+BRIEF = 300_000
+"""Passages at most that are indexed sooner by code that Java has not optimized. The same code searches more slowly."""
+
 BATCH_PASSAGES = 1000
 BATCH_CHARACTERS = 8_000_000
 
@@ -63,7 +66,7 @@ def build_index(
         heap_mib: maximum heap of the JVM in MiB; ignored if the JVM is already running.
         threads: indexing threads.
         progress_file: where progress is written.
-        total: number of passages, for the progress bar, if known.
+        total: number of passages, for the progress bar and for how Java compiles its code, if known.
 
     Returns:
         Counts: `passages`, `blank` (white space only; such passages keep their position, but are not indexed and
@@ -72,7 +75,7 @@ def build_index(
     Raises:
         HardnegError: no Java 21, not enough heap, or the index could not be written.
     """
-    java = start_jvm(heap_mib)
+    java = start_jvm(heap_mib, brief=total is not None and total <= BRIEF)
     temporary = index.with_name(f".{index.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run
     with _java_faults(index), Progress("bm25 index", total, "passages", progress_file) as progress:

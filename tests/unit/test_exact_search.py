@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from hardneg.errors import HardnegError
-from hardneg.model.products import product
-from hardneg.retrieval.search import exact
+from hardneg.model.products import by_onednn, product
+from hardneg.retrieval.search import exact, halves, keys
 from hardneg.retrieval.search.exact import ExactSearcher
 from hardneg.retrieval.search.sizes import gpu_block
 from hardneg.retrieval.search.vectors import VectorStore
@@ -25,8 +25,20 @@ ROWS, DIM = 1000, 16
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight blocks, the last one of 104 rows, instead of one; each of two tiles, and most tiles of two cells."""
-    for name, size in (("BLOCK", 128), ("TILE", 64), ("CELL", 32)):
-        monkeypatch.setattr(exact, name, size)
+    for room, name, size in ((exact, "BLOCK", 128), (exact, "TILE", 64), (exact, "TILES", 1), (keys, "CELL", 32)):
+        monkeypatch.setattr(room, name, size)
+
+
+@pytest.fixture(params=["one pass", "two passes"], autouse=True)
+def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A pass in float32 alone, or one in bf16 before it, even of few passages and on processors that gain nothing."""
+    if request.param == "two passes":
+        if not by_onednn():
+            pytest.skip("only oneDNN scores again without changing a bit")
+        monkeypatch.setattr(halves, "PAYS", 1)
+        monkeypatch.setattr(halves, "LEAST_QUERIES", 1)
+    monkeypatch.setattr(halves, "halves_by_onednn", lambda: request.param == "two passes")
+    return str(request.param)
 
 
 def store(folder: Path, passages: np.ndarray, shards: int = 1) -> VectorStore:
@@ -46,6 +58,15 @@ def full_sort(queries: np.ndarray, passages: np.ndarray, k: int) -> tuple[np.nda
 
 def random_vectors(rows: int, seed: int, dtype: type = np.float32) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(rows, DIM)).astype(dtype)
+
+
+def unit_vectors(rows: int, seed: int) -> np.ndarray:
+    made = random_vectors(rows, seed)
+    return made / np.linalg.norm(made, axis=1, keepdims=True)
+
+
+def equal_vectors(rows: int, seed: int) -> np.ndarray:
+    return np.repeat(unit_vectors(1, seed), rows, axis=0)
 
 
 def whole_vectors(rows: int, seed: int, dtype: type = np.float32) -> np.ndarray:
@@ -123,12 +144,12 @@ def test_equal_passages_tie_wherever_they_stand(tmp_path: Path) -> None:
 
 def test_keys_order_as_scores_then_positions() -> None:
     scores = torch.tensor([-3.4e38, -2.0, -1e-45, 0.0, 1e-45, 2.0, 3.4e38])
-    positions = torch.tensor([0, 7, exact.LAST_POSITION, 5, 1, 0, 3])
-    keys = exact._pack(scores, positions)
-    assert (keys[1:] > keys[:-1]).all()
-    assert exact._pack(torch.ones(2), torch.tensor([4, 3])).diff() > 0
-    assert exact._pack(torch.tensor([0.0, -0.0]), torch.tensor([4, 4])).diff() == 0
-    unpacked = exact._unpack(keys)
+    positions = torch.tensor([0, 7, keys.LAST_POSITION, 5, 1, 0, 3])
+    packed = keys.pack(scores, positions)
+    assert (packed[1:] > packed[:-1]).all()
+    assert keys.pack(torch.ones(2), torch.tensor([4, 3])).diff() > 0
+    assert keys.pack(torch.tensor([0.0, -0.0]), torch.tensor([4, 4])).diff() == 0
+    unpacked = keys.unpack(packed)
     assert torch.equal(unpacked[0], positions) and torch.equal(unpacked[1], scores)
 
 
@@ -147,7 +168,7 @@ def products(monkeypatch: pytest.MonkeyPatch) -> Iterator[Products]:
     switch, original = torch.backends.cuda.matmul, product
     before = switch.fp32_precision
 
-    def spy(left: torch.Tensor, right: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
+    def spy(left: torch.Tensor, right: torch.Tensor, place: torch.Tensor | None) -> torch.Tensor:
         seen.append((switch.fp32_precision, left.clone()))
         return original(left, right, place)
 
@@ -170,12 +191,81 @@ def test_products_use_no_tf32_and_the_switch_is_put_back(tmp_path: Path, product
         assert torch.get_float32_matmul_precision() == "high"
 
 
-def test_batches_are_filled_up_with_zeros(tmp_path: Path, products: Products) -> None:
+def test_batches_are_filled_up_with_zeros_where_shapes_matter(
+    tmp_path: Path, products: Products, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exact, "by_onednn", lambda: False)
     queries = torch.from_numpy(random_vectors(40, 2))
     ExactSearcher(store(tmp_path, random_vectors(64, 1)), query_batch=32).search(queries, 5)
     (_, first), (_, second) = products
     assert torch.equal(first, queries[:32])
     assert torch.equal(second, torch.cat([queries[32:], torch.zeros(24, DIM)]))
+
+
+def test_a_single_query_is_searched_alone_but_for_its_double(tmp_path: Path, products: Products) -> None:
+    if not by_onednn():
+        pytest.skip("only oneDNN's scores do not depend on shapes")
+    query = torch.from_numpy(random_vectors(1, 2))
+    ExactSearcher(store(tmp_path, random_vectors(64, 1))).search(query, 5)
+    assert all(torch.equal(asked, query.repeat(2, 1).to(asked.dtype)) for _, asked in products)
+
+
+@pytest.mark.parametrize("make", [random_vectors, whole_vectors, tied_vectors])
+@pytest.mark.parametrize("k", [1, 30, 300])
+def test_a_first_pass_changes_no_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Maker, k: int, passes: str
+) -> None:
+    if passes == "one pass":
+        pytest.skip("it is compared with two")
+    stored, queries = store(tmp_path, make(ROWS, 1)), torch.from_numpy(make(70, 2))
+    found = ExactSearcher(stored, query_batch=32).search(queries, k)
+    monkeypatch.setattr(halves, "halves_by_onednn", lambda: False)
+    expected = ExactSearcher(stored, query_batch=32).search(queries, k)
+    assert all(one.numpy().tobytes() == other.numpy().tobytes() for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize(("make", "unproved"), [(unit_vectors, 0), (equal_vectors, 70)])
+def test_queries_without_a_proof_have_a_pass_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Maker, unproved: int, passes: str
+) -> None:
+    if passes == "one pass":
+        pytest.skip("nothing is to be proved")
+    seen, original = [], exact._Share._pass
+
+    def spy(share: exact._Share, queries: torch.Tensor, k: int, rows_of: Callable[[int], torch.Tensor]) -> torch.Tensor:
+        seen.append((queries.dtype, len(queries)))
+        return original(share, queries, k, rows_of)
+
+    monkeypatch.setattr(exact._Share, "_pass", spy)
+    ExactSearcher(store(tmp_path, make(ROWS, 1))).search(torch.from_numpy(make(70, 2)), 1)
+    assert seen == [(torch.bfloat16, 70), *([(torch.float32, unproved)] if unproved else [])]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e4])
+@pytest.mark.parametrize("dim", [16, 384, 1024])
+def test_products_in_bf16_are_as_near_as_their_bound(scale: float, dim: int) -> None:
+    """Also of vectors whose parts differ by orders of magnitude, and of those that rounding changes most."""
+    if not by_onednn():
+        pytest.skip("oneDNN computes them")
+    generator = torch.Generator().manual_seed(dim)
+    queries, passages = (torch.randn(64, dim, generator=generator) * scale for _ in range(2))
+    queries[:16] *= 10 ** (4 * torch.rand(16, dim, generator=generator))
+    for rows in (queries[16:32], passages[:32]):  # one and a half units in the last place of 1: rounding loses a half
+        rows.copy_(scale * (1 + 1.5 * 2**-7) * torch.ones_like(rows))
+    half = halves.half(passages)
+    rough = product(queries.bfloat16(), half.rows, None)
+    true = queries.double() @ passages.double().T
+    bound = torch.stack([halves.most(column, queries, half.norm, half.error) for column in rough.T], dim=1)
+    assert (true <= bound).all()
+    narrow = halves.most(rough[:, 0] * 0, queries, half.norm, half.error)  # of products that are 0
+    assert (narrow < queries.norm(dim=1) * half.norm * 2**-6).all()  # bf16 has 8 bits
+
+
+def test_there_is_no_bound_where_products_overflow() -> None:
+    queries = torch.full((2, 16), 1e18)
+    queries[1] = 1.0
+    bound = halves.most(torch.zeros(2), queries, norm=1e15, error=1e12)
+    assert bound[0] == torch.inf and bound[1] < torch.inf
 
 
 def test_no_query_gives_no_result(tmp_path: Path) -> None:

@@ -84,8 +84,9 @@ def search_bytes(index: Stage | None, batch: int, sizes: Sizes, once: bool = Fal
     """Bytes on the searching device, and further bytes on the host.
 
     On a CPU, indexes and float32 vectors are memory-mapped, so the system can reclaim their pages. Vectors in float16
-    are copied to float32 only if the copy is small, and not `once`, for one large search.
+    are copied to float32 only if the copy is small, and not `once`, for one large search. Copies in bf16 are as well.
     """
+    from hardneg.retrieval.search.halves import PAYS
     from hardneg.retrieval.search.sizes import BLOCK, HOST_RESIDENT_BYTES, gpu_block
 
     config, machine, dim = sizes.config, sizes.machine, sizes.dense.dim
@@ -97,5 +98,7 @@ def search_bytes(index: Stage | None, batch: int, sizes: Sizes, once: bool = Fal
     if machine.gpus:
         share = resident // min(machine.gpus, config.runtime.gpus_per_search)
         return working + (share if share <= machine.gpu_memory // 2 else 0), block * dim * 4
-    copied = not once and config.arithmetic.vectors != "float32" and resident <= HOST_RESIDENT_BYTES
-    return working + (resident if copied else 0), 0
+    if once or resident > HOST_RESIDENT_BYTES:
+        return working, 0
+    halved = resident // 2 if sizes.counts.passages > PAYS else 0
+    return working + halved + (resident if config.arithmetic.vectors != "float32" else 0), 0

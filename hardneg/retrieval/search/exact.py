@@ -5,11 +5,15 @@ different scores, and close passages swap ranks. So all products here have fixed
 the last batch zero-padded, against blocks of `BLOCK` passages (of `gpu_block` on a GPU), counted by position over all
 shards. Each device takes whole blocks. Results have a total order (score, then position), so it does not matter which
 device found what.
+
+oneDNN gives an inner product the same bits in products of all shapes, but for a single row. There, batches are not
+padded, and a few scores can be computed again, so that a first pass may be in bf16: see `halves`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,13 +22,22 @@ from dataclasses import dataclass
 import torch
 
 from hardneg.errors import HardnegError
-from hardneg.model.products import product
-from hardneg.retrieval.search.sizes import BLOCK, CELL, COLUMNS, HOST_RESIDENT_BYTES, QUERY_BATCH, TILE, gpu_block
+from hardneg.model.products import FEWEST, by_onednn, product
+from hardneg.retrieval.search import halves
+from hardneg.retrieval.search.keys import by_row, higher, pack, unpack
+from hardneg.retrieval.search.sizes import (
+    BLOCK,
+    COLUMNS,
+    HOST_RESIDENT_BYTES,
+    QUERY_BATCH,
+    SCORED_AGAIN,
+    TILE,
+    TILES,
+    gpu_block,
+)
 from hardneg.retrieval.search.vectors import VectorStore
 
 ALIGNMENT = 64  # bytes; MKL guarantees equal results only for equal alignment
-LAST_POSITION = 2**32 - 1
-LOWEST = -(2**63)  # below every key
 
 
 @dataclass(frozen=True)
@@ -109,7 +122,7 @@ class ExactSearcher:
                 found = [share.search(queries, k) for share in self._shares]
         none = torch.empty((len(queries), 0), dtype=torch.int64, device=queries.device)
         merged = self._join(torch.cat([none, *(keys.to(queries.device) for keys in found)], dim=1), k)
-        return _unpack(merged.topk(min(k, self.vectors.rows)).values)
+        return unpack(merged.topk(min(k, self.vectors.rows)).values)
 
 
 class _Share:
@@ -126,47 +139,98 @@ class _Share:
         forgets: bool,
     ) -> None:
         self.vectors, self.device, self.starts, self._block = vectors, device, starts, block
-        self._forgets = forgets
+        self._forgets, self._query_batch = forgets, query_batch
+        self._fixed = device.type != "cpu" or query_batch < FEWEST or not by_onednn()
         # Allocated once: mapping fresh memory takes as long as the product that fills it.
-        self._batch = torch.zeros(query_batch, vectors.dim, device=device)
-        self._scores = torch.empty(query_batch * block, device=device)
+        self._batch = torch.zeros(query_batch if self._fixed else FEWEST, vectors.dim, device=device)
+        self._scores = torch.empty(query_batch * block if self._fixed else 0, device=device)
         self._tile = TILE if device.type == "cpu" else block
         self._resident = [self._read(start) for start in starts] if resident else None
+        self._halves: dict[int, halves.Half] = {}
 
     def search(self, queries: torch.Tensor, k: int) -> torch.Tensor:
         """Keys [n, min(k, rows of this share)] of the best passages, in no particular order."""
         queries = queries.to(self.device)
-        batches = torch.split(queries, len(self._batch))
+        rows, kept = len(self.starts) * self._block, self._resident is not None
+        if self._fixed or not halves.pay(rows, k, len(queries), kept):
+            return self._pass(queries, k, self._whole)
+        return self._two_passes(queries, k)
+
+    def _two_passes(self, queries: torch.Tensor, k: int) -> torch.Tensor:
+        """What a pass in float32 finds, by one in bf16; queries for which that is not proved have both."""
+        norm = error = 0.0
+
+        def rounded(number: int) -> torch.Tensor:
+            nonlocal norm, error
+            half = self._half(number)
+            norm, error = max(norm, half.norm), max(error, half.error)
+            return half.rows
+
+        positions, found = unpack(self._pass(queries.bfloat16(), halves.candidates(k), rounded))
+        keys = pack(self._again(queries, positions), positions).topk(k).values
+        missed = halves.most(found.amin(dim=1), queries, norm, error)
+        proved = missed < unpack(keys[:, -1])[1]
+        if not proved.all():
+            keys[~proved] = self._pass(queries[~proved], k, self._whole).sort(descending=True).values
+        return keys
+
+    def _pass(self, queries: torch.Tensor, k: int, rows_of: Callable[[int], torch.Tensor]) -> torch.Tensor:
+        """Keys [n, min(k, rows of this share)] of the best passages by their products with rows as `rows_of` a block.
+
+        Passages of equal scores are found in the order of their positions, but not where the products are bf16.
+        """
+        batches = torch.split(queries, self._query_batch)
         best: list[torch.Tensor | None] = [None] * len(batches)
         for number, start in enumerate(self.starts):
-            block = self._resident[number] if self._resident else self._read(start)
+            block = rows_of(number)
             for at, batch in enumerate(batches):
-                self._batch[: len(batch)] = batch
-                self._batch[len(batch) :] = 0
-                best[at] = self._better(best[at], len(batch), block, start, k)
+                best[at] = self._better(best[at], batch, block, start, k)
             if self._forgets:
                 self.vectors.forget()
         return torch.cat([keys for keys in best if keys is not None])
 
-    def _better(self, before: torch.Tensor | None, n: int, block: torch.Tensor, start: int, k: int) -> torch.Tensor:
-        """Keys [n, at most k] of the best of `before` and of a block, for the `n` queries in `_batch`.
+    def _again(self, queries: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Scores float32 [n, k] of the queries with the passages at `positions` [n, k]. Each block is read once."""
+        n, k = positions.shape
+        together = max(FEWEST, SCORED_AGAIN * len(self.starts) // k)  # queries in one product
+        at, query = positions.flatten(), torch.arange(n).repeat_interleave(k)
+        block = at // self._block
+        order = (block * n + query).argsort()  # by block, then by query
+        at, query, block = at[order], query[order], block[order]
+        _, sizes = torch.unique_consecutive(block * n + query // together, return_counts=True)
+        scores, read, first = torch.empty(n * k), -1, 0
+        for size in sizes.tolist():
+            these, first = slice(first, first + size), first + size
+            if block[these][0] != read:
+                read = int(block[these][0])
+                rows = self._rows(read * self._block)
+            asked = int(query[these][0]) // together * together
+            products = self._product(queries[asked : asked + together], rows[at[these] - read * self._block])
+            scores[order[these]] = products[query[these] - asked, torch.arange(size)]
+        return scores.view(n, k)
+
+    def _better(
+        self, before: torch.Tensor | None, batch: torch.Tensor, block: torch.Tensor, start: int, k: int
+    ) -> torch.Tensor:
+        """Keys [n, at most k] of the best of `before` and of a block, for a batch of n queries.
 
         Blocks come in the order of positions, so a passage that only equals the worst of k before it loses to that one.
         Looking for the few that beat it takes one pass over the scores, and a top-k several. A GPU has few blocks, and
         would have to wait for the number of those few: there it is always a top-k.
         """
-        least, tiles, higher, count = None, [], [], 0
+        least, tiles, found, count = None, [], [], 0
         if before is not None and before.shape[1] == k and self.device.type == "cpu":
-            least = _unpack(before.min(dim=1, keepdim=True).values)[1]
-        for first in range(0, len(block), self._tile):
-            tile = self._product(block[first : first + self._tile], first)[:n]
+            least = unpack(before.min(dim=1, keepdim=True).values)[1]
+        step = self._tile if self._fixed else self._tile * min(max(QUERY_BATCH // max(len(batch), 1), 1), TILES)
+        for first in range(0, len(block), step):
+            tile = self._product(batch, block[first : first + step], first)
             tile = tile[:, : self.vectors.rows - start - first]
             tiles.append(tile)
             if least is not None:
-                higher.append(_higher(tile, least, start + first))
-                count += len(higher[-1][0])
-                least = least if count <= n * k else None  # so many that a top-k is as fast
-        keys = None if least is None else _by_row(higher, n, k)
+                found.append(higher(tile, least, start + first))
+                count += len(found[-1][0])
+                least = least if count <= len(batch) * k else None  # so many that a top-k is as fast
+        keys = None if least is None else by_row(found, len(batch), k)
         if keys is None:
             keys = self._best(tiles[0] if len(tiles) == 1 else torch.cat(tiles, dim=1), start, k)
         if before is None:
@@ -174,64 +238,69 @@ class _Share:
         keys = torch.cat([before, keys], dim=1)
         return keys.topk(min(k, keys.shape[1]), sorted=False).values
 
-    def _product(self, rows: torch.Tensor, first: int) -> torch.Tensor:
-        """Scores float32 [query_batch, rows] of rows that begin at `first` of their block; other tiles keep theirs."""
-        size = len(self._batch) * len(rows)
-        place = len(self._batch) * first
-        return product(self._batch, rows, self._scores[place : place + size].view(len(self._batch), len(rows)))
+    def _product(self, queries: torch.Tensor, rows: torch.Tensor, first: int = 0) -> torch.Tensor:
+        """Scores [n, m] of at most `query_batch` queries and of rows that begin at `first` of their block.
+
+        If shapes are fixed, those of other rows of the block keep their place.
+        """
+        n, m = len(queries), len(rows)
+        if not self._fixed:
+            return product(_several(queries), _several(rows), None)[:n, :m]
+        self._batch[:n] = queries
+        self._batch[n:] = 0
+        size, place = len(self._batch) * m, len(self._batch) * first
+        return product(self._batch, rows, self._scores[place : place + size].view(len(self._batch), m))[:n]
 
     def _best(self, scores: torch.Tensor, start: int, k: int) -> torch.Tensor:
         """Keys [queries, min(k, rows of the block)] of the block's best passages."""
         # torch.topk is fast, but picks arbitrarily among equal scores. One score beyond k shows whether the k-th is
         # tied; those few queries are ranked again by score and position.
-        top = scores.topk(min(k + 1, scores.shape[1]))
-        keys = _pack(top.values[:, :k], start + top.indices[:, :k])
+        rough = scores.dtype == torch.bfloat16  # often tied, and which of those are found does not matter
+        top = scores.float().topk(min(k + (not rough), scores.shape[1]))
+        keys = pack(top.values[:, :k], start + top.indices[:, :k])
         if top.values.shape[1] > k and (tied := top.values[:, k - 1] == top.values[:, k]).any():
             positions = torch.arange(start, start + scores.shape[1], device=self.device)
-            keys[tied] = _pack(scores[tied], positions).topk(k, sorted=False).values
+            keys[tied] = pack(scores[tied], positions).topk(k, sorted=False).values
         return keys
+
+    def _whole(self, number: int) -> torch.Tensor:
+        return self._resident[number] if self._resident else self._read(self.starts[number])
+
+    def _half(self, number: int) -> halves.Half:
+        """A block in bf16, which is kept if the block is."""
+        if number in self._halves:
+            return self._halves[number]
+        rounded = halves.half(self._whole(number))
+        if self._resident:
+            self._halves[number] = rounded
+        return rounded
 
     def _read(self, start: int) -> torch.Tensor:
         """The block that begins at row `start`, float32 on this device.
 
         It is zero-padded: on a CPU to a multiple of `COLUMNS` rows, on a GPU to the size of the others.
         """
+        block = self._rows(start)
+        require_finite(block, "passage", start)
+        return block.to(self.device)
+
+    def _rows(self, start: int) -> torch.Tensor:
+        """The same block on the CPU, of which nothing is read that is not used if it is mapped."""
         stop = min(start + self._block, self.vectors.rows)
         mapped = self.vectors.mapped(start, stop) if self.device.type == "cpu" else None
         if mapped is not None and len(mapped) % COLUMNS == 0 and mapped.ctypes.data % ALIGNMENT == 0:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-                block = torch.from_numpy(mapped)
-        else:
-            multiple = COLUMNS if self.device.type == "cpu" else self._block
-            block = torch.zeros(-(-(stop - start) // multiple) * multiple, self.vectors.dim)
-            block[: stop - start] = torch.from_numpy(self.vectors.block(start, stop))
-        require_finite(block, "passage", start)
-        return block.to(self.device)
+                return torch.from_numpy(mapped)
+        multiple = COLUMNS if self.device.type == "cpu" else self._block
+        block = torch.zeros(-(-(stop - start) // multiple) * multiple, self.vectors.dim)
+        block[: stop - start] = torch.from_numpy(self.vectors.block(start, stop))
+        return block
 
 
-def _higher(scores: torch.Tensor, least: torch.Tensor, first: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows [m] and keys [m] of the scores [n, columns] above `least` [n, 1]; the first column is of passage `first`."""
-    width = CELL if scores.shape[1] % CELL == 0 else scores.shape[1]
-    cells = scores.view(len(scores), scores.shape[1] // width, width)
-    row, cell = (cells.amax(dim=2) > least).nonzero(as_tuple=True)
-    found = cells[row, cell]
-    which, column = (found > least[row]).nonzero(as_tuple=True)
-    return row[which], _pack(found[which, column], first + cell[which] * width + column)
-
-
-def _by_row(found: Sequence[tuple[torch.Tensor, torch.Tensor]], n: int, k: int) -> torch.Tensor | None:
-    """Keys [n, most of any row]; LOWEST fills rows. None if a row has more than k."""
-    row, keys = (torch.cat(parts) for parts in zip(*found, strict=True))
-    counts = row.bincount(minlength=n)
-    width = int(counts.max()) if n else 0
-    if width > k:
-        return None
-    order = row.argsort(stable=True)
-    row, keys = row[order], keys[order]
-    table = torch.full((n, width), LOWEST, device=keys.device)
-    table[row, torch.arange(len(row), device=keys.device) - (counts.cumsum(0) - counts)[row]] = keys
-    return table
+def _several(rows: torch.Tensor) -> torch.Tensor:
+    """The rows, or one row twice, in memory of its own: a row that is only repeated counts as one."""
+    return rows if len(rows) >= FEWEST else rows.repeat(FEWEST, 1)
 
 
 def checked_queries(queries: torch.Tensor, dim: int) -> torch.Tensor:
@@ -263,8 +332,10 @@ def require_finite(rows: torch.Tensor, what: str, first: int) -> None:
     Raises:
         HardnegError: a vector is not finite; names the first one.
     """
+    if math.isfinite(torch.linalg.vector_norm(rows)):  # one pass over them
+        return
     finite = rows.isfinite()
-    if not finite.all():
+    if not finite.all():  # else squares have overflowed
         row = int(finite.all(dim=1).logical_not().nonzero()[0])
         raise HardnegError(
             f"A {what} vector is not finite: the encoder diverged.",
@@ -277,23 +348,6 @@ def _fits(vectors: VectorStore, device: torch.device, rows: int) -> bool:
     if device.type == "cuda":
         return rows * vectors.dim * 4 <= torch.cuda.mem_get_info(device)[0] // 2
     return vectors.rows * vectors.dim * 4 <= HOST_RESIDENT_BYTES
-
-
-def _pack(scores: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """Pack a score and a position into one int64 key. Better results have greater keys: score, then lower position.
-
-    The bits of a float32, read as an integer, sort like the floats once the lower 31 bits of negative numbers are
-    inverted. Adding 0.0 turns -0.0 into 0.0.
-    """
-    bits = (scores + 0.0).view(torch.int32)
-    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long() * 2**32 + (LAST_POSITION - positions)
-
-
-def _unpack(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions int64 and scores float32 of keys made by `_pack`."""
-    bits = (keys >> 32).int()
-    scores = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(torch.float32)
-    return LAST_POSITION - (keys & LAST_POSITION), scores
 
 
 @contextlib.contextmanager

@@ -21,11 +21,17 @@ TILE = 1024
 A tile's scores are still in the cache when they are looked at. Rows of scores that lie further apart make MKL slower.
 """
 
+TILES = 8
+"""Tiles at most that are multiplied together with few queries, where shapes are free."""
+
 CELL = 128
 """Scores of a query that are passed over together if none of them is high enough."""
 
 HOST_RESIDENT_BYTES = 2 << 30
 """Passage vectors of at most so many bytes stay in memory on a CPU."""
+
+SCORED_AGAIN = 256
+"""Passages of a block in one product, about, where a few are scored again."""
 
 COLUMNS = 64
 """Blocks are zero-padded to a multiple of so many passages.
