@@ -69,16 +69,38 @@ def test_flat_equals_exact_search(tmp_path: Path, vectors: VectorStore, queries:
         assert torch.equal(scores, expected_scores)
 
 
-def test_other_queries_change_no_bit(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "factory", ["Flat", "PQ16", "PQ4", "OPQ16,PQ16", "SQ8", "SQfp16", "IVF8,PQ16", "HNSW8", "HNSW8_SQ8"]
+)
+def test_other_queries_change_no_bit(tmp_path: Path, factory: str) -> None:
     draw = np.random.default_rng(3)
     np.save(tmp_path / "x.npy", draw.normal(size=(ROWS, 128)).astype(np.float32))
     queries = torch.from_numpy(draw.normal(size=(1010, 128)).astype(np.float32))
-    build(VectorStore([tmp_path / "x.npy"]), "Flat", tmp_path)
+    build(VectorStore([tmp_path / "x.npy"]), factory, tmp_path)
     searcher = FaissSearcher([tmp_path / ONE], query_batch=1000)
     whole = searcher.search(queries, 20)
     for count in (1, 7, 1001):
         for some, all_ in zip(searcher.search(queries[:count], 20), whole, strict=True):
             assert some.numpy().tobytes() == all_[:count].numpy().tobytes()
+
+
+@pytest.mark.parametrize(("factory", "asked"), [("PQ16", 7), ("HNSW8", 7), ("SQ8", 7), ("PQ4", 100), ("IVF8,SQ8", 100)])
+def test_batches_are_filled_up_only_where_that_can_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, factory: str, asked: int
+) -> None:
+    draw = np.random.default_rng(3)
+    np.save(tmp_path / "x.npy", draw.normal(size=(ROWS, 128)).astype(np.float32))
+    build(VectorStore([tmp_path / "x.npy"]), factory, tmp_path)
+    searcher = FaissSearcher([tmp_path / ONE], query_batch=100)
+    seen, search = [], searcher._files[0].search
+
+    def spy(queries: np.ndarray, k: int) -> Any:
+        seen.append(len(queries))
+        return search(queries, k)
+
+    monkeypatch.setattr(searcher._files[0], "search", spy)
+    searcher.search(torch.from_numpy(draw.normal(size=(7, 128)).astype(np.float32)), 5)
+    assert seen == [asked]
 
 
 def test_ties_come_by_position(tmp_path: Path) -> None:

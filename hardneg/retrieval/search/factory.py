@@ -31,6 +31,7 @@ DECODED = (
     faiss.IndexIVFScalarQuantizer,
     faiss.IndexIVFAdditiveQuantizer,
 )
+JOINT_TABLES = 16  # numbers in a sub-vector
 
 
 def check_factory(factory: str, dim: int, where: str = "index.factory") -> None:
@@ -240,6 +241,18 @@ def ivf_of(index: faiss.Index) -> faiss.IndexIVF | None:
 def graphs_of(index: faiss.Index) -> list[faiss.IndexHNSW]:
     """The HNSW graphs in the index, over passages or over lists."""
     return [part for part in parts(index) if isinstance(part, faiss.IndexHNSW)]
+
+
+def searches_apart(index: faiss.Index) -> bool:
+    """Whether FAISS searches each query by itself on a CPU, so that others cannot change a bit of its scores.
+
+    It has one product of all queries in transforms, in the coarse quantiser of an IVF index, and in a product
+    quantiser whose sub-vectors have 16 numbers or more.
+    """
+    outer = faiss.downcast_index(index)
+    if isinstance(outer, faiss.IndexPQ):
+        return bool(outer.pq.dsub < JOINT_TABLES)
+    return isinstance(outer, faiss.IndexScalarQuantizer | faiss.IndexHNSW)
 
 
 def reason(fault: RuntimeError) -> str:

@@ -30,6 +30,7 @@ from hardneg.retrieval.search.factory import (
     parts,
     reason,
     require_decoded,
+    searches_apart,
     transforms_of,
 )
 from hardneg.retrieval.search.sizes import BLOCK, QUERY_BATCH
@@ -207,10 +208,10 @@ def _mapped(path: Path) -> faiss.Index:
 class FaissSearcher:
     """Searches an index written by `build_index`, with the interface of `ExactSearcher`.
 
-    Queries run in batches of `query_batch`, the last one zero-padded, since the last bits of FAISS's scores also depend
-    on the batch size. Results are ordered by score, then by ascending position. If several passages tie with the k-th,
-    FAISS decides which are returned. The number of files does not change results otherwise, except for graphs and
-    for indexes with refinement, which select candidates in each file.
+    Queries run in batches of `query_batch`. The last one is zero-padded where the last bits of FAISS's scores depend on
+    the batch size too (see `searches_apart`). Results are ordered by score, then by ascending position. If several
+    passages tie with the k-th, FAISS decides which are returned. The number of files does not change results otherwise,
+    except for graphs and for indexes with refinement, which select candidates in each file.
 
     Args:
         paths: the index's files, in the order of their rows.
@@ -252,6 +253,7 @@ class FaissSearcher:
         gpus = [device.index or 0 for device in devices if device.type == "cuda"]
         if gpus and faiss.get_num_gpus() > 0:
             self._move(_Gpus(gpus), sum(path.stat().st_size for path in paths), paths[0])
+        self._apart = self._gpus is None and all(map(searches_apart, self._files))
 
     def _move(self, gpus: _Gpus, size: int, path: Path) -> None:
         try:
@@ -304,9 +306,10 @@ class FaissSearcher:
 
     def _merge(self, index: faiss.Index, first: int, k: int, queries: Floats, positions: Ints, scores: Floats) -> None:
         """Search one file, whose rows begin at `first`, and merge its hits with those of the files before it."""
-        self._batch[: len(queries)] = queries
-        self._batch[len(queries) :] = 0
-        found, where = index.search(self._batch, k)
+        if not self._apart:
+            self._batch[: len(queries)] = queries
+            self._batch[len(queries) :] = 0
+        found, where = index.search(queries if self._apart else self._batch, k)
         found, where = found[: len(queries)], where[: len(queries)]
         found[where < 0] = -np.inf
         where[where >= 0] += first
