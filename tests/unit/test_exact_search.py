@@ -122,13 +122,13 @@ def test_the_tied_vectors_do_tie_at_the_cut() -> None:
 
 @pytest.mark.parametrize("make", [random_vectors, tied_vectors])
 def test_neither_shards_nor_devices_nor_other_queries_change_a_bit(tmp_path: Path, make: Maker) -> None:
-    passages, queries = make(ROWS, 1), torch.from_numpy(make(600, 2))
-    positions, scores = ExactSearcher(store(tmp_path, passages), [CPU]).search(queries, 50)
+    passages, queries = make(ROWS, 1), torch.from_numpy(make(200, 2))
+    positions, scores = ExactSearcher(store(tmp_path, passages), [CPU], query_batch=64).search(queries, 50)
     for shards in (1, 3, 7):
         for devices in (1, 3, 20):  # 20: more than there are blocks
             for resident in (True, False):
-                searcher = ExactSearcher(store(tmp_path, passages, shards), [CPU] * devices, resident)
-                for count in (1, 7, 600):
+                searcher = ExactSearcher(store(tmp_path, passages, shards), [CPU] * devices, resident, query_batch=64)
+                for count in (1, 7, 200):
                     again, scores_again = searcher.search(queries[:count], 50)
                     assert again.numpy().tobytes() == positions[:count].numpy().tobytes()
                     assert scores_again.numpy().tobytes() == scores[:count].numpy().tobytes()

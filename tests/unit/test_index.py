@@ -70,7 +70,7 @@ def test_flat_equals_exact_search(tmp_path: Path, vectors: VectorStore, queries:
 
 
 @pytest.mark.parametrize(
-    "factory", ["Flat", "PQ16", "PQ4", "OPQ16,PQ16", "SQ8", "SQfp16", "IVF8,PQ16", "HNSW8", "HNSW8_SQ8"]
+    "factory", ["Flat", "PQ16", "PQ4", "PCA64,PQ16", "SQ8", "SQfp16", "IVF8,PQ16", "HNSW8", "HNSW8_SQ8"]
 )
 def test_other_queries_change_no_bit(tmp_path: Path, factory: str) -> None:
     draw = np.random.default_rng(3)
