@@ -15,7 +15,8 @@ import torch
 from hardneg.data.judgements import Judgements
 from hardneg.errors import HardnegError
 from hardneg.model.products import product
-from hardneg.retrieval.search.exact import checked_queries, require_finite
+from hardneg.retrieval.search.blocks import require_finite
+from hardneg.retrieval.search.exact import checked_queries
 from hardneg.retrieval.search.retrieve import vectors_of
 from hardneg.retrieval.search.sizes import BLOCK, QUERY_BATCH
 from hardneg.retrieval.search.vectors import VectorStore

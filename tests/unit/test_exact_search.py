@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,9 @@ import torch
 
 from hardneg.errors import HardnegError
 from hardneg.model.products import by_onednn, product
-from hardneg.retrieval.search import exact, halves, keys
+from hardneg.retrieval.search import exact, first_pass, keys, on_cpu, on_gpu
 from hardneg.retrieval.search.exact import ExactSearcher
+from hardneg.retrieval.search.on_gpu import inner_products
 from hardneg.retrieval.search.sizes import gpu_block
 from hardneg.retrieval.search.vectors import VectorStore
 
@@ -25,19 +28,37 @@ ROWS, DIM = 1000, 16
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight blocks, the last one of 104 rows, instead of one; each of two tiles, and most tiles of two cells."""
-    for room, name, size in ((exact, "BLOCK", 128), (exact, "TILE", 64), (exact, "TILES", 1), (keys, "CELL", 32)):
-        monkeypatch.setattr(room, name, size)
+    sizes = {exact: {"BLOCK": 128}, on_cpu: {"TILE": 64, "TILES": 1}, keys: {"CELL": 32}, on_gpu: {"CELL": 32}}
+    for room, names in sizes.items():
+        for name, size in names.items():
+            monkeypatch.setattr(room, name, size)
+    monkeypatch.setattr(on_gpu, "NUMBERS_AT_ONCE", 5000)
 
 
-@pytest.fixture(params=["one pass", "two passes"], autouse=True)
-def passes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A pass in float32 alone, or one in bf16 before it, even of few passages and on processors that gain nothing."""
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Two processes of tests with as many threads as cores each would wait for each other in products this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["one pass", "two passes", "as on a GPU"], autouse=True)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A pass in float32 alone; one in bf16 before it, also where that does not pay; or what a GPU does, on a CPU."""
     if request.param == "two passes":
         if not by_onednn():
             pytest.skip("only oneDNN scores again without changing a bit")
-        monkeypatch.setattr(halves, "PAYS", 1)
-        monkeypatch.setattr(halves, "LEAST_QUERIES", 1)
-    monkeypatch.setattr(halves, "halves_by_onednn", lambda: request.param == "two passes")
+        monkeypatch.setattr(on_cpu, "PAYS", 1)
+        monkeypatch.setattr(on_cpu, "LEAST_QUERIES", 1)
+    if request.param == "as on a GPU":
+
+        def share(vectors: VectorStore, *given: Any) -> on_gpu.GpuShare:
+            return on_gpu.GpuShare(vectors, CPU, *given[:-1])
+
+        monkeypatch.setattr(exact, "CpuShare", share)
+    monkeypatch.setattr(on_cpu, "halves_by_onednn", lambda: request.param == "two passes")
     return str(request.param)
 
 
@@ -172,14 +193,18 @@ def products(monkeypatch: pytest.MonkeyPatch) -> Iterator[Products]:
         seen.append((switch.fp32_precision, left.clone()))
         return original(left, right, place)
 
-    monkeypatch.setattr(exact, "product", spy)
+    monkeypatch.setattr(on_cpu, "product", spy)
     yield seen
     torch.set_float32_matmul_precision("highest")
     switch.fp32_precision = before
 
 
 @pytest.mark.parametrize("newer", [True, False])
-def test_products_use_no_tf32_and_the_switch_is_put_back(tmp_path: Path, products: Products, newer: bool) -> None:
+def test_products_use_no_tf32_and_the_switch_is_put_back(
+    tmp_path: Path, products: Products, newer: bool, way: str
+) -> None:
+    if way == "as on a GPU":
+        pytest.skip("the products that are seen are a CPU's")
     if newer:
         torch.backends.cuda.matmul.fp32_precision = "tf32"
     else:
@@ -192,9 +217,11 @@ def test_products_use_no_tf32_and_the_switch_is_put_back(tmp_path: Path, product
 
 
 def test_batches_are_filled_up_with_zeros_where_shapes_matter(
-    tmp_path: Path, products: Products, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, products: Products, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    monkeypatch.setattr(exact, "by_onednn", lambda: False)
+    if way != "one pass":
+        pytest.skip("shapes matter in it alone")
+    monkeypatch.setattr(on_cpu, "by_onednn", lambda: False)
     queries = torch.from_numpy(random_vectors(40, 2))
     ExactSearcher(store(tmp_path, random_vectors(64, 1)), query_batch=32).search(queries, 5)
     (_, first), (_, second) = products
@@ -202,8 +229,8 @@ def test_batches_are_filled_up_with_zeros_where_shapes_matter(
     assert torch.equal(second, torch.cat([queries[32:], torch.zeros(24, DIM)]))
 
 
-def test_a_single_query_is_searched_alone_but_for_its_double(tmp_path: Path, products: Products) -> None:
-    if not by_onednn():
+def test_a_single_query_is_searched_alone_but_for_its_double(tmp_path: Path, products: Products, way: str) -> None:
+    if way == "as on a GPU" or not by_onednn():
         pytest.skip("only oneDNN's scores do not depend on shapes")
     query = torch.from_numpy(random_vectors(1, 2))
     ExactSearcher(store(tmp_path, random_vectors(64, 1))).search(query, 5)
@@ -213,58 +240,103 @@ def test_a_single_query_is_searched_alone_but_for_its_double(tmp_path: Path, pro
 @pytest.mark.parametrize("make", [random_vectors, whole_vectors, tied_vectors])
 @pytest.mark.parametrize("k", [1, 30, 300])
 def test_a_first_pass_changes_no_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Maker, k: int, passes: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Maker, k: int, way: str
 ) -> None:
-    if passes == "one pass":
-        pytest.skip("it is compared with two")
+    if way != "two passes":
+        pytest.skip("two passes are compared with one")
     stored, queries = store(tmp_path, make(ROWS, 1)), torch.from_numpy(make(70, 2))
     found = ExactSearcher(stored, query_batch=32).search(queries, k)
-    monkeypatch.setattr(halves, "halves_by_onednn", lambda: False)
+    monkeypatch.setattr(on_cpu, "halves_by_onednn", lambda: False)
     expected = ExactSearcher(stored, query_batch=32).search(queries, k)
     assert all(one.numpy().tobytes() == other.numpy().tobytes() for one, other in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize(("make", "unproved"), [(unit_vectors, 0), (equal_vectors, 70)])
-def test_queries_without_a_proof_have_a_pass_in_float32(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Maker, unproved: int, passes: str
+def test_queries_without_a_proof_have_another_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Maker, unproved: int, way: str
 ) -> None:
-    if passes == "one pass":
+    if way == "one pass":
         pytest.skip("nothing is to be proved")
-    seen, original = [], exact._Share._pass
+    share = on_cpu.CpuShare if way == "two passes" else on_gpu.GpuShare
+    seen, original = [], share._pass
 
-    def spy(share: exact._Share, queries: torch.Tensor, k: int, rows_of: Callable[[int], torch.Tensor]) -> torch.Tensor:
-        seen.append((queries.dtype, len(queries)))
-        return original(share, queries, k, rows_of)
+    def spy(self: Any, queries: torch.Tensor, *given: Any) -> Any:
+        seen.append(len(queries))
+        return original(self, queries, *given)
 
-    monkeypatch.setattr(exact._Share, "_pass", spy)
+    monkeypatch.setattr(share, "_pass", spy)
+    monkeypatch.setattr(exact, "BLOCK", 512)
     ExactSearcher(store(tmp_path, make(ROWS, 1))).search(torch.from_numpy(make(70, 2)), 1)
-    assert seen == [(torch.bfloat16, 70), *([(torch.float32, unproved)] if unproved else [])]
+    more = 1 if way == "two passes" else 2  # on a GPU in float32, then over every passage
+    assert seen == [70, *([unproved] * more if unproved else [])]
 
 
+@pytest.mark.parametrize("make", [random_vectors, whole_vectors, tied_vectors])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_scores_of_a_gpu_are_those_of_float64_rounded_once(tmp_path: Path, way: str, make: Maker, dtype: type) -> None:
+    if way != "as on a GPU":
+        pytest.skip("a CPU's are sums in float32")
+    passages, queries = make(ROWS, 1, dtype), make(70, 2)
+    positions, scores = ExactSearcher(store(tmp_path, passages)).search(torch.from_numpy(queries), 30)
+    expected_positions, expected = full_sort(queries, passages, 30)
+    assert np.array_equal(scores, expected.astype(np.float32))
+    assert np.array_equal(positions, expected_positions)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-18, 1e15])
+@pytest.mark.parametrize("dim", [1, 2, 37, 384, 1025])
+def test_inner_products_are_those_of_fractions(scale: float, dim: int) -> None:
+    """Against sums of fractions, which are exact; also where large parts cancel out, and of zeros."""
+    draw = np.random.default_rng(dim)
+    queries, passages = ((draw.normal(size=(n, dim)) * scale).astype(np.float32) for n in (3, 5))
+    passages[1] = 0
+    queries[1] *= 10 ** draw.uniform(-3, 3, dim).astype(np.float32)
+    if dim > 1:
+        passages[2, 1], queries[2, :2] = -passages[2, 0], queries[2, 0]
+    found = inner_products(torch.from_numpy(queries), torch.from_numpy(passages).expand(3, -1, -1)).double().numpy()
+    for query, row in zip(queries.tolist(), found, strict=True):
+        for passage, score in zip(passages.tolist(), row, strict=True):
+            true = sum(Fraction(one) * Fraction(other) for one, other in zip(query, passage, strict=True))
+            length = np.linalg.norm(query) * np.linalg.norm(passage)
+            assert abs(score - float(true)) <= 2.0**-24 * abs(float(true)) + dim**2 * 2.0**-59 * length
+
+
+def test_inner_products_depend_on_nothing_else() -> None:
+    generator = torch.Generator().manual_seed(0)
+    queries, passages = (torch.randn(n, 384, generator=generator) for n in (8, 300))
+    whole = inner_products(queries, passages.expand(8, -1, -1))
+    order = torch.randperm(384, generator=generator)
+    assert torch.equal(inner_products(queries[:, order], passages[:, order].expand(8, -1, -1)), whole)
+    assert torch.equal(inner_products(queries[3:4], passages[7:9].expand(1, -1, -1)), whole[3:4, 7:9])
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float32])
 @pytest.mark.parametrize("scale", [1.0, 1e-4, 1e4])
 @pytest.mark.parametrize("dim", [16, 384, 1024])
-def test_products_in_bf16_are_as_near_as_their_bound(scale: float, dim: int) -> None:
+def test_products_of_fewer_bits_are_as_near_as_their_bound(kind: torch.dtype, scale: float, dim: int) -> None:
     """Also of vectors whose parts differ by orders of magnitude, and of those that rounding changes most."""
-    if not by_onednn():
+    if kind == torch.bfloat16 and not by_onednn():
         pytest.skip("oneDNN computes them")
     generator = torch.Generator().manual_seed(dim)
     queries, passages = (torch.randn(64, dim, generator=generator) * scale for _ in range(2))
     queries[:16] *= 10 ** (4 * torch.rand(16, dim, generator=generator))
-    for rows in (queries[16:32], passages[:32]):  # one and a half units in the last place of 1: rounding loses a half
-        rows.copy_(scale * (1 + 1.5 * 2**-7) * torch.ones_like(rows))
-    half = halves.half(passages)
-    rough = product(queries.bfloat16(), half.rows, None)
+    for rows in (queries[16:32], passages[:32]):  # half a unit in the last place is lost of each
+        rows.fill_(scale * (1 + first_pass.UNIT[kind]))
+    asked, given = first_pass.rounded_queries(queries, kind), first_pass.rounded_passages(passages, kind)
+    rough = product(asked.rows, given.rows, None) if kind != torch.float16 else torch.mm(asked.rows, given.rows.T)
     true = queries.double() @ passages.double().T
-    bound = torch.stack([halves.most(column, queries, half.norm, half.error) for column in rough.T], dim=1)
+    bound = torch.stack([first_pass.most(column, asked, *given[1:]) for column in rough.T], dim=1)
     assert (true <= bound).all()
-    narrow = halves.most(rough[:, 0] * 0, queries, half.norm, half.error)  # of products that are 0
-    assert (narrow < queries.norm(dim=1) * half.norm * 2**-6).all()  # bf16 has 8 bits
+    narrow = first_pass.most(rough[:, 0] * 0, asked, *given[1:])  # of products that are 0
+    widest = 2.5 * first_pass.UNIT[kind] + dim * 2.0**-21
+    assert (narrow <= queries.double().norm(dim=1) * passages.double().norm(dim=1).max() * widest + 1e-29).all()
 
 
 def test_there_is_no_bound_where_products_overflow() -> None:
     queries = torch.full((2, 16), 1e18)
     queries[1] = 1.0
-    bound = halves.most(torch.zeros(2), queries, norm=1e15, error=1e12)
+    asked = first_pass.rounded_queries(queries, torch.bfloat16)
+    bound = first_pass.most(torch.zeros(2, dtype=torch.bfloat16), asked, torch.tensor(1e15), torch.tensor(1e12))
     assert bound[0] == torch.inf and bound[1] < torch.inf
 
 

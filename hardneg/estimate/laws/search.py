@@ -86,7 +86,7 @@ def search_bytes(index: Stage | None, batch: int, sizes: Sizes, once: bool = Fal
     On a CPU, indexes and float32 vectors are memory-mapped, so the system can reclaim their pages. Vectors in float16
     are copied to float32 only if the copy is small, and not `once`, for one large search. Copies in bf16 are as well.
     """
-    from hardneg.retrieval.search.halves import PAYS
+    from hardneg.retrieval.search.on_cpu import PAYS
     from hardneg.retrieval.search.sizes import BLOCK, HOST_RESIDENT_BYTES, gpu_block
 
     config, machine, dim = sizes.config, sizes.machine, sizes.dense.dim

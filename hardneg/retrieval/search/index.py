@@ -21,7 +21,8 @@ import numpy.typing as npt
 import torch
 
 from hardneg.errors import HardnegError
-from hardneg.retrieval.search.exact import checked_queries, require_finite
+from hardneg.retrieval.search.blocks import require_finite
+from hardneg.retrieval.search.exact import checked_queries
 from hardneg.retrieval.search.factory import (
     centroids,
     graphs_of,

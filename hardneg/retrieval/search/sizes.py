@@ -30,6 +30,9 @@ CELL = 128
 HOST_RESIDENT_BYTES = 2 << 30
 """Passage vectors of at most so many bytes stay in memory on a CPU."""
 
+NUMBERS_AT_ONCE = 1 << 24
+"""Products of single numbers in float64 that a GPU has in memory when it scores."""
+
 SCORED_AGAIN = 256
 """Passages of a block in one product, about, where a few are scored again."""
 

@@ -1,0 +1,194 @@
+"""Exact search on a CPU. A score is a float32 inner product as the CPU's library computes it.
+
+MKL's last bits depend on the shape of a product. So its products have fixed shapes: `query_batch` queries, with the
+last batch zero-padded, and tiles of passages. oneDNN gives an inner product the same bits in products of all shapes,
+but for a single row. There, batches are not padded, and a few scores can be computed again, so that a first pass may be
+in bf16.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from hardneg.model.products import FEWEST, by_onednn, halves_by_onednn, product
+from hardneg.retrieval.search import first_pass
+from hardneg.retrieval.search.blocks import checked_rows, rows_of
+from hardneg.retrieval.search.first_pass import Rounded
+from hardneg.retrieval.search.keys import by_row, higher, pack, unpack
+from hardneg.retrieval.search.sizes import COLUMNS, QUERY_BATCH, SCORED_AGAIN, TILE, TILES
+from hardneg.retrieval.search.vectors import VectorStore
+
+PAYS = 1024
+"""Passages for each one that is scored again. With fewer, a first pass saves less time than scoring again takes."""
+
+LEAST_QUERIES = 256
+"""Queries for which passages that are not kept are rounded."""
+
+
+class CpuShare:
+    """A CPU's share of the passages: the blocks of `size` rows that begin at `starts`.
+
+    Args:
+        vectors: the passages.
+        starts: the first rows of the blocks.
+        size: rows in a block.
+        resident: keep the passages.
+        query_batch: queries in a product.
+        forgets: nothing of a block stays in memory.
+    """
+
+    def __init__(
+        self, vectors: VectorStore, starts: Sequence[int], size: int, resident: bool, query_batch: int, forgets: bool
+    ) -> None:
+        self.vectors, self.starts, self._size = vectors, starts, size
+        self._forgets, self._query_batch = forgets, query_batch
+        self._fixed = query_batch < FEWEST or not by_onednn()
+        # Allocated once: mapping fresh memory takes as long as the product that fills it.
+        self._batch = torch.zeros(query_batch if self._fixed else 0, vectors.dim)
+        self._scores = torch.empty(query_batch * size if self._fixed else 0)
+        self._blocks = [self._read(start) for start in starts] if resident else None
+        self._rounded: dict[int, Rounded] = {}
+
+    def search(self, queries: torch.Tensor, k: int) -> torch.Tensor:
+        """Keys [n, min(k, rows of this share)] of the best passages, in no particular order."""
+        queries = queries.cpu()
+        least = 1 if self._blocks else LEAST_QUERIES
+        pays = len(self.starts) * self._size >= PAYS * first_pass.candidates(k) and len(queries) >= least
+        if self._fixed or not halves_by_onednn() or not pays:
+            return self._pass(queries, k, self._block)
+        return self._two_passes(queries, k)
+
+    def _two_passes(self, queries: torch.Tensor, k: int) -> torch.Tensor:
+        """What a pass in float32 finds, by one in bf16. Queries for which that proves nothing have both."""
+        asked = first_pass.rounded_queries(queries, torch.bfloat16)
+        norms, errors = [], []
+
+        def rounded(number: int) -> torch.Tensor:
+            block = self._round(number)
+            norms.append(block.norm)
+            errors.append(block.error)
+            return block.rows
+
+        positions, found = unpack(self._pass(asked.rows, first_pass.candidates(k), rounded))
+        keys = pack(self._again(queries, positions), positions).topk(k).values
+        worst = found.amin(dim=1).bfloat16()
+        missed = first_pass.most(worst, asked, torch.stack(norms).max(), torch.stack(errors).max())
+        unproved = missed >= unpack(keys[:, -1])[1]
+        if unproved.any():
+            keys[unproved] = self._pass(queries[unproved], k, self._block)
+        return keys
+
+    def _pass(self, queries: torch.Tensor, k: int, block_of: Callable[[int], torch.Tensor]) -> torch.Tensor:
+        """Keys [n, min(k, rows of this share)] of the best passages by their products with what `block_of` gives.
+
+        Passages of equal scores are found in the order of their positions, but not where the products are bf16.
+        """
+        batches = torch.split(queries, self._query_batch)
+        best: list[torch.Tensor | None] = [None] * len(batches)
+        for number, start in enumerate(self.starts):
+            block = block_of(number)
+            for at, batch in enumerate(batches):
+                best[at] = self._better(best[at], batch, block, start, k)
+            if self._forgets:
+                self.vectors.forget()
+        return torch.cat([keys for keys in best if keys is not None])
+
+    def _again(self, queries: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """Scores float32 [n, k] of the queries with the passages at `positions` [n, k]. Each block is read once."""
+        n, k = positions.shape
+        together = max(FEWEST, SCORED_AGAIN * len(self.starts) // k)  # queries in one product
+        at, query = positions.flatten(), torch.arange(n).repeat_interleave(k)
+        block = at // self._size
+        order = (block * n + query).argsort()  # by block, then by query
+        at, query, block = at[order], query[order], block[order]
+        _, sizes = torch.unique_consecutive(block * n + query // together, return_counts=True)
+        scores, read, first = torch.empty(n * k), -1, 0
+        for size in sizes.tolist():
+            these, first = slice(first, first + size), first + size
+            if block[these][0] != read:
+                read = int(block[these][0])
+                rows = self._unchecked(read * self._size)
+            asked = int(query[these][0]) // together * together
+            products = self._product(queries[asked : asked + together], rows[at[these] - read * self._size])
+            scores[order[these]] = products[query[these] - asked, torch.arange(size)]
+        return scores.view(n, k)
+
+    def _better(
+        self, before: torch.Tensor | None, batch: torch.Tensor, block: torch.Tensor, start: int, k: int
+    ) -> torch.Tensor:
+        """Keys [n, at most k] of the best of `before` and of a block, for a batch of n queries.
+
+        Blocks come in the order of positions, so a passage that only equals the worst of k before it loses to that one.
+        Looking for the few that beat it takes one pass over the scores, and a top-k several.
+        """
+        least, tiles, found, count = None, [], [], 0
+        if before is not None and before.shape[1] == k:
+            least = unpack(before.min(dim=1, keepdim=True).values)[1]
+        step = TILE if self._fixed else TILE * min(max(QUERY_BATCH // max(len(batch), 1), 1), TILES)
+        for first in range(0, len(block), step):
+            tile = self._product(batch, block[first : first + step], first)
+            tile = tile[:, : self.vectors.rows - start - first]
+            tiles.append(tile)
+            if least is not None:
+                found.append(higher(tile, least, start + first))
+                count += len(found[-1][0])
+                least = least if count <= len(batch) * k else None  # so many that a top-k is as fast
+        keys = None if least is None else by_row(found, len(batch), k)
+        if keys is None:
+            keys = self._best(tiles[0] if len(tiles) == 1 else torch.cat(tiles, dim=1), start, k)
+        if before is None:
+            return keys
+        keys = torch.cat([before, keys], dim=1)
+        return keys.topk(min(k, keys.shape[1]), sorted=False).values
+
+    def _product(self, queries: torch.Tensor, rows: torch.Tensor, first: int = 0) -> torch.Tensor:
+        """Scores [n, m] of at most `query_batch` queries and of rows that begin at `first` of their block.
+
+        If shapes are fixed, those of other rows of the block keep their place.
+        """
+        n, m = len(queries), len(rows)
+        if not self._fixed:
+            return product(_several(queries), _several(rows), None)[:n, :m]
+        self._batch[:n] = queries
+        self._batch[n:] = 0
+        size, place = len(self._batch) * m, len(self._batch) * first
+        return product(self._batch, rows, self._scores[place : place + size].view(len(self._batch), m))[:n]
+
+    def _best(self, scores: torch.Tensor, start: int, k: int) -> torch.Tensor:
+        """Keys [queries, min(k, rows of the block)] of the block's best passages."""
+        # torch.topk is fast, but picks arbitrarily among equal scores. One score beyond k shows whether the k-th is
+        # tied; those few queries are ranked again by score and position.
+        rough = scores.dtype == torch.bfloat16  # often tied, and which of those are found does not matter
+        top = scores.float().topk(min(k + (not rough), scores.shape[1]))
+        keys = pack(top.values[:, :k], start + top.indices[:, :k])
+        if top.values.shape[1] > k and (tied := top.values[:, k - 1] == top.values[:, k]).any():
+            positions = torch.arange(start, start + scores.shape[1])
+            keys[tied] = pack(scores[tied], positions).topk(k, sorted=False).values
+        return keys
+
+    def _block(self, number: int) -> torch.Tensor:
+        return self._blocks[number] if self._blocks else self._read(self.starts[number])
+
+    def _unchecked(self, start: int) -> torch.Tensor:
+        if self._blocks:
+            return self._blocks[self.starts.index(start)]
+        return rows_of(self.vectors, start, self._size, COLUMNS)
+
+    def _round(self, number: int) -> Rounded:
+        """A block in bf16, which is kept if the block is."""
+        if number in self._rounded:
+            return self._rounded[number]
+        rounded = first_pass.rounded_passages(self._block(number), torch.bfloat16)
+        if self._blocks:
+            self._rounded[number] = rounded
+        return rounded
+
+    def _read(self, start: int) -> torch.Tensor:
+        return checked_rows(self.vectors, start, self._size, COLUMNS)
+
+
+def _several(rows: torch.Tensor) -> torch.Tensor:
+    """The rows, or one row twice, in memory of its own: a row that is only repeated counts as one."""
+    return rows if len(rows) >= FEWEST else rows.repeat(FEWEST, 1)

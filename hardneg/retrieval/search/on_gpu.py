@@ -1,0 +1,165 @@
+"""Exact search on a GPU: a first pass in float16, and scores that depend on nothing but the two vectors.
+
+A GPU's library chooses a kernel by the shape of a product, and with it the last bits. So products only choose which
+passages are scored. The score is `inner_products`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from hardneg.retrieval.search import first_pass
+from hardneg.retrieval.search.blocks import checked_rows
+from hardneg.retrieval.search.first_pass import Rounded, power_of_two
+from hardneg.retrieval.search.keys import pack, unpack
+from hardneg.retrieval.search.sizes import CELL, NUMBERS_AT_ONCE
+from hardneg.retrieval.search.vectors import VectorStore
+
+
+class GpuShare:
+    """One GPU's share of the passages: the blocks of `size` rows that begin at `starts`.
+
+    Args:
+        vectors: the passages.
+        device: the GPU.
+        starts: the first rows of the blocks.
+        size: rows in a block.
+        resident: keep the passages there as float32, and as float16 if half of the free memory has room for that.
+        query_batch: queries in a product.
+    """
+
+    def __init__(
+        self,
+        vectors: VectorStore,
+        device: torch.device,
+        starts: Sequence[int],
+        size: int,
+        resident: bool,
+        query_batch: int,
+    ) -> None:
+        self.vectors, self.device, self.starts = vectors, device, starts
+        self._size, self._query_batch = size, query_batch
+        self._kinds = [torch.float16, torch.float32]
+        self._blocks = [self._read(start) for start in starts] if resident else None
+        if self._blocks and not _has_room(device, sum(block.numel() for block in self._blocks) * 2):
+            self._kinds = [torch.float32]
+        self._rounded: dict[tuple[int, torch.dtype], Rounded] = {}
+
+    def search(self, queries: torch.Tensor, k: int) -> torch.Tensor:
+        """Keys [n, min(k, rows of this share)] of the best passages, in no particular order.
+
+        Queries for which one pass proves nothing have another, the last of which scores every passage.
+        """
+        queries = queries.to(self.device)
+        with torch.autocast(self.device.type, enabled=False):
+            keys, proved = self._pass(queries, k, self._kinds[0])
+            for kind in (*self._kinds[1:], None):
+                left = proved.logical_not().nonzero().squeeze(1)
+                if len(left) == 0:
+                    break
+                keys[left], proved[left] = self._pass(queries[left], k, kind)
+        return keys
+
+    def _pass(self, queries: torch.Tensor, k: int, kind: torch.dtype | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best keys [n, at most k], and whether no other passage can be as good: bool [n].
+
+        Args:
+            queries: float32 [n, dim].
+            k: passages for each.
+            kind: of the numbers that choose what is scored. None: everything is.
+        """
+        batches = torch.split(queries, self._query_batch)
+        best: list[torch.Tensor | None] = [None] * len(batches)
+        missed = [torch.full((len(batch),), -torch.inf, dtype=torch.float64, device=self.device) for batch in batches]
+        for number, start in enumerate(self.starts):
+            rows = self._blocks[number] if self._blocks else self._read(start)
+            count = min(self._size, self.vectors.rows - start)
+            passages = None if kind is None else self._round(number, rows, kind)
+            for at, batch in enumerate(batches):
+                if passages is None or count <= first_pass.candidates(k):
+                    keys = _every(batch, rows[:count], start, k)
+                else:
+                    asked = first_pass.rounded_queries(batch, passages.rows.dtype)
+                    chosen, least = _chosen(asked.rows, passages.rows, count, first_pass.candidates(k))
+                    missed[at] = torch.maximum(missed[at], first_pass.most(least, asked, *passages[1:]))
+                    keys = pack(_scores(batch, rows, chosen), start + chosen)
+                before = best[at]
+                keys = keys if before is None else torch.cat([before, keys], dim=1)
+                best[at] = keys.topk(min(k, keys.shape[1]), sorted=False).values
+        found = torch.cat([keys for keys in best if keys is not None])
+        return found, torch.cat(missed) < unpack(found.amin(dim=1))[1]
+
+    def _round(self, number: int, rows: torch.Tensor, kind: torch.dtype) -> Rounded:
+        """A block with fewer bits, which is kept if the block is."""
+        if (number, kind) in self._rounded:
+            return self._rounded[number, kind]
+        rounded = first_pass.rounded_passages(rows, kind)
+        if self._blocks:
+            self._rounded[number, kind] = rounded
+        return rounded
+
+    def _read(self, start: int) -> torch.Tensor:
+        return checked_rows(self.vectors, start, self._size, CELL).to(self.device)
+
+
+def inner_products(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+    """Inner products as float32, whose bits depend on nothing but the two vectors, on any device.
+
+    A product of two float32 numbers is exact in float64. Here it is cut off to a whole number of units, of which 2^62
+    are more than their sum can be, and whole numbers have the same sum in any order. With vectors of width d, a sum is
+    wrong by at most d units: less than d^2 2^-59 of the product of their norms, before it is rounded to float32.
+
+    Args:
+        queries: float32 [n, dim].
+        passages: float32 [n, m, dim].
+
+    Returns:
+        float32 [n, m].
+    """
+    largest = torch.frexp(queries.abs().amax(dim=1, keepdim=True)).exponent
+    largest = largest + torch.frexp(passages.abs().amax(dim=2)).exponent
+    exponent = largest + (queries.shape[1] - 1).bit_length() - 62  # of a unit
+    products = queries.double()[:, None] * passages.double()
+    units = products.mul_(power_of_two(-exponent)[..., None]).long().sum(dim=2)
+    return (units.double() * power_of_two(exponent)).float()
+
+
+def _scores(queries: torch.Tensor, rows: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Scores float32 [n, m] of queries [n, dim] for the rows whose numbers are `chosen` [n, m]."""
+    at_once = max(1, NUMBERS_AT_ONCE // max(1, queries.numel()))
+    return torch.cat([inner_products(queries, rows[part]) for part in torch.split(chosen, at_once, dim=1)], dim=1)
+
+
+def _every(queries: torch.Tensor, rows: torch.Tensor, start: int, k: int) -> torch.Tensor:
+    """Keys [n, min(k, rows)] of the best rows of a block, all of which are scored."""
+    numbers = torch.arange(len(rows), device=rows.device).expand(len(queries), -1)
+    at_once = max(k, NUMBERS_AT_ONCE // max(1, queries.numel()))
+    best: list[torch.Tensor] = []
+    for part in torch.split(numbers, at_once, dim=1):
+        keys = torch.cat([*best, pack(_scores(queries, rows, part), start + part)], dim=1)
+        best = [keys.topk(min(k, keys.shape[1]), sorted=False).values]
+    return best[0]
+
+
+def _chosen(queries: torch.Tensor, rows: torch.Tensor, count: int, wide: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The rows with the greatest products, int64 [n, wide], and the least of these products, [n].
+
+    The first `count` rows are passages. The best are in the cells that have the best, one for each of them at most, so
+    that one pass over the products is enough.
+    """
+    products = torch.mm(queries, rows.T)
+    products[:, count:] = -torch.inf
+    cells = products.unflatten(1, (-1, CELL))
+    if cells.shape[1] <= wide:
+        top = products.topk(wide, dim=1)
+        return top.indices, top.values.amin(dim=1)
+    best = cells.amax(dim=2).topk(wide, dim=1, sorted=False).indices
+    few = cells.gather(1, best[..., None].expand(-1, -1, CELL)).flatten(1)
+    top = few.topk(wide, dim=1)
+    return best.gather(1, top.indices // CELL) * CELL + top.indices % CELL, top.values.amin(dim=1)
+
+
+def _has_room(device: torch.device, size: int) -> bool:
+    return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 2
