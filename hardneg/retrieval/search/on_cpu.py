@@ -23,7 +23,7 @@ from hardneg.retrieval.search.vectors import VectorStore
 PAYS = 1024
 """Passages for each one that is scored again. With fewer, a first pass saves less time than scoring again takes."""
 
-LEAST_QUERIES = 256
+LEAST_QUERIES = 1024
 """Queries for which passages that are not kept are rounded."""
 
 
