@@ -214,13 +214,14 @@ def searching(allowed: Allowed, device: torch.device, passages: int, runs: int) 
             same = float((ours() == plain()).float().mean())
             own, other = seconds(ours, device, runs), seconds(plain, device, runs)
             read = [held.numel() * 4 * -(-count // batch) / each / allowed.copy for each in own]
-            operations = [2.0 * count * held.numel() / each / allowed.fp32 for each in own]
+            half = [each / 2 for each in read]
+            operations = [2.0 * count * held.numel() / each / allowed.burst for each in own]
             ratio = [b / a for a, b in zip(own, other, strict=True)]
-            cells = (spread([1000 * each for each in own]), spread(read, ".0%"), spread(operations, ".0%"))
-            rows.append((count, *cells, spread(ratio, ".2f"), f"{same:.3%}"))
+            shares = [spread(each, ".0%") for each in (read, half, operations)]
+            rows.append((count, spread([1000 * each for each in own]), *shares, spread(ratio, ".2f"), f"{same:.3%}"))
             del searcher
-    columns = ["queries", "ms", "share of the copy", "share of the product", "mm and topk, times ours", "same passages"]
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["queries", "ms", "float32 read, share of the copy", "float16", "share of the bf16 product"]
+    return pd.DataFrame(rows, columns=[*columns, "mm and topk in float32, times ours", "same passages"])
 
 
 def training(allowed: Allowed, device: torch.device, scale: float, runs: int) -> pd.DataFrame:

@@ -29,7 +29,7 @@ DOCID = "{:010d}"
 
 BUFFER_MIB = 64  # of Lucene; a larger one is no faster
 
-BRIEF = 300_000
+BRIEF = 200_000
 """Passages at most that are indexed sooner by code that Java has not optimized. The same code searches more slowly."""
 
 BATCH_PASSAGES = 1000
@@ -50,6 +50,7 @@ def build_index(
     threads: int = 1,
     progress_file: Path | None = None,
     total: int | None = None,
+    brief: bool | None = None,
 ) -> dict[str, int]:
     """Index passages with Lucene.
 
@@ -66,7 +67,9 @@ def build_index(
         heap_mib: maximum heap of the JVM in MiB; ignored if the JVM is already running.
         threads: indexing threads.
         progress_file: where progress is written.
-        total: number of passages, for the progress bar and for how Java compiles its code, if known.
+        total: number of passages, for the progress bar, if known.
+        brief: Java runs for so few passages that it should not optimize its code; ignored if it is already running.
+            None: it indexes these alone, and they are that few.
 
     Returns:
         Counts: `passages`, `blank` (white space only; such passages keep their position, but are not indexed and
@@ -75,7 +78,7 @@ def build_index(
     Raises:
         HardnegError: no Java 21, not enough heap, or the index could not be written.
     """
-    java = start_jvm(heap_mib, brief=total is not None and total <= BRIEF)
+    java = start_jvm(heap_mib, total is not None and total <= BRIEF if brief is None else brief)
     temporary = index.with_name(f".{index.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run
     with _java_faults(index), Progress("bm25 index", total, "passages", progress_file) as progress:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from hardneg.data.members import members_of
-from hardneg.retrieval.lexical import Hits, build_index, search
+from hardneg.retrieval.lexical import BRIEF, Hits, build_index, search
 from hardneg.retrieval.search.exact import ExactSearcher
 from hardneg.retrieval.search.retrieve import Ranking
 from hardneg.retrieval.search.sizes import HITS_AT_ONCE, QUERY_BATCH
@@ -99,10 +99,12 @@ def index_within(
         The files, and the counts of `build_index`, summed up.
     """
     texts, files, counts = iter(passages), [], {"passages": 0, "blank": 0, "tokens": 0}
-    for number, member in enumerate(members_of(facts)):
-        index = _index(folder, number)
+    members = members_of(facts)
+    brief = sum(len(member.passages) for member in members) <= BRIEF
+    for number, member in enumerate(members):
+        index, count = _index(folder, number), len(member.passages)
         index.parent.mkdir(exist_ok=True)
-        found = build_index(islice(texts, len(member.passages)), index, total=len(member.passages), **settings)
+        found = build_index(islice(texts, count), index, total=count, brief=brief, **settings)
         counts = {name: counts[name] + count for name, count in found.items()}
         files += [path.relative_to(folder).as_posix() for path in index.iterdir()]
     return files, counts

@@ -193,6 +193,19 @@ def test_progress_is_written(tmp_path: Path) -> None:
     assert (last["label"], last["state"], last["done"], last["total"]) == ("bm25 search", "done", 2, 2)
 
 
+@pytest.mark.parametrize(("total", "brief"), [(lexical.BRIEF, True), (lexical.BRIEF + 1, False), (None, False)])
+def test_java_does_not_optimize_code_for_few_passages(tmp_path: Path, total: int | None, brief: bool) -> None:
+    script = f"""
+import jnius_config
+from pathlib import Path
+from hardneg.retrieval.lexical import build_index
+build_index(["cat"], Path({str(tmp_path / "index")!r}), heap_mib={HEAP_MIB}, total={total})
+print("-XX:TieredStopAtLevel=1" in jnius_config.get_options())
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.split() == [str(brief)]
+
+
 def test_queries_are_taken_a_batch_at_a_time(toy: Path) -> None:
     taken: list[str] = []
 

@@ -84,10 +84,11 @@ def search_bytes(index: Stage | None, batch: int, sizes: Sizes, once: bool = Fal
     """Bytes on the searching device, and further bytes on the host.
 
     On a CPU, indexes and float32 vectors are memory-mapped, so the system can reclaim their pages. Vectors in float16
-    are copied to float32 only if the copy is small, and not `once`, for one large search. Copies in bf16 are as well.
+    are copied to float32 only if the copy is small, and not `once`, for one large search. So are copies with 16 bits
+    for a first pass. A GPU has these if half of what is left has room.
     """
     from hardneg.retrieval.search.on_cpu import PAYS
-    from hardneg.retrieval.search.sizes import BLOCK, HOST_RESIDENT_BYTES, gpu_block
+    from hardneg.retrieval.search.sizes import BLOCK, HOST_RESIDENT_BYTES, NUMBERS_AT_ONCE, gpu_block
 
     config, machine, dim = sizes.config, sizes.machine, sizes.dense.dim
     if is_compressed(index):
@@ -97,7 +98,11 @@ def search_bytes(index: Stage | None, batch: int, sizes: Sizes, once: bool = Fal
     resident = sizes.vectors("float32")
     if machine.gpus:
         share = resident // min(machine.gpus, config.runtime.gpus_per_search)
-        return working + (share if share <= machine.gpu_memory // 2 else 0), block * dim * 4
+        working += 3 * NUMBERS_AT_ONCE * 8
+        if share > machine.gpu_memory // 2:
+            return working, block * dim * 4
+        halved = share // 2 if share // 2 <= (machine.gpu_memory - share) // 2 else 0
+        return working + share + halved, block * dim * 4
     if once or resident > HOST_RESIDENT_BYTES:
         return working, 0
     halved = resident // 2 if sizes.counts.passages > PAYS else 0

@@ -26,6 +26,9 @@ LARGEST = 1e30  # of products of norms; beyond it sums may overflow
 UNDERFLOW = 1e-30  # more than numbers that are too small for float32 can add up to
 SMALLEST_HALF = 2.0**-24  # float16 is rounded to multiples of it at least
 
+MOST_UNPROVED = 0.25
+"""Part of the queries of a search; where a first pass proves nothing for more, there is none in later searches."""
+
 ROWS_ON_CPU, ROWS_ON_GPU = 1024, 1 << 16
 """Rows that are rounded at once. On a CPU their rounding errors are still in the cache when they are added up."""
 

@@ -50,15 +50,16 @@ class CpuShare:
         self._scores = torch.empty(query_batch * size if self._fixed else 0)
         self._blocks = [self._read(start) for start in starts] if resident else None
         self._rounded: dict[int, Rounded] = {}
+        self._proves = halves_by_onednn() and not self._fixed
 
     def search(self, queries: torch.Tensor, k: int) -> torch.Tensor:
         """Keys [n, min(k, rows of this share)] of the best passages, in no particular order."""
         queries = queries.cpu()
         least = 1 if self._blocks else LEAST_QUERIES
         pays = len(self.starts) * self._size >= PAYS * first_pass.candidates(k) and len(queries) >= least
-        if self._fixed or not halves_by_onednn() or not pays:
-            return self._pass(queries, k, self._block)
-        return self._two_passes(queries, k)
+        if self._proves and pays:
+            return self._two_passes(queries, k)
+        return self._pass(queries, k, self._block)
 
     def _two_passes(self, queries: torch.Tensor, k: int) -> torch.Tensor:
         """What a pass in float32 finds, by one in bf16. Queries for which that proves nothing have both."""
@@ -78,6 +79,9 @@ class CpuShare:
         unproved = missed >= unpack(keys[:, -1])[1]
         if unproved.any():
             keys[unproved] = self._pass(queries[unproved], k, self._block)
+        if unproved.double().mean() > first_pass.MOST_UNPROVED:
+            self._proves = False
+            self._rounded.clear()
         return keys
 
     def _pass(self, queries: torch.Tensor, k: int, block_of: Callable[[int], torch.Tensor]) -> torch.Tensor:
@@ -98,22 +102,33 @@ class CpuShare:
     def _again(self, queries: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Scores float32 [n, k] of the queries with the passages at `positions` [n, k]. Each block is read once."""
         n, k = positions.shape
-        together = max(FEWEST, SCORED_AGAIN * len(self.starts) // k)  # queries in one product
-        at, query = positions.flatten(), torch.arange(n).repeat_interleave(k)
-        block = at // self._size
-        order = (block * n + query).argsort()  # by block, then by query
-        at, query, block = at[order], query[order], block[order]
-        _, sizes = torch.unique_consecutive(block * n + query // together, return_counts=True)
-        scores, read, first = torch.empty(n * k), -1, 0
-        for size in sizes.tolist():
-            these, first = slice(first, first + size), first + size
-            if block[these][0] != read:
-                read = int(block[these][0])
-                rows = self._unchecked(read * self._size)
-            asked = int(query[these][0]) // together * together
-            products = self._product(queries[asked : asked + together], rows[at[these] - read * self._size])
-            scores[order[these]] = products[query[these] - asked, torch.arange(size)]
+        at, scores = positions.flatten(), torch.empty(n * k)
+        block = (at // self._size).int()
+        order = block.argsort(stable=True)  # by block, then by query
+        ends = torch.bincount(block).cumsum(0).tolist()
+        for number, (first, last) in enumerate(zip([0, *ends], ends, strict=False)):
+            if first < last:
+                these, start = order[first:last], number * self._size
+                scores[these] = self._pairs(queries, these // k, self._unchecked(start), at[these] - start, k)
+                if self._forgets:
+                    self.vectors.forget()
         return scores.view(n, k)
+
+    def _pairs(
+        self, queries: torch.Tensor, query: torch.Tensor, rows: torch.Tensor, row: torch.Tensor, k: int
+    ) -> torch.Tensor:
+        """Scores float32 [pairs] of pairs of a query and a row of a block; a query has `k` pairs in all blocks."""
+        together = max(FEWEST, SCORED_AGAIN * len(self.starts) // k)  # queries in one product
+        groups, sizes = torch.unique_consecutive(query // together, return_counts=True)
+        scores, parts = (
+            [],
+            zip(groups.tolist(), torch.split(query, sizes.tolist()), torch.split(row, sizes.tolist()), strict=True),
+        )
+        for group, of, which in parts:
+            asked = group * together
+            products = self._product(queries[asked : asked + together], rows[which])
+            scores.append(products[of - asked, torch.arange(len(of))])
+        return torch.cat(scores)
 
     def _better(
         self, before: torch.Tensor | None, batch: torch.Tensor, block: torch.Tensor, start: int, k: int

@@ -55,11 +55,16 @@ class GpuShare:
         queries = queries.to(self.device)
         with torch.autocast(self.device.type, enabled=False):
             keys, proved = self._pass(queries, k, self._kinds[0])
-            for kind in (*self._kinds[1:], None):
-                left = proved.logical_not().nonzero().squeeze(1)
+            left = proved.logical_not().nonzero().squeeze(1)
+            kinds = [*self._kinds[1:], None]
+            if len(left) > first_pass.MOST_UNPROVED * len(queries) and len(self._kinds) > 1:
+                self._kinds = [torch.float32]
+                self._rounded.clear()
+            for kind in kinds:
                 if len(left) == 0:
                     break
                 keys[left], proved[left] = self._pass(queries[left], k, kind)
+                left = proved.logical_not().nonzero().squeeze(1)
         return keys
 
     def _pass(self, queries: torch.Tensor, k: int, kind: torch.dtype | None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -101,7 +106,9 @@ class GpuShare:
         return rounded
 
     def _read(self, start: int) -> torch.Tensor:
-        return checked_rows(self.vectors, start, self._size, CELL).to(self.device)
+        block = checked_rows(self.vectors, start, self._size, CELL).to(self.device)
+        self.vectors.forget()  # the host needs them no more
+        return block
 
 
 def inner_products(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
@@ -151,7 +158,7 @@ def _chosen(queries: torch.Tensor, rows: torch.Tensor, count: int, wide: int) ->
     """
     products = torch.mm(queries, rows.T)
     products[:, count:] = -torch.inf
-    cells = products.unflatten(1, (-1, CELL))
+    cells = products.view(len(queries), len(rows) // CELL, CELL)
     if cells.shape[1] <= wide:
         top = products.topk(wide, dim=1)
         return top.indices, top.values.amin(dim=1)

@@ -10,7 +10,7 @@ GPU_BLOCK = 1 << 20
 """Passages at most in one matrix product on a GPU. A GPU works at it longer than a CPU takes to tell it what to do."""
 
 GPU_SCORES = 1 << 29
-"""Scores at most of such a product: 2 GiB."""
+"""Numbers at most in such a product: 1 GiB in float16."""
 
 GPU_BLOCKS = 8
 """Where one block on a GPU is not enough, their number is a multiple of this: 2, 4 or 8 GPUs have as many each."""
@@ -25,7 +25,7 @@ TILES = 8
 """Tiles at most that are multiplied together with few queries, where shapes are free."""
 
 CELL = 128
-"""Scores of a query that are passed over together if none of them is high enough."""
+"""Scores of a query that are looked at one by one only if the highest of them is high enough."""
 
 HOST_RESIDENT_BYTES = 2 << 30
 """Passage vectors of at most so many bytes stay in memory on a CPU."""
@@ -48,11 +48,10 @@ HITS_AT_ONCE = 8_000_000
 
 
 def gpu_block(rows: int, query_batch: int) -> int:
-    """Passages in each block of `rows` passages on a GPU, the last one zero-padded.
+    """Passages in each block of `rows` passages on a GPU, a whole number of cells.
 
-    There the library chooses a kernel by the shape of a product, so all blocks have one, and it does not depend on the
-    number of GPUs.
+    All blocks but the last are alike, and do not depend on the number of GPUs.
     """
-    limit = max(min(GPU_BLOCK, GPU_SCORES // query_batch // COLUMNS * COLUMNS), COLUMNS)
+    limit = max(min(GPU_BLOCK, GPU_SCORES // query_batch // CELL * CELL), CELL)
     count = 1 if rows <= limit else -(-rows // (limit * GPU_BLOCKS)) * GPU_BLOCKS
-    return -(-rows // (count * COLUMNS)) * COLUMNS
+    return -(-rows // (count * CELL)) * CELL
