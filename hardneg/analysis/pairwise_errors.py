@@ -128,6 +128,7 @@ def count_above(
         part = slice(start, start + QUERY_BATCH)
         rows = torch.from_numpy(pair_query[part].astype(np.int64)).to(device)
         products.load(vectors.take(pair_passage[part]))
+        vectors.forget()  # the system maps a neighbourhood of each
         own = products.of(asked[rows]).diagonal().clone()
         batches.append((part, rows, own, *_left_out(pair_query[part], left_out)))
     counts = torch.zeros(len(pair_query), dtype=torch.int64, device=device)
@@ -149,7 +150,7 @@ def count_above(
 class _Products:
     """Inner products of fixed shape, [QUERY_BATCH, BLOCK], for any number of queries and passages.
 
-    In products of different shapes, equal passages may get unequal scores; see `hardneg.retrieval.search.exact`.
+    In products of different shapes, equal passages may get unequal scores.
     """
 
     def __init__(self, dim: int, device: torch.device) -> None:

@@ -24,7 +24,7 @@ from torch.autograd.function import once_differentiable
 PROCESSORS = Path("/proc/cpuinfo")
 INTEL = "GenuineIntel"
 FEWEST = 2
-"""Rows of a matrix whose products oneDNN computes as it does those of more."""
+"""Fewest rows with which oneDNN's products have the same bits as with more."""
 
 FLOAT32 = 1e-4
 """Sums of 32 products of normally distributed numbers are nearer to the true ones, except where bf16 is used."""
@@ -80,14 +80,14 @@ def batches() -> Iterator[None]:
 
 
 def product(left: torch.Tensor, right: torch.Tensor, place: torch.Tensor | None) -> torch.Tensor:
-    """The inner products of the rows of two float32 matrices: float32 [m, n], without a gradient.
+    """The inner products of the rows of two matrices of one dtype, which the products [m, n] have too; no gradient.
 
-    Where `halves_by_onednn`, of bf16 matrices as well: bf16 [m, n], added up in float32.
+    On a CPU they are of float32, or where `halves_by_onednn` of bf16.
 
     Args:
         left: [m, dim].
         right: [n, dim], on the same device.
-        place: float32 [m, n]. A library that can write its result there does so; else it is left as it is, or new.
+        place: [m, n]. A library that can write its result there does so; else it is left as it is. None: nowhere.
     """
     if left.device.type == "cpu" and by_onednn():
         return _onednn(left, right)

@@ -11,19 +11,26 @@ from hardneg.estimate.speeds.measured import Measured
 from hardneg.stages.stage import Stage
 
 HIT_BYTES = 28
+CANDIDATE_BYTES = 40
 
 
 class Run(Law):
     """Ranking the queries of some splits."""
 
     def memory(self, stage: Stage, sizes: Sizes) -> int:
-        """The hits held at once, 28 bytes each, and what the search keeps on the host."""
+        """The hits held at once, 28 bytes each, or the candidates of a first pass, and what the search keeps there."""
+        from hardneg.retrieval.search.first_pass import candidates
+        from hardneg.retrieval.search.on_cpu import PAYS
         from hardneg.retrieval.search.sizes import HITS_AT_ONCE, QUERY_BATCH
 
         kept = min(stage.settings["depth"], sizes.counts.passages)
         hits = min(sizes.run_rows(stage), max(HITS_AT_ONCE, QUERY_BATCH * kept))
-        searching, host = search_bytes(stage.parents.get("index"), QUERY_BATCH, sizes, once=True)
-        return sizes.base_bytes + host + hits * HIT_BYTES + (0 if sizes.machine.gpus else searching)
+        index = stage.parents.get("index")
+        searching, host = search_bytes(index, QUERY_BATCH, sizes, once=True)
+        held = hits * HIT_BYTES
+        if not is_compressed(index) and sizes.counts.passages >= PAYS * candidates(kept):
+            held = max(held, hits * candidates(kept) // kept * CANDIDATE_BYTES)
+        return sizes.base_bytes + host + held + (0 if sizes.machine.gpus else searching)
 
     def gpu_memory(self, stage: Stage, sizes: Sizes) -> int:
         """The searching device's share of the vectors."""
@@ -87,6 +94,7 @@ def search_bytes(index: Stage | None, batch: int, sizes: Sizes, once: bool = Fal
     are copied to float32 only if the copy is small, and not `once`, for one large search. So are copies with 16 bits
     for a first pass. A GPU has these if half of what is left has room.
     """
+    from hardneg.retrieval.search.first_pass import candidates
     from hardneg.retrieval.search.on_cpu import PAYS
     from hardneg.retrieval.search.sizes import BLOCK, HOST_RESIDENT_BYTES, NUMBERS_AT_ONCE, gpu_block
 
@@ -105,5 +113,5 @@ def search_bytes(index: Stage | None, batch: int, sizes: Sizes, once: bool = Fal
         return working + share + halved, block * dim * 4
     if once or resident > HOST_RESIDENT_BYTES:
         return working, 0
-    halved = resident // 2 if sizes.counts.passages > PAYS else 0
+    halved = resident // 2 if sizes.counts.passages >= PAYS * candidates(1) else 0
     return working + halved + (resident if config.arithmetic.vectors != "float32" else 0), 0

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from hardneg.model.encoder import Encoder
 
+RETRIEVED = 200  # passages for a query, of which the speed hardly depends
+
 
 def neural(plan: Plan, lengths: Lengths, searches: Sequence[tuple[int, int]], device: str, seconds: float) -> Neural:
     """Measure the encoder. Each measurement takes about this many seconds."""
@@ -168,20 +170,27 @@ def _optimizer(encoder: Encoder, device: torch.device, seconds: float) -> float:
 
 
 def _exact_search(batch: int, dim: int, device: torch.device, seconds: float) -> float:
-    """Passages per second for one batch of queries, searched as in `hardneg.retrieval.search.exact`."""
+    """Passages per second for one batch of queries: the products, the best of each cell, and on a GPU the scores."""
     import torch
 
     from hardneg.model.products import product
-    from hardneg.retrieval.search.sizes import CELL, GPU_BLOCK, TILE, gpu_block
+    from hardneg.retrieval.search.first_pass import candidates
+    from hardneg.retrieval.search.on_gpu import inner_products
+    from hardneg.retrieval.search.sizes import CELL, GPU_BLOCK, NUMBERS_AT_ONCE, TILE, gpu_block
 
     on_cpu = device.type == "cpu"
     tile = TILE if on_cpu else gpu_block(GPU_BLOCK, batch)
     kind = torch.float32 if on_cpu else torch.float16
     queries, passages = (torch.randn(rows, dim, device=device).to(kind) for rows in (batch, tile))
     scores = torch.empty(batch, tile, device=device, dtype=kind)
+    pairs = 0 if on_cpu else batch * candidates(RETRIEVED)
+    at_once = max(1, min(pairs, NUMBERS_AT_ONCE // dim))
+    some = torch.randn(1, at_once, dim, device=device)
 
     def work() -> None:
         product(queries, passages, scores).view(batch, tile // CELL, CELL).amax(dim=2)
+        for _ in range(0, pairs, at_once):
+            inner_products(some[:, 0], some)
         _finish(device)
 
     with torch.inference_mode():

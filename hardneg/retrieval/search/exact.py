@@ -1,9 +1,10 @@
 """Exact inner-product search whose results do not depend on how the work is divided, to the last bit.
 
 The last bits of a matrix product depend on its shape: a query alone and the same query among a thousand get slightly
-different scores, and close passages swap ranks. `on_cpu` and `on_gpu` say how scores are the same all the same. Blocks
-of `BLOCK` passages (of `gpu_block` on a GPU) are counted by position over all shards, and each device takes whole
-blocks. Results have a total order (score, then position), so it does not matter which device found what.
+different scores, and close passages swap ranks. `on_cpu` and `on_gpu` explain how they keep scores identical
+nevertheless. Blocks of `BLOCK` passages (of `gpu_block` on a GPU) are counted by position over all shards, and each
+device takes whole blocks. Results have a total order (score, then position), so it does not matter which device found
+what.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -52,7 +54,7 @@ class ExactSearcher:
             call, once for all its queries, and keeps nothing of a block in memory. None keeps them if they fit in half
             of the GPU's free memory, or in 2 GiB of host memory. On the CPU, aligned float32 shards are mapped: then
             the system may take back what is kept.
-        query_batch: queries in one matrix product. On a CPU it can change the last bits of scores, so it is part of a
+        query_batch: queries in one matrix product. With MKL it can change the last bits of scores, so it is part of a
             stage's settings. A training loop passes its own batch size.
         part: the passages to read; other processes read the others, and all of them search together.
 
@@ -145,12 +147,13 @@ def _fits(vectors: VectorStore, device: torch.device, rows: int) -> bool:
 def _full_float32() -> Iterator[None]:
     """Turn off TF32 (GPU) and bfloat16 (CPU) in float32 products, whichever of torch's two switches allowed them.
 
-    And have products of float16 added up in float32.
+    Products of float16 are added up in float32.
     """
-    cuda = torch.backends.cuda.matmul
+    cuda: Any = torch.backends.cuda.matmul
     backends = (cuda, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
-    sums = cuda.allow_fp16_reduced_precision_reduction
-    cuda.allow_fp16_reduced_precision_reduction = False
+    reduction = cuda.allow_fp16_reduced_precision_reduction, cuda.allow_fp16_reduced_precision_reduction_split_k
+    accumulation = cuda.allow_fp16_accumulation
+    cuda.allow_fp16_reduced_precision_reduction = cuda.allow_fp16_accumulation = False
     switches = [backend.fp32_precision for backend in backends]
     overall = "highest"
     with contextlib.suppress(RuntimeError):  # raised if the newer switches were used, which are restored below
@@ -159,7 +162,7 @@ def _full_float32() -> Iterator[None]:
     try:
         yield
     finally:
-        cuda.allow_fp16_reduced_precision_reduction = sums
+        cuda.allow_fp16_reduced_precision_reduction, cuda.allow_fp16_accumulation = reduction, accumulation
         torch.set_float32_matmul_precision(overall)
         for backend, switch in zip(backends, switches, strict=True):
             backend.fp32_precision = switch

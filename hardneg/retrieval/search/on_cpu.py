@@ -24,7 +24,7 @@ PAYS = 1024
 """Passages for each one that is scored again. With fewer, a first pass saves less time than scoring again takes."""
 
 LEAST_QUERIES = 1024
-"""Queries for which passages that are not kept are rounded."""
+"""Fewest queries in a search for which it pays to round passages that are not kept."""
 
 
 class CpuShare:
@@ -50,14 +50,14 @@ class CpuShare:
         self._scores = torch.empty(query_batch * size if self._fixed else 0)
         self._blocks = [self._read(start) for start in starts] if resident else None
         self._rounded: dict[int, Rounded] = {}
-        self._proves = halves_by_onednn() and not self._fixed
+        self._tally = first_pass.Tally()
 
     def search(self, queries: torch.Tensor, k: int) -> torch.Tensor:
         """Keys [n, min(k, rows of this share)] of the best passages, in no particular order."""
         queries = queries.cpu()
         least = 1 if self._blocks else LEAST_QUERIES
         pays = len(self.starts) * self._size >= PAYS * first_pass.candidates(k) and len(queries) >= least
-        if self._proves and pays:
+        if halves_by_onednn() and not self._fixed and pays and self._tally.worth_it():
             return self._two_passes(queries, k)
         return self._pass(queries, k, self._block)
 
@@ -75,12 +75,12 @@ class CpuShare:
         positions, found = unpack(self._pass(asked.rows, first_pass.candidates(k), rounded))
         keys = pack(self._again(queries, positions), positions).topk(k).values
         worst = found.amin(dim=1).bfloat16()
-        missed = first_pass.most(worst, asked, torch.stack(norms).max(), torch.stack(errors).max())
-        unproved = missed >= unpack(keys[:, -1])[1]
+        bound = first_pass.upper_bound(worst, asked, torch.stack(norms).max(), torch.stack(errors).max())
+        unproved = (bound < unpack(keys[:, -1])[1]).logical_not()
         if unproved.any():
             keys[unproved] = self._pass(queries[unproved], k, self._block)
-        if unproved.double().mean() > first_pass.MOST_UNPROVED:
-            self._proves = False
+        self._tally.add(len(queries), int(unproved.sum()))
+        if not self._tally.worth_it():
             self._rounded.clear()
         return keys
 
@@ -119,15 +119,13 @@ class CpuShare:
     ) -> torch.Tensor:
         """Scores float32 [pairs] of pairs of a query and a row of a block; a query has `k` pairs in all blocks."""
         together = max(FEWEST, SCORED_AGAIN * len(self.starts) // k)  # queries in one product
-        groups, sizes = torch.unique_consecutive(query // together, return_counts=True)
-        scores, parts = (
-            [],
-            zip(groups.tolist(), torch.split(query, sizes.tolist()), torch.split(row, sizes.tolist()), strict=True),
-        )
-        for group, of, which in parts:
-            asked = group * together
-            products = self._product(queries[asked : asked + together], rows[which])
-            scores.append(products[of - asked, torch.arange(len(of))])
+        # Where the candidates of many queries are in this block, there are several products of the same queries.
+        part = query // together * len(query) + torch.arange(len(query)) // (4 * SCORED_AGAIN)
+        sizes, scores = torch.unique_consecutive(part, return_counts=True)[1].tolist(), []
+        for of, which in zip(torch.split(query, sizes), torch.split(row, sizes), strict=True):
+            first = int(of[0]) // together * together
+            products = self._product(queries[first : first + together], rows[which])
+            scores.append(products[of - first, torch.arange(len(of))])
         return torch.cat(scores)
 
     def _better(

@@ -17,6 +17,8 @@ from hardneg.retrieval.search.keys import pack, unpack
 from hardneg.retrieval.search.sizes import CELL, NUMBERS_AT_ONCE
 from hardneg.retrieval.search.vectors import VectorStore
 
+MORE = 8  # times as many candidates, where they proved nothing
+
 
 class GpuShare:
     """One GPU's share of the passages: the blocks of `size` rows that begin at `starts`.
@@ -41,60 +43,68 @@ class GpuShare:
     ) -> None:
         self.vectors, self.device, self.starts = vectors, device, starts
         self._size, self._query_batch = size, query_batch
-        self._kinds = [torch.float16, torch.float32]
         self._blocks = [self._read(start) for start in starts] if resident else None
-        if self._blocks and not _has_room(device, sum(block.numel() for block in self._blocks) * 2):
-            self._kinds = [torch.float32]
+        self._halves = not self._blocks or _has_room(device, sum(block.numel() for block in self._blocks) * 2)
+        self._tally = first_pass.Tally()
         self._rounded: dict[tuple[int, torch.dtype], Rounded] = {}
 
     def search(self, queries: torch.Tensor, k: int) -> torch.Tensor:
         """Keys [n, min(k, rows of this share)] of the best passages, in no particular order.
 
-        Queries for which one pass proves nothing have another, the last of which scores every passage.
+        Queries for which a pass proves nothing have another, in float32, with more candidates. After that every passage
+        is scored, which takes long; it is for queries whose k-th passage has hundreds of equals.
         """
-        queries = queries.to(self.device)
+        queries, count = queries.to(self.device), first_pass.candidates(k)
+        passes = [(torch.float32, MORE * count), (None, 0)]
         with torch.autocast(self.device.type, enabled=False):
-            keys, proved = self._pass(queries, k, self._kinds[0])
-            left = proved.logical_not().nonzero().squeeze(1)
-            kinds = [*self._kinds[1:], None]
-            if len(left) > first_pass.MOST_UNPROVED * len(queries) and len(self._kinds) > 1:
-                self._kinds = [torch.float32]
-                self._rounded.clear()
-            for kind in kinds:
+            if self._halves:
+                keys, left = self._pass(queries, k, torch.float16, count)
+                self._tally.add(len(queries), len(left))
+                if not self._tally.worth_it():
+                    self._halves = False
+                    self._rounded.clear()
+            else:
+                keys, left = self._pass(queries, k, torch.float32, count)
+            for kind, wide in passes:
                 if len(left) == 0:
                     break
-                keys[left], proved[left] = self._pass(queries[left], k, kind)
-                left = proved.logical_not().nonzero().squeeze(1)
+                keys[left], still = self._pass(queries[left], k, kind, wide)
+                left = left[still]
         return keys
 
-    def _pass(self, queries: torch.Tensor, k: int, kind: torch.dtype | None) -> tuple[torch.Tensor, torch.Tensor]:
-        """The best keys [n, at most k], and whether no other passage can be as good: bool [n].
+    def _pass(
+        self, queries: torch.Tensor, k: int, kind: torch.dtype | None, wide: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best keys [n, at most k], and the numbers of queries for which another passage may be as good.
 
         Args:
             queries: float32 [n, dim].
             k: passages for each.
             kind: of the numbers that choose what is scored. None: everything is.
+            wide: how many passages of a block are chosen.
         """
         batches = torch.split(queries, self._query_batch)
+        asked = [first_pass.rounded_queries(batch, kind or torch.float32) for batch in batches]
         best: list[torch.Tensor | None] = [None] * len(batches)
-        missed = [torch.full((len(batch),), -torch.inf, dtype=torch.float64, device=self.device) for batch in batches]
+        bound = [torch.full((len(batch),), -torch.inf, dtype=torch.float64, device=self.device) for batch in batches]
         for number, start in enumerate(self.starts):
             rows = self._blocks[number] if self._blocks else self._read(start)
             count = min(self._size, self.vectors.rows - start)
-            passages = None if kind is None else self._round(number, rows, kind)
+            passages = None if kind is None or count <= wide else self._round(number, rows, kind)
             for at, batch in enumerate(batches):
-                if passages is None or count <= first_pass.candidates(k):
+                if passages is None:
                     keys = _every(batch, rows[:count], start, k)
                 else:
-                    asked = first_pass.rounded_queries(batch, passages.rows.dtype)
-                    chosen, least = _chosen(asked.rows, passages.rows, count, first_pass.candidates(k))
-                    missed[at] = torch.maximum(missed[at], first_pass.most(least, asked, *passages[1:]))
+                    chosen, worst = _chosen(asked[at].rows, passages.rows, count, wide)
+                    bound[at] = torch.maximum(bound[at], first_pass.upper_bound(worst, asked[at], *passages[1:]))
                     keys = pack(_scores(batch, rows, chosen), start + chosen)
                 before = best[at]
                 keys = keys if before is None else torch.cat([before, keys], dim=1)
                 best[at] = keys.topk(min(k, keys.shape[1]), sorted=False).values
+            del rows, passages  # before the next block is read
         found = torch.cat([keys for keys in best if keys is not None])
-        return found, torch.cat(missed) < unpack(found.amin(dim=1))[1]
+        proved = torch.cat(bound) < unpack(found.amin(dim=1))[1]
+        return found, proved.logical_not().nonzero().squeeze(1)
 
     def _round(self, number: int, rows: torch.Tensor, kind: torch.dtype) -> Rounded:
         """A block with fewer bits, which is kept if the block is."""
@@ -125,10 +135,10 @@ def inner_products(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tenso
     Returns:
         float32 [n, m].
     """
-    largest = torch.frexp(queries.abs().amax(dim=1, keepdim=True)).exponent
-    largest = largest + torch.frexp(passages.abs().amax(dim=2)).exponent
+    asked, given = (torch.linalg.vector_norm(each, ord=torch.inf, dim=-1) for each in (queries, passages))
+    largest = torch.frexp(asked).exponent[:, None] + torch.frexp(given).exponent
     exponent = largest + (queries.shape[1] - 1).bit_length() - 62  # of a unit
-    products = queries.double()[:, None] * passages.double()
+    products = queries.double()[:, None] * passages
     units = products.mul_(power_of_two(-exponent)[..., None]).long().sum(dim=2)
     return (units.double() * power_of_two(exponent)).float()
 
@@ -153,8 +163,8 @@ def _every(queries: torch.Tensor, rows: torch.Tensor, start: int, k: int) -> tor
 def _chosen(queries: torch.Tensor, rows: torch.Tensor, count: int, wide: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The rows with the greatest products, int64 [n, wide], and the least of these products, [n].
 
-    The first `count` rows are passages. The best are in the cells that have the best, one for each of them at most, so
-    that one pass over the products is enough.
+    The first `count` rows are passages. The best lie in the `wide` cells with the highest maxima, so that one pass over
+    the products is enough.
     """
     products = torch.mm(queries, rows.T)
     products[:, count:] = -torch.inf

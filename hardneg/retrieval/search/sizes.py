@@ -1,4 +1,4 @@
-"""How much is searched at once. Scores depend on these numbers, so they are fixed; the estimate uses them too."""
+"""How much is searched at once. With MKL, scores depend on these numbers, so they are fixed."""
 
 QUERY_BATCH = 512
 """Queries in one matrix product."""
@@ -31,10 +31,10 @@ HOST_RESIDENT_BYTES = 2 << 30
 """Passage vectors of at most so many bytes stay in memory on a CPU."""
 
 NUMBERS_AT_ONCE = 1 << 24
-"""Products of single numbers in float64 that a GPU has in memory when it scores."""
+"""Products of single numbers that a GPU holds in float64 when it scores."""
 
 SCORED_AGAIN = 256
-"""Passages of a block in one product, about, where a few are scored again."""
+"""About how many passages of a block share one product when candidates are scored again."""
 
 COLUMNS = 64
 """Blocks are zero-padded to a multiple of so many passages.
