@@ -52,6 +52,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
             pytest.skip("only oneDNN scores again without changing a bit")
         monkeypatch.setattr(on_cpu, "PAYS", 1)
         monkeypatch.setattr(on_cpu, "LEAST_QUERIES", 1)
+        monkeypatch.setattr(on_cpu, "LEAST_DIM", 1)
     if request.param == "as on a GPU":
 
         def share(vectors: VectorStore, *given: Any) -> on_gpu.GpuShare:

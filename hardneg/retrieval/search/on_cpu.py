@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import nn
 
 from hardneg.model.products import FEWEST, by_onednn, halves_by_onednn, product
 from hardneg.retrieval.search import first_pass
@@ -22,6 +23,9 @@ from hardneg.retrieval.search.vectors import VectorStore
 
 PAYS = 1024
 """Passages for each one that is scored again. With fewer, a first pass saves less time than scoring again takes."""
+
+LEAST_DIM = 256
+"""Fewest numbers in a vector with which a product in bf16 saves enough."""
 
 LEAST_QUERIES = 1024
 """Fewest queries in a search for which it pays to round passages that are not kept."""
@@ -55,9 +59,9 @@ class CpuShare:
     def search(self, queries: torch.Tensor, k: int) -> torch.Tensor:
         """Keys [n, min(k, rows of this share)] of the best passages, in no particular order."""
         queries = queries.cpu()
-        least = 1 if self._blocks else LEAST_QUERIES
-        pays = len(self.starts) * self._size >= PAYS * first_pass.candidates(k) and len(queries) >= least
-        if halves_by_onednn() and not self._fixed and pays and self._tally.worth_it():
+        enough = len(queries) >= (1 if self._blocks else LEAST_QUERIES) and self.vectors.dim >= LEAST_DIM
+        pays = enough and len(self.starts) * self._size >= PAYS * first_pass.candidates(k)
+        if pays and halves_by_onednn() and not self._fixed and self._tally.worth_it():
             return self._two_passes(queries, k)
         return self._pass(queries, k, self._block)
 
@@ -123,8 +127,10 @@ class CpuShare:
         part = query // together * len(query) + torch.arange(len(query)) // (4 * SCORED_AGAIN)
         sizes, scores = torch.unique_consecutive(part, return_counts=True)[1].tolist(), []
         for of, which in zip(torch.split(query, sizes), torch.split(row, sizes), strict=True):
-            first = int(of[0]) // together * together
-            products = self._product(queries[first : first + together], rows[which])
+            first = max(0, min(int(of[0]) // together * together, len(queries) - together))
+            # oneDNN makes code for every shape, and keeps it: so there are few.
+            padded = nn.functional.pad(which, (0, -len(which) % COLUMNS))
+            products = self._product(queries[first : first + together], rows[padded])
             scores.append(products[of - first, torch.arange(len(of))])
         return torch.cat(scores)
 
