@@ -31,7 +31,7 @@ from hardneg.errors import HardnegError, Stopped
 from hardneg.model.dropout import Dropout
 from hardneg.model.embedding import encode_passages
 from hardneg.model.rows import DropoutOfAll, Rows, share_of
-from hardneg.retrieval.search import exact
+from hardneg.retrieval.search import exact, on_cpu
 from hardneg.retrieval.search.index import build_index
 from hardneg.retrieval.search.vectors import VectorStore
 from hardneg.stages.artifacts import Artifact, StageFolder
@@ -126,7 +126,8 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
 def work(stage: StageFolder, runtime: dict[str, Any], devices: list[torch.device], processes: Processes) -> list[str]:
     """In each process: every training; then STAR again, stopped by a signal to the last process, and going on."""
     torch.set_num_threads(1)
-    vars(exact).update(BLOCK=BLOCK, COLUMNS=BLOCK)
+    vars(exact).update(BLOCK=BLOCK)
+    vars(on_cpu).update(COLUMNS=BLOCK)
     for each in runtime["stages"].values():
         train(each, RUNTIME, devices, processes)
     rows = Draws.rows
@@ -162,7 +163,7 @@ def alone(parents: dict[str, Artifact], tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("alone")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exact, "BLOCK", BLOCK)
-        patch.setattr(exact, "COLUMNS", BLOCK)
+        patch.setattr(on_cpu, "COLUMNS", BLOCK)
         for stage in stages_of(parents, folder).values():
             train(stage, RUNTIME, [CPU])
     return folder
