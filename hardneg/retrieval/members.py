@@ -102,9 +102,9 @@ def index_within(
     members = members_of(facts)
     brief = sum(len(member.passages) for member in members) <= BRIEF
     for number, member in enumerate(members):
-        index, count = _index(folder, number), len(member.passages)
+        index, size = _index(folder, number), len(member.passages)
         index.parent.mkdir(exist_ok=True)
-        found = build_index(islice(texts, count), index, total=count, brief=brief, **settings)
+        found = build_index(islice(texts, size), index, total=size, brief=brief, **settings)
         counts = {name: counts[name] + count for name, count in found.items()}
         files += [path.relative_to(folder).as_posix() for path in index.iterdir()]
     return files, counts

@@ -20,7 +20,7 @@ class Run(Law):
     def memory(self, stage: Stage, sizes: Sizes) -> int:
         """The hits held at once, 28 bytes each, or the candidates of a first pass, and what the search keeps there."""
         from hardneg.retrieval.search.first_pass import candidates
-        from hardneg.retrieval.search.on_cpu import LEAST_DIM, PAYS
+        from hardneg.retrieval.search.on_cpu import pays
         from hardneg.retrieval.search.sizes import HITS_AT_ONCE, QUERY_BATCH
 
         kept = min(stage.settings["depth"], sizes.counts.passages)
@@ -28,8 +28,7 @@ class Run(Law):
         index = stage.parents.get("index")
         searching, host = search_bytes(index, QUERY_BATCH, sizes, once=True)
         held = hits * HIT_BYTES
-        many = sizes.counts.passages >= PAYS * candidates(kept) and sizes.dense.dim >= LEAST_DIM
-        if many and not is_compressed(index):
+        if not is_compressed(index) and pays(sizes.counts.passages, sizes.dense.dim, kept):
             held = max(held, hits * candidates(kept) // kept * CANDIDATE_BYTES)
         return sizes.base_bytes + host + held + (0 if sizes.machine.gpus else searching)
 
@@ -95,8 +94,7 @@ def search_bytes(index: Stage | None, batch: int, sizes: Sizes, once: bool = Fal
     are copied to float32 only if the copy is small, and not `once`, for one large search. So are copies with 16 bits
     for a first pass. A GPU has these if half of what is left has room.
     """
-    from hardneg.retrieval.search.first_pass import candidates
-    from hardneg.retrieval.search.on_cpu import LEAST_DIM, PAYS
+    from hardneg.retrieval.search.on_cpu import pays
     from hardneg.retrieval.search.sizes import BLOCK, HOST_RESIDENT_BYTES, NUMBERS_AT_ONCE, gpu_block
 
     config, machine, dim = sizes.config, sizes.machine, sizes.dense.dim
@@ -114,5 +112,5 @@ def search_bytes(index: Stage | None, batch: int, sizes: Sizes, once: bool = Fal
         return working + share + halved, block * dim * 4
     if once or resident > HOST_RESIDENT_BYTES:
         return working, 0
-    halved = resident // 2 if sizes.counts.passages >= PAYS * candidates(1) and dim >= LEAST_DIM else 0
+    halved = resident // 2 if pays(sizes.counts.passages, dim, 1) else 0
     return working + halved + (resident if config.arithmetic.vectors != "float32" else 0), 0

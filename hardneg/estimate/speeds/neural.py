@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hardneg.model.encoder import Encoder
 
-RETRIEVED = 200  # passages for a query, of which the speed hardly depends
+RETRIEVED = 200  # passages for each query; the speed hardly depends on their number
 
 
 def neural(plan: Plan, lengths: Lengths, searches: Sequence[tuple[int, int]], device: str, seconds: float) -> Neural:

@@ -21,7 +21,7 @@ from hardneg.errors import HardnegError
 from hardneg.retrieval.search.blocks import require_finite
 from hardneg.retrieval.search.keys import unpack
 from hardneg.retrieval.search.on_cpu import CpuShare
-from hardneg.retrieval.search.on_gpu import GpuShare
+from hardneg.retrieval.search.on_gpu import GpuShare, has_room
 from hardneg.retrieval.search.sizes import BLOCK, HOST_RESIDENT_BYTES, QUERY_BATCH, gpu_block
 from hardneg.retrieval.search.vectors import VectorStore
 
@@ -139,7 +139,7 @@ def checked_queries(queries: torch.Tensor, dim: int) -> torch.Tensor:
 
 def _fits(vectors: VectorStore, device: torch.device, rows: int) -> bool:
     if device.type == "cuda":
-        return rows * vectors.dim * 4 <= torch.cuda.mem_get_info(device)[0] // 2
+        return has_room(device, rows * vectors.dim * 4)
     return vectors.rows * vectors.dim * 4 <= HOST_RESIDENT_BYTES
 
 

@@ -31,6 +31,11 @@ LEAST_QUERIES = 1024
 """Fewest queries in a search for which it pays to round passages that are not kept."""
 
 
+def pays(rows: int, dim: int, k: int) -> bool:
+    """Whether a first pass over so many passages of this width saves more than scoring the candidates for k takes."""
+    return dim >= LEAST_DIM and rows >= PAYS * first_pass.candidates(k)
+
+
 class CpuShare:
     """A CPU's share of the passages: the blocks of `size` rows that begin at `starts`.
 
@@ -59,9 +64,14 @@ class CpuShare:
     def search(self, queries: torch.Tensor, k: int) -> torch.Tensor:
         """Keys [n, min(k, rows of this share)] of the best passages, in no particular order."""
         queries = queries.cpu()
-        enough = len(queries) >= (1 if self._blocks else LEAST_QUERIES) and self.vectors.dim >= LEAST_DIM
-        pays = enough and len(self.starts) * self._size >= PAYS * first_pass.candidates(k)
-        if pays and halves_by_onednn() and not self._fixed and self._tally.worth_it():
+        enough = len(queries) >= (1 if self._blocks else LEAST_QUERIES)
+        if (
+            enough
+            and pays(len(self.starts) * self._size, self.vectors.dim, k)
+            and halves_by_onednn()
+            and not self._fixed
+            and self._tally.worth_it()
+        ):
             return self._two_passes(queries, k)
         return self._pass(queries, k, self._block)
 

@@ -44,7 +44,7 @@ class GpuShare:
         self.vectors, self.device, self.starts = vectors, device, starts
         self._size, self._query_batch = size, query_batch
         self._blocks = [self._read(start) for start in starts] if resident else None
-        self._halves = not self._blocks or _has_room(device, sum(block.numel() for block in self._blocks) * 2)
+        self._halves = not self._blocks or has_room(device, sum(block.numel() for block in self._blocks) * 2)
         self._tally = first_pass.Tally()
         self._rounded: dict[tuple[int, torch.dtype], Rounded] = {}
 
@@ -178,5 +178,6 @@ def _chosen(queries: torch.Tensor, rows: torch.Tensor, count: int, wide: int) ->
     return best.gather(1, top.indices // CELL) * CELL + top.indices % CELL, top.values.amin(dim=1)
 
 
-def _has_room(device: torch.device, size: int) -> bool:
+def has_room(device: torch.device, size: int) -> bool:
+    """Whether so many bytes fit in half of a GPU's free memory."""
     return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 2
