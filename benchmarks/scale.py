@@ -127,11 +127,15 @@ def study() -> dict[str, Any]:
 
 
 def run(folder: Path, count: int, cores: str) -> pd.DataFrame:
-    """Write a collection to a new folder and run all stages there; the measurements as from `measured`."""
+    """Write a collection to a new folder and run all stages there; the measurements as from `measured`.
+
+    One job runs at a time: beside another, its time would be of both.
+    """
     write_collection(folder / "data", count)
     (folder / "study.yaml").write_text(yaml.safe_dump(study(), sort_keys=False), encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
     command += ["--cores", cores, "--configfile", str(folder / "study.yaml")]
+    command += ["--default-resources", "alone=1", "--resources", "alone=1"]
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
     subprocess.run(command, check=True, cwd=folder, env=environment)
@@ -234,7 +238,7 @@ def main() -> None:
         f"{datetime.now(UTC):%Y-%m-%d}.",
         f"Synthetic passages of about 55 words, {queries} queries, a one-layer encoder of width "
         f"{study()['encoder']['tiny']['hidden']}, the index {study()['index']['factory']}. Seconds are "
-        f"totals over a stage's jobs, start-up included, the median of {given.runs}; MiB is the peak of a single job, "
+        f"totals over a stage's jobs, one at a time, start-up included, the median of {given.runs}; MiB is the peak of a single job, "
         "mapped files and Java included, the most of them. The exponent "
         "is the x of a + b n^x through the seconds at all sizes n, where a is what does not grow. Of a stage that "
         "hardly grows it says little.",

@@ -29,7 +29,7 @@ DOCID = "{:010d}"
 
 BUFFER_MIB = 64  # of Lucene; a larger one is no faster
 
-BRIEF = 200_000
+BRIEF = 50_000
 """Passages at most that are indexed sooner by code that Java has not optimized. The same code searches more slowly."""
 
 BATCH_PASSAGES = 1000
