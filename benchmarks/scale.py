@@ -238,8 +238,8 @@ def main() -> None:
         f"{datetime.now(UTC):%Y-%m-%d}.",
         f"Synthetic passages of about 55 words, {queries} queries, a one-layer encoder of width "
         f"{study()['encoder']['tiny']['hidden']}, the index {study()['index']['factory']}. Seconds are "
-        f"totals over a stage's jobs, one at a time, start-up included, the median of {given.runs}; MiB is the peak of a single job, "
-        "mapped files and Java included, the most of them. The exponent "
+        f"totals over a stage's jobs, one at a time, start-up included, the median of {given.runs}; MiB is the peak of "
+        "a single job, mapped files and Java included, the most of them. The exponent "
         "is the x of a + b n^x through the seconds at all sizes n, where a is what does not grow. Of a stage that "
         "hardly grows it says little.",
         markdown(together(runs)),

@@ -175,6 +175,17 @@ def test_keys_order_as_scores_then_positions() -> None:
     assert torch.equal(unpacked[0], positions) and torch.equal(unpacked[1], scores)
 
 
+@pytest.mark.parametrize(("columns", "k"), [(1, 1), (64, 64), (100, 3), (997, 11), (997, 62), (4096, 200)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_greatest_scores_are_found_once_each(columns: int, k: int, dtype: torch.dtype) -> None:
+    drawn = torch.randn(9, columns, generator=torch.Generator().manual_seed(columns + k))
+    scores = torch.cat([drawn, drawn.round()]).to(dtype)  # the lower half has many that equal
+    values, column = on_cpu.top(scores, k)
+    np.testing.assert_array_equal(values, -np.sort(-scores.float().numpy(), axis=1)[:, :k])
+    np.testing.assert_array_equal(scores.gather(1, column).float(), values)
+    assert all(len(row.unique()) == k for row in column)
+
+
 def test_inside_a_training_step_nothing_is_recorded_or_rounded(tmp_path: Path) -> None:
     queries = torch.from_numpy(random_vectors(40, 2))
     searcher = ExactSearcher(store(tmp_path, random_vectors(ROWS, 1)))

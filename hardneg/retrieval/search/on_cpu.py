@@ -8,6 +8,7 @@ in bf16.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -29,6 +30,9 @@ LEAST_DIM = 256
 
 LEAST_QUERIES = 1024
 """Fewest queries in a search for which it pays to round passages that are not kept."""
+
+LEAST_WIDTH = 4
+"""Fewest scores in a cell with which it takes less time to sort out the cells first."""
 
 
 def pays(rows: int, dim: int, k: int) -> bool:
@@ -187,12 +191,12 @@ class CpuShare:
 
     def _best(self, scores: torch.Tensor, start: int, k: int) -> torch.Tensor:
         """Keys [queries, min(k, rows of the block)] of the block's best passages."""
-        # torch.topk is fast, but picks arbitrarily among equal scores. One score beyond k shows whether the k-th is
-        # tied; those few queries are ranked again by score and position.
+        # `top` is fast, but picks arbitrarily among equal scores. One score beyond k shows whether the k-th is tied;
+        # those few queries are ranked again by score and position.
         rough = scores.dtype == torch.bfloat16  # often tied, and which of those are found does not matter
-        top = scores.float().topk(min(k + (not rough), scores.shape[1]))
-        keys = pack(top.values[:, :k], start + top.indices[:, :k])
-        if top.values.shape[1] > k and (tied := top.values[:, k - 1] == top.values[:, k]).any():
+        values, columns = top(scores, min(k + (not rough), scores.shape[1]))
+        keys = pack(values[:, :k], start + columns[:, :k])
+        if values.shape[1] > k and (tied := values[:, k - 1] == values[:, k]).any():
             positions = torch.arange(start, start + scores.shape[1])
             keys[tied] = pack(scores[tied], positions).topk(k, sorted=False).values
         return keys
@@ -216,6 +220,27 @@ class CpuShare:
 
     def _read(self, start: int) -> torch.Tensor:
         return checked_rows(self.vectors, start, self._size, COLUMNS)
+
+
+def top(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k greatest scores of each row as float32 [n, k], greatest first, and their columns; any of those that equal.
+
+    Columns that lie `count` apart form a cell. The greatest scores are in the k cells with the highest maxima, or in
+    the columns that are left over. Sorting out first the cells and then what is in them is less work than all scores.
+    """
+    columns = scores.shape[1]
+    width = math.isqrt(columns // k)
+    if width < LEAST_WIDTH:
+        values, column = scores.float().topk(k)
+        return values, column
+    count = columns // width
+    cells = scores[:, : count * width].view(len(scores), width, count)
+    best = cells.amax(dim=1).topk(k, sorted=False).indices[:, None]
+    numbers = best + count * torch.arange(width)[:, None]
+    rest = torch.arange(count * width, columns).expand(len(scores), -1)
+    column = torch.cat([numbers.flatten(1), rest], dim=1)
+    values, place = scores.gather(1, column).float().topk(k)
+    return values, column.gather(1, place)
 
 
 def _several(rows: torch.Tensor) -> torch.Tensor:
