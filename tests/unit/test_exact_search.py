@@ -14,6 +14,7 @@ import torch
 from hardneg.errors import HardnegError
 from hardneg.model.products import by_onednn, product
 from hardneg.retrieval.search import exact, first_pass, keys, on_cpu, on_gpu
+from hardneg.retrieval.search.cells import top
 from hardneg.retrieval.search.exact import ExactSearcher
 from hardneg.retrieval.search.on_gpu import inner_products
 from hardneg.retrieval.search.sizes import gpu_block
@@ -28,7 +29,7 @@ ROWS, DIM = 1000, 16
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight blocks, the last one of 104 rows, instead of one; each of two tiles, and most tiles of two cells."""
-    sizes = {exact: {"BLOCK": 128}, on_cpu: {"TILE": 64, "TILES": 1}, keys: {"CELL": 32}, on_gpu: {"CELL": 32}}
+    sizes = {exact: {"BLOCK": 128}, on_cpu: {"TILE": 64, "TILES": 1}, keys: {"CELL": 32}, on_gpu: {"COLUMNS": 32}}
     for room, names in sizes.items():
         for name, size in names.items():
             monkeypatch.setattr(room, name, size)
@@ -180,7 +181,7 @@ def test_keys_order_as_scores_then_positions() -> None:
 def test_the_greatest_scores_are_found_once_each(columns: int, k: int, dtype: torch.dtype) -> None:
     drawn = torch.randn(9, columns, generator=torch.Generator().manual_seed(columns + k))
     scores = torch.cat([drawn, drawn.round()]).to(dtype)  # the lower half has many that equal
-    values, column = on_cpu.top(scores, k)
+    values, column = top(scores, k)
     np.testing.assert_array_equal(values, -np.sort(-scores.float().numpy(), axis=1)[:, :k])
     np.testing.assert_array_equal(scores.gather(1, column).float(), values)
     assert all(len(row.unique()) == k for row in column)
@@ -393,7 +394,7 @@ def test_queries_of_another_width_are_refused(tmp_path: Path) -> None:
 def test_blocks_of_a_gpu_are_alike_and_fit(rows: int, batch: int) -> None:
     block = gpu_block(rows, batch)
     count = -(-rows // block)
-    assert block % 128 == 0 and block <= 2**20 and block * batch <= max(2**29, 128 * batch)
-    assert 0 <= count * block - rows < 128 * count  # little padding
+    assert block % 64 == 0 and block <= 2**20 and block * batch <= max(2**29, 64 * batch)
+    assert 0 <= count * block - rows < 64 * count  # little padding
     if rows > 2**22 and batch <= 512:
         assert count % 8 == 0  # as many for each of 2, 4 or 8 GPUs

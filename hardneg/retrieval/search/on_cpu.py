@@ -8,7 +8,6 @@ in bf16.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -17,6 +16,7 @@ from torch import nn
 from hardneg.model.products import FEWEST, by_onednn, halves_by_onednn, product
 from hardneg.retrieval.search import first_pass
 from hardneg.retrieval.search.blocks import checked_rows, rows_of
+from hardneg.retrieval.search.cells import top
 from hardneg.retrieval.search.first_pass import Rounded
 from hardneg.retrieval.search.keys import by_row, higher, pack, unpack
 from hardneg.retrieval.search.sizes import COLUMNS, QUERY_BATCH, SCORED_AGAIN, TILE, TILES
@@ -30,9 +30,6 @@ LEAST_DIM = 256
 
 LEAST_QUERIES = 1024
 """Fewest queries in a search for which it pays to round passages that are not kept."""
-
-LEAST_WIDTH = 4
-"""Fewest scores in a cell with which it takes less time to sort out the cells first."""
 
 
 def pays(rows: int, dim: int, k: int) -> bool:
@@ -220,27 +217,6 @@ class CpuShare:
 
     def _read(self, start: int) -> torch.Tensor:
         return checked_rows(self.vectors, start, self._size, COLUMNS)
-
-
-def top(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k greatest scores of each row as float32 [n, k], greatest first, and their columns; any of those that equal.
-
-    Columns that lie `count` apart form a cell. The greatest scores are in the k cells with the highest maxima, or in
-    the columns that are left over. Sorting out first the cells and then what is in them is less work than all scores.
-    """
-    columns = scores.shape[1]
-    width = math.isqrt(columns // k)
-    if width < LEAST_WIDTH:
-        values, column = scores.float().topk(k)
-        return values, column
-    count = columns // width
-    cells = scores[:, : count * width].view(len(scores), width, count)
-    best = cells.amax(dim=1).topk(k, sorted=False).indices[:, None]
-    numbers = best + count * torch.arange(width)[:, None]
-    rest = torch.arange(count * width, columns).expand(len(scores), -1)
-    column = torch.cat([numbers.flatten(1), rest], dim=1)
-    values, place = scores.gather(1, column).float().topk(k)
-    return values, column.gather(1, place)
 
 
 def _several(rows: torch.Tensor) -> torch.Tensor:

@@ -12,9 +12,10 @@ import torch
 
 from hardneg.retrieval.search import first_pass
 from hardneg.retrieval.search.blocks import checked_rows
+from hardneg.retrieval.search.cells import top
 from hardneg.retrieval.search.first_pass import Rounded, power_of_two
 from hardneg.retrieval.search.keys import pack, unpack
-from hardneg.retrieval.search.sizes import CELL, NUMBERS_AT_ONCE
+from hardneg.retrieval.search.sizes import COLUMNS, NUMBERS_AT_ONCE
 from hardneg.retrieval.search.vectors import VectorStore
 
 MORE = 8  # times as many candidates, where they proved nothing
@@ -95,7 +96,9 @@ class GpuShare:
                 if passages is None:
                     keys = _every(batch, rows[:count], start, k)
                 else:
-                    chosen, worst = _chosen(asked[at].rows, passages.rows, count, wide)
+                    products = torch.mm(asked[at].rows, passages.rows.T)
+                    values, chosen = top(products[:, :count], wide)
+                    worst = values[:, -1].to(kind)
                     bound[at] = torch.maximum(bound[at], first_pass.upper_bound(worst, asked[at], *passages[1:]))
                     keys = pack(_scores(batch, rows, chosen), start + chosen)
                 before = best[at]
@@ -116,7 +119,7 @@ class GpuShare:
         return rounded
 
     def _read(self, start: int) -> torch.Tensor:
-        block = checked_rows(self.vectors, start, self._size, CELL).to(self.device)
+        block = checked_rows(self.vectors, start, self._size, COLUMNS).to(self.device)
         self.vectors.forget()  # the host needs them no more
         return block
 
@@ -158,24 +161,6 @@ def _every(queries: torch.Tensor, rows: torch.Tensor, start: int, k: int) -> tor
         keys = torch.cat([*best, pack(_scores(queries, rows, part), start + part)], dim=1)
         best = [keys.topk(min(k, keys.shape[1]), sorted=False).values]
     return best[0]
-
-
-def _chosen(queries: torch.Tensor, rows: torch.Tensor, count: int, wide: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The rows with the greatest products, int64 [n, wide], and the least of these products, [n].
-
-    The first `count` rows are passages. The best lie in the `wide` cells with the highest maxima, so that one pass over
-    the products is enough.
-    """
-    products = torch.mm(queries, rows.T)
-    products[:, count:] = -torch.inf
-    cells = products.view(len(queries), len(rows) // CELL, CELL)
-    if cells.shape[1] <= wide:
-        top = products.topk(wide, dim=1)
-        return top.indices, top.values.amin(dim=1)
-    best = cells.amax(dim=2).topk(wide, dim=1, sorted=False).indices
-    few = cells.gather(1, best[..., None].expand(-1, -1, CELL)).flatten(1)
-    top = few.topk(wide, dim=1)
-    return best.gather(1, top.indices // CELL) * CELL + top.indices % CELL, top.values.amin(dim=1)
 
 
 def has_room(device: torch.device, size: int) -> bool:

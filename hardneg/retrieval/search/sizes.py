@@ -48,10 +48,10 @@ HITS_AT_ONCE = 8_000_000
 
 
 def gpu_block(rows: int, query_batch: int) -> int:
-    """Passages in each block of `rows` passages on a GPU, a whole number of cells.
+    """Passages in each block of `rows` passages on a GPU, a multiple of `COLUMNS`.
 
     All blocks but the last are alike, and do not depend on the number of GPUs.
     """
-    limit = max(min(GPU_BLOCK, GPU_SCORES // query_batch // CELL * CELL), CELL)
+    limit = max(min(GPU_BLOCK, GPU_SCORES // query_batch // COLUMNS * COLUMNS), COLUMNS)
     count = 1 if rows <= limit else -(-rows // (limit * GPU_BLOCKS)) * GPU_BLOCKS
-    return -(-rows // (count * CELL)) * CELL
+    return -(-rows // (count * COLUMNS)) * COLUMNS
