@@ -14,7 +14,7 @@ import torch
 from hardneg.errors import HardnegError
 from hardneg.model.products import by_onednn, product
 from hardneg.retrieval.search import exact, first_pass, keys, on_cpu, on_gpu
-from hardneg.retrieval.search.cells import top
+from hardneg.retrieval.search.cells import lower_bound, top
 from hardneg.retrieval.search.exact import ExactSearcher
 from hardneg.retrieval.search.on_gpu import inner_products
 from hardneg.retrieval.search.sizes import gpu_block
@@ -28,8 +28,8 @@ ROWS, DIM = 1000, 16
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight blocks, the last one of 104 rows, instead of one; each of two tiles, and most tiles of two cells."""
-    sizes = {exact: {"BLOCK": 128}, on_cpu: {"TILE": 64, "TILES": 1}, keys: {"CELL": 32}, on_gpu: {"COLUMNS": 32}}
+    """Eight blocks, the last one of 104 rows, instead of one; each of two tiles."""
+    sizes = {exact: {"BLOCK": 128}, on_cpu: {"TILE": 64, "TILES": 1}, on_gpu: {"COLUMNS": 32}}
     for room, names in sizes.items():
         for name, size in names.items():
             monkeypatch.setattr(room, name, size)
@@ -104,7 +104,7 @@ def tied_vectors(rows: int, seed: int, dtype: type = np.float32) -> np.ndarray:
 
 @pytest.mark.parametrize("make", [whole_vectors, tied_vectors])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-@pytest.mark.parametrize("k", [1, 10, 127, 128, 300, 1000, 5000])
+@pytest.mark.parametrize("k", [1, 10, 50, 127, 128, 300, 1000, 5000])
 def test_equals_a_full_sort(tmp_path: Path, make: Maker, dtype: type, k: int) -> None:
     passages, queries = make(ROWS, 1, dtype), make(70, 2)
     positions, scores = ExactSearcher(store(tmp_path, passages, 3), query_batch=32).search(torch.from_numpy(queries), k)
@@ -185,6 +185,31 @@ def test_the_greatest_scores_are_found_once_each(columns: int, k: int, dtype: to
     np.testing.assert_array_equal(values, -np.sort(-scores.float().numpy(), axis=1)[:, :k])
     np.testing.assert_array_equal(scores.gather(1, column).float(), values)
     assert all(len(row.unique()) == k for row in column)
+
+
+@pytest.mark.parametrize(("columns", "k"), [(2, 1), (100, 50), (997, 11), (4096, 200)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_k_scores_are_not_below_their_bound_and_few_more(columns: int, k: int, dtype: torch.dtype) -> None:
+    scores = torch.randn(50, columns, generator=torch.Generator().manual_seed(columns)).to(dtype)
+    above = (scores >= lower_bound([scores[:, columns // 3 :], scores[:, : columns // 3]], k)).sum(dim=1)
+    assert (above >= k).all() and above.float().mean() < 2 * k + 1
+
+
+@pytest.mark.parametrize("k", [5, 50])
+def test_scores_that_are_no_numbers_leave_other_queries_and_all_positions_right(
+    tmp_path: Path, k: int, way: str
+) -> None:
+    if way == "as on a GPU":
+        pytest.skip("there, products do not overflow")
+    passages, queries = random_vectors(ROWS, 1), random_vectors(8, 2)
+    searcher = ExactSearcher(store(tmp_path, passages * np.float32(1e20)))
+    expected = searcher.search(torch.from_numpy(queries), k)
+    queries[2:5] *= np.float32(1e30)  # products are infinite, and some sums not a number
+    positions, scores = searcher.search(torch.from_numpy(queries), k)
+    assert not scores[2:5].isfinite().all()
+    assert all(len(set(row)) == k and min(row) >= 0 and max(row) < ROWS for row in positions.tolist())
+    for found, others in zip((positions, scores), expected, strict=True):
+        assert torch.equal(found[[0, 1, 5, 6, 7]], others[[0, 1, 5, 6, 7]])
 
 
 def test_inside_a_training_step_nothing_is_recorded_or_rounded(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ in bf16.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -16,9 +16,10 @@ from torch import nn
 from hardneg.model.products import FEWEST, by_onednn, halves_by_onednn, product
 from hardneg.retrieval.search import first_pass
 from hardneg.retrieval.search.blocks import checked_rows, rows_of
-from hardneg.retrieval.search.cells import top
+from hardneg.retrieval.search.cells import lower_bound
 from hardneg.retrieval.search.first_pass import Rounded
-from hardneg.retrieval.search.keys import by_row, higher, pack, unpack
+from hardneg.retrieval.search.heaps import Heaps
+from hardneg.retrieval.search.keys import LOWEST, pack, unpack
 from hardneg.retrieval.search.sizes import COLUMNS, QUERY_BATCH, SCORED_AGAIN, TILE, TILES
 from hardneg.retrieval.search.vectors import VectorStore
 
@@ -30,6 +31,12 @@ LEAST_DIM = 256
 
 LEAST_QUERIES = 1024
 """Fewest queries in a search for which it pays to round passages that are not kept."""
+
+BOUNDED = 48
+"""Passages for each query from which on it pays to look first for what the worst of them reaches at least."""
+
+HEAPED = 20
+"""Passages for each one that is looked for, with which it takes less time to keep the best in heaps than to sort."""
 
 
 def pays(rows: int, dim: int, k: int) -> bool:
@@ -54,7 +61,7 @@ class CpuShare:
     ) -> None:
         self.vectors, self.starts, self._size = vectors, starts, size
         self._forgets, self._query_batch = forgets, query_batch
-        self._fixed = query_batch < FEWEST or not by_onednn()
+        self._fixed = not by_onednn()
         # Allocated once: mapping fresh memory takes as long as the product that fills it.
         self._batch = torch.zeros(query_batch if self._fixed else 0, vectors.dim)
         self._scores = torch.empty(query_batch * size if self._fixed else 0)
@@ -100,19 +107,46 @@ class CpuShare:
         return keys
 
     def _pass(self, queries: torch.Tensor, k: int, block_of: Callable[[int], torch.Tensor]) -> torch.Tensor:
-        """Keys [n, min(k, rows of this share)] of the best passages by their products with what `block_of` gives.
-
-        Passages of equal scores are found in the order of their positions, but not where the products are bf16.
-        """
+        """Keys [n, min(k, rows of this share)] of the best passages by their products with what `block_of` gives."""
+        rows = sum(self._rows(start) for start in self.starts)
+        if rows < HEAPED * k:
+            return self._sorted(queries, min(k, rows), block_of)
         batches = torch.split(queries, self._query_batch)
-        best: list[torch.Tensor | None] = [None] * len(batches)
+        best = [Heaps(len(batch), k) for batch in batches]
         for number, start in enumerate(self.starts):
             block = block_of(number)
-            for at, batch in enumerate(batches):
-                best[at] = self._better(best[at], batch, block, start, k)
+            for batch, heaps in zip(batches, best, strict=True):
+                tiles: Iterable[tuple[torch.Tensor, int]] = self._tiles(batch, block, start)
+                if number == 0 and k >= BOUNDED and self._rows(start) >= 2 * k:
+                    tiles = list(tiles)
+                    heaps.leave_out(lower_bound([scores for scores, _ in tiles], k))
+                for scores, first in tiles:
+                    heaps.add(scores, first)
             if self._forgets:
                 self.vectors.forget()
-        return torch.cat([keys for keys in best if keys is not None])
+        keys = torch.cat([heaps.keys() for heaps in best])
+        left = (keys == LOWEST).any(dim=1)  # some scores are not numbers, or infinite
+        if left.any():
+            keys[left] = self._sorted(queries[left], k, block_of)
+        return keys
+
+    def _sorted(self, queries: torch.Tensor, k: int, block_of: Callable[[int], torch.Tensor]) -> torch.Tensor:
+        """The same keys, by sorting those of all passages."""
+        batches = torch.split(queries, self._query_batch)
+        best = [torch.empty(len(batch), 0, dtype=torch.int64) for batch in batches]
+        for number, start in enumerate(self.starts):
+            block, positions = block_of(number), torch.arange(start, start + self._rows(start))
+            for at, batch in enumerate(batches):
+                scores = torch.cat([scores for scores, _ in self._tiles(batch, block, start)], dim=1)
+                keys = torch.cat([best[at], pack(scores.float(), positions)], dim=1)
+                best[at] = keys.topk(min(k, keys.shape[1]), sorted=False).values
+            if self._forgets:
+                self.vectors.forget()
+        return torch.cat(best)
+
+    def _rows(self, start: int) -> int:
+        """Passages in the block that begins at `start`."""
+        return min(self._size, self.vectors.rows - start)
 
     def _again(self, queries: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Scores float32 [n, k] of the queries with the passages at `positions` [n, k]. Each block is read once."""
@@ -145,33 +179,12 @@ class CpuShare:
             scores.append(products[of - first, torch.arange(len(of))])
         return torch.cat(scores)
 
-    def _better(
-        self, before: torch.Tensor | None, batch: torch.Tensor, block: torch.Tensor, start: int, k: int
-    ) -> torch.Tensor:
-        """Keys [n, at most k] of the best of `before` and of a block, for a batch of n queries.
-
-        Blocks come in the order of positions, so a passage that only equals the worst of k before it loses to that one.
-        Looking for the few that beat it takes one pass over the scores, and a top-k several.
-        """
-        least, tiles, found, count = None, [], [], 0
-        if before is not None and before.shape[1] == k:
-            least = unpack(before.min(dim=1, keepdim=True).values)[1]
+    def _tiles(self, batch: torch.Tensor, block: torch.Tensor, start: int) -> Iterator[tuple[torch.Tensor, int]]:
+        """Scores [n, columns] of the passages of a block, tile by tile, and the position of the first in each."""
         step = TILE if self._fixed else TILE * min(max(QUERY_BATCH // max(len(batch), 1), 1), TILES)
         for first in range(0, len(block), step):
-            tile = self._product(batch, block[first : first + step], first)
-            tile = tile[:, : self.vectors.rows - start - first]
-            tiles.append(tile)
-            if least is not None:
-                found.append(higher(tile, least, start + first))
-                count += len(found[-1][0])
-                least = least if count <= len(batch) * k else None  # so many that a top-k is as fast
-        keys = None if least is None else by_row(found, len(batch), k)
-        if keys is None:
-            keys = self._best(tiles[0] if len(tiles) == 1 else torch.cat(tiles, dim=1), start, k)
-        if before is None:
-            return keys
-        keys = torch.cat([before, keys], dim=1)
-        return keys.topk(min(k, keys.shape[1]), sorted=False).values
+            scores = self._product(batch, block[first : first + step], first)
+            yield scores[:, : self._rows(start) - first], start + first
 
     def _product(self, queries: torch.Tensor, rows: torch.Tensor, first: int = 0) -> torch.Tensor:
         """Scores [n, m] of at most `query_batch` queries and of rows that begin at `first` of their block.
@@ -185,18 +198,6 @@ class CpuShare:
         self._batch[n:] = 0
         size, place = len(self._batch) * m, len(self._batch) * first
         return product(self._batch, rows, self._scores[place : place + size].view(len(self._batch), m))[:n]
-
-    def _best(self, scores: torch.Tensor, start: int, k: int) -> torch.Tensor:
-        """Keys [queries, min(k, rows of the block)] of the block's best passages."""
-        # `top` is fast, but picks arbitrarily among equal scores. One score beyond k shows whether the k-th is tied;
-        # those few queries are ranked again by score and position.
-        rough = scores.dtype == torch.bfloat16  # often tied, and which of those are found does not matter
-        values, columns = top(scores, min(k + (not rough), scores.shape[1]))
-        keys = pack(values[:, :k], start + columns[:, :k])
-        if values.shape[1] > k and (tied := values[:, k - 1] == values[:, k]).any():
-            positions = torch.arange(start, start + scores.shape[1])
-            keys[tied] = pack(scores[tied], positions).topk(k, sorted=False).values
-        return keys
 
     def _block(self, number: int) -> torch.Tensor:
         return self._blocks[number] if self._blocks else self._read(self.starts[number])

@@ -24,9 +24,6 @@ A tile's scores are still in the cache when they are looked at. Rows of scores t
 TILES = 8
 """Tiles at most that are multiplied together with few queries, where shapes are free."""
 
-CELL = 128
-"""Scores of a query that are looked at one by one only if the highest of them is high enough."""
-
 HOST_RESIDENT_BYTES = 2 << 30
 """Passage vectors of at most so many bytes stay in memory on a CPU."""
 
