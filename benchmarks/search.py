@@ -3,12 +3,14 @@
     python -m benchmarks.search --output docs/speed-search.md
 
 Search: the best 200 of a million made-up passages for 32, 512 and 4,096 queries, in this project's exact search and in
-a flat FAISS index. Mining: the best 200 of 20,958 passages for 10,000 queries without the judged one, in `retrieve` and
-`mine`, which write Parquet, and in `mine_hard_negatives` with FAISS, given the same vectors.
+a flat FAISS index; and of 25,000 passages, 40 times. Mining: the best 200 of 20,958 passages for 10,000 queries without
+the judged one, in `retrieve` and `mine`, which write Parquet, and in `mine_hard_negatives` with FAISS, given the same
+vectors.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,9 +22,10 @@ import torch
 
 from benchmarks.side_by_side import in_turns, measured, page, parser_of, table
 from hardneg.model.products import halves_by_onednn
+from hardneg.stages.devices import set_arithmetic_threads
 
 MODULE = "benchmarks.search"
-K, DIM, PASSAGES, QUERIES = 200, 384, 1_000_000, (32, 512, 4096)
+K, DIM, PASSAGES, QUERIES = 200, 384, (1_000_000, 25_000), (32, 512, 4096)
 MINED_PASSAGES, MINED_QUERIES = 20_958, 10_000
 TOOLS = ("hardneg", "faiss", "hardneg mining", "sentence-transformers mining")
 
@@ -36,10 +39,10 @@ def vectors(rows: int, seed: int) -> npt.NDArray[np.float32]:
     return made / np.linalg.norm(made, axis=1, keepdims=True)
 
 
-def prepare(folder: Path, passages: int) -> None:
+def prepare(folder: Path, passages: Sequence[int]) -> None:
     """Write the vectors; what is there is kept."""
     for name, rows, seed in (
-        ("passages", passages, 1),
+        *((f"passages-{count}", count, 1) for count in passages),
         ("queries", max(QUERIES), 2),
         ("mined_passages", MINED_PASSAGES, 3),
         ("mined_queries", MINED_QUERIES, 4),
@@ -53,35 +56,44 @@ def judged() -> npt.NDArray[np.int64]:
     return np.random.default_rng(5).integers(0, MINED_PASSAGES, MINED_QUERIES)
 
 
-def ours(folder: Path, count: int) -> None:
+def times(passages: int) -> int:
+    """How often so few are searched that it takes about as long as one search of the most."""
+    return max(1, max(PASSAGES) // passages)
+
+
+def ours(folder: Path, count: int, passages: int) -> None:
     """Exact search: a training loop's where the queries are its batch, else that of the stages."""
     from hardneg.retrieval.search.exact import ExactSearcher
     from hardneg.retrieval.search.sizes import QUERY_BATCH
     from hardneg.retrieval.search.vectors import VectorStore
 
     at_once = min(count, QUERY_BATCH)
-    searcher = ExactSearcher(VectorStore([folder / "passages.npy"]), resident=True, query_batch=at_once)
+    searcher = ExactSearcher(VectorStore([folder / f"passages-{passages}.npy"]), resident=True, query_batch=at_once)
     queries = torch.from_numpy(np.load(folder / "queries.npy")[:count])
     searcher.search(queries[:32], K)  # the passages are in memory
 
     def work() -> None:
-        np.save(folder / f"found-hardneg-{count}.npy", searcher.search(queries, K)[0].numpy())
+        for _ in range(times(passages)):
+            found = searcher.search(queries, K)[0]
+        np.save(folder / f"found-hardneg-{passages}-{count}.npy", found.numpy())
 
     measured(work)
 
 
-def faiss_flat(folder: Path, count: int) -> None:
+def faiss_flat(folder: Path, count: int, passages: int) -> None:
     """A flat index."""
     import faiss
 
     faiss.omp_set_num_threads(torch.get_num_threads())
     index = faiss.IndexFlatIP(DIM)
-    index.add(np.load(folder / "passages.npy"))
+    index.add(np.load(folder / f"passages-{passages}.npy"))
     queries = np.load(folder / "queries.npy")[:count]
     index.search(queries[:32], K)
 
     def work() -> None:
-        np.save(folder / f"found-faiss-{count}.npy", index.search(queries, K)[1])
+        for _ in range(times(passages)):
+            found = index.search(queries, K)[1]
+        np.save(folder / f"found-faiss-{passages}-{count}.npy", found)
 
     measured(work)
 
@@ -179,13 +191,13 @@ def their_mining(folder: Path) -> None:
     np.save(folder / "mined-peer.npy", texts.map(lambda text: int(text[1:])).to_numpy()[rows])
 
 
-def agreement(folder: Path, count: int) -> str:
+def agreement(folder: Path, count: int, passages: int) -> str:
     """How often both searches have the same passage at the same place, and how far its scores are apart elsewhere."""
-    ours, theirs = (np.load(folder / f"found-{tool}-{count}.npy") for tool in ("hardneg", "faiss"))
+    ours, theirs = (np.load(folder / f"found-{tool}-{passages}-{count}.npy") for tool in ("hardneg", "faiss"))
     query, place = (ours != theirs).nonzero()
     asked = np.load(folder / "queries.npy")[query].astype(np.float64)
-    passages = np.load(folder / "passages.npy", mmap_mode="r")
-    own, other = ((asked * passages[found[query, place]]).sum(axis=1) for found in (ours, theirs))
+    stored = np.load(folder / f"passages-{passages}.npy", mmap_mode="r")
+    own, other = ((asked * stored[found[query, place]]).sum(axis=1) for found in (ours, theirs))
     apart = float(np.abs(own - other).max(initial=0.0))
     return (
         f"The same passage at {1 - len(query) / ours.size:.4%} of all places. At the others, whose order is decided by "
@@ -204,13 +216,15 @@ def main() -> None:
     """Run one tool, or all in turns."""
     parser = parser_of(__doc__, TOOLS)
     parser.add_argument("--queries", type=int, nargs="+", default=QUERIES)
-    parser.add_argument("--passages", type=int, default=PASSAGES, help="that are searched")
+    parser.add_argument("--passages", type=int, nargs="+", default=PASSAGES, help="collections that are searched")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if given.tool is not None:
+        if given.tool in (TOOLS[0], TOOLS[2]):
+            set_arithmetic_threads(given.threads)  # as stages do
         do = {
-            "hardneg": lambda: ours(given.work, given.queries[0]),
-            "faiss": lambda: faiss_flat(given.work, given.queries[0]),
+            "hardneg": lambda: ours(given.work, given.queries[0], given.passages[0]),
+            "faiss": lambda: faiss_flat(given.work, given.queries[0], given.passages[0]),
             "hardneg mining": lambda: our_mining(given.work),
             "sentence-transformers mining": lambda: their_mining(given.work),
         }
@@ -222,10 +236,12 @@ def main() -> None:
         prepare(folder, given.passages)
         common = ["--work", str(folder), "--threads", str(given.threads)]
         parts = []
-        for count in given.queries:
-            runs = in_turns(MODULE, TOOLS[:2], [*common, "--queries", str(count)], given.runs)
-            title = f"{count} queries, best {K} of {given.passages:,} x {DIM}"
-            parts.append((title, table(runs, TOOLS[0]), agreement(folder, count)))
+        for passages, count in itertools.product(given.passages, given.queries):
+            sizes = ["--passages", str(passages), "--queries", str(count)]
+            runs = in_turns(MODULE, TOOLS[:2], [*common, *sizes], given.runs)
+            often = f", {times(passages)} times" if times(passages) > 1 else ""
+            title = f"{count} queries, best {K} of {passages:,} x {DIM}{often}"
+            parts.append((title, table(runs, TOOLS[0]), agreement(folder, count, passages)))
         runs = in_turns(MODULE, TOOLS[2:], common, given.runs)
         answers = ", ".join(dict.fromkeys(f"{run.tool}: {run.answer}" for run in runs))
         said = f"Negatives found: {answers}. {shared(folder)}"

@@ -87,8 +87,9 @@ class RunWriter:
         queries, _, ranks, scores = arrays
         if not len(queries):
             return
-        steps = np.diff(queries, prepend=self._last[0])
-        if np.any(steps < 0) or np.any(ranks < 1) or np.any(np.diff(ranks, prepend=self._last[1])[steps == 0] <= 0):
+        falls = queries[1:] < queries[:-1]
+        falls |= (queries[1:] == queries[:-1]) & (ranks[1:] <= ranks[:-1])
+        if falls.any() or (queries[0], ranks[0]) <= self._last or (ranks < 1).any():
             raise ValueError("a run must be sorted by query, then by rank, with ranks from 1")
         if not np.isfinite(scores).all():
             row = int(np.flatnonzero(~np.isfinite(scores))[0])
