@@ -5,7 +5,8 @@
 From texts to float32 vectors, with all-MiniLM-L6-v2 and with an encoder of the shape of BERT base whose weights are
 random. Texts are paragraphs of SQuAD, cut at the 256 tokens that MiniLM reads, and at 128 for the larger encoder. Ours
 tokenises into a file, and encodes from there in blocks, as the workflow does; the peer is `SentenceTransformer.encode`.
-Both are in float32, in one process.
+Both are in float32, in one process. Where the processor multiplies bf16 numbers, ours encodes with
+`arithmetic.precision: bf16` too, and the passages that SQuAD's questions find are compared.
 
 The work counted is that of the tokens of texts, not of padding: for each layer and token 8 h^2 + 4 h f operations of
 products (h wide, feed-forward f), and 4 h L of attention in a text of L tokens.
@@ -29,8 +30,9 @@ from benchmarks.ceiling import layer_rate
 from benchmarks.gpu import SHAPES, Shape, spread
 from benchmarks.sample import MINILM, Question, Study, base_sized, found, lines, minilm, reading, write_study
 from benchmarks.side_by_side import Run, in_turns, measured, page, table, versions
-from hardneg.model.embedding import MICRO_ROWS, encode_passages
+from hardneg.model.embedding import MICRO_ROWS, autocast, encode_passages, encode_queries
 from hardneg.model.encoder import Encoder
+from hardneg.model.products import PROCESSORS
 from hardneg.model.untied import passage_side
 from hardneg.stages.artifacts import MANIFEST, Artifact, StageFolder
 from hardneg.stages.devices import set_arithmetic_threads
@@ -42,7 +44,11 @@ PASSAGES, BASE_PASSAGES = 768, 128
 LENGTHS = (256, 128)
 """Tokens at which texts are cut. The few texts of the larger encoder hardly differ in length then. Of a whole block,
 which is sorted by length, the texts of a micro-batch do not either."""
-TOOLS = ("hardneg", "sentence-transformers", "products")
+TOOLS = ("hardneg", "hardneg bf16", "sentence-transformers", "products")
+PEER = TOOLS[2]
+PRECISIONS = {"hardneg": "fp32", "hardneg bf16": "bf16"}
+DEPTH = 10
+"""Passages of a question that are compared."""
 ENOUGH = 1e-5
 """How far numbers of the vectors, whose length is 1, may be apart."""
 
@@ -53,25 +59,31 @@ def prepare(folder: Path, data: Path, count: int, backbone: str, longest: int) -
         return
     every = list(lines(data / "corpus.jsonl"))
     chosen = [every[place] for place in np.linspace(0, len(every) - 1, count).astype(int)]
+    places = {passage["_id"]: place for place, passage in enumerate(chosen)}
+    texts = {line["_id"]: line["text"] for line in lines(data / "queries.jsonl")}
+    rows = [row for file in sorted((data / "qrels").glob("*.tsv")) for row in file.read_text("utf-8").splitlines()[1:]]
+    judged = [row.split("\t") for row in rows]
+    asked = [Question(texts[query], places[passage]) for query, passage, _ in judged if passage in places]
     encoder = {"backbone": backbone, "pooling": None, "normalize": None, "query_length": 32, "passage_length": longest}
     study = {"encoder": encoder, "systems": {"pretrained": {"preset": "pretrained"}}}
-    write_study(folder, chosen, [Question("What is told?", 0)], study)
+    write_study(folder, chosen, asked, study)
     one = Study(folder)
     model = one.plan.systems["pretrained"].model
     assert model is not None
     one.run(one.tokens(), model)
     np.save(folder / "lengths.npy", TokenStore(one.open(one.tokens()), "passages").lengths(np.arange(count)))
+    np.save(folder / "answers.npy", np.array([question.passage for question in asked]))
 
 
-def ours(folder: Path, threads: int) -> None:
-    """Tokenise, then encode, as the two stages do."""
+def ours(folder: Path, threads: int, tool: str) -> None:
+    """Tokenise, then encode, as the two stages do. The questions are encoded when that has been measured."""
     set_arithmetic_threads(threads)
     one = Study(folder)
     stage, device = one.tokens(), torch.device("cpu")
     parents = {role: one.open(parent) for role, parent in stage.parents.items()}
     encoder = Encoder.load(passage_side(one.open(one.plan.systems["pretrained"].model)))
     ready = TokenStore(one.open(stage), "passages")
-    common: dict[str, Any] = {"dtype": "float32", "precision": "fp32", "device": device, "label": "encode"}
+    common: dict[str, Any] = {"precision": PRECISIONS[tool], "device": device, "label": "encode"}
 
     def work() -> float:
         with tempfile.TemporaryDirectory() as temporary:
@@ -81,13 +93,16 @@ def ours(folder: Path, threads: int) -> None:
             written.seal(written.folder / MANIFEST, names)
             store = TokenStore(Artifact.open(written.folder / MANIFEST), "passages")
             tokenised = time.perf_counter() - begun
-            encode_passages(encoder, store, folder / "found-hardneg.npy", (0, len(store)), **common)
+            target = folder / f"found-{tool}.npy"
+            encode_passages(encoder, store, target, (0, len(store)), dtype="float32", **common)
             return tokenised
 
     encoder.eval()
-    with torch.inference_mode():  # what a first pass allocates, later ones have
+    with torch.inference_mode(), autocast(device, PRECISIONS[tool]):  # what a first pass allocates, later ones have
         encoder(*map(torch.from_numpy, ready.batch(np.arange(min(8, len(ready))))))
     measured(work)
+    queries = TokenStore(one.open(stage), "queries.train")
+    encode_queries(encoder, queries, folder / f"asked-{tool}.npy", **common)
 
 
 def parents_of(parents: dict[str, Artifact]) -> tuple[Artifact, Artifact]:
@@ -105,7 +120,7 @@ def theirs(folder: Path, model: Path, longest: int) -> None:
     peer.encode(texts[:8], show_progress_bar=False)
 
     def work() -> None:
-        np.save(folder / f"found-{TOOLS[1]}.npy", peer.encode(texts, show_progress_bar=False))
+        np.save(folder / f"found-{PEER}.npy", peer.encode(texts, show_progress_bar=False))
 
     measured(work)
 
@@ -128,23 +143,50 @@ def section(folder: Path, shape: Shape, runs: Sequence[Run]) -> tuple[str, pd.Da
         SystemExit: the vectors differ.
     """
     lengths = np.load(folder / "lengths.npy")
-    vectors = {tool: np.load(folder / f"found-{tool}.npy") for tool in TOOLS[:-1]}
-    apart = {tool: float(np.abs(made - vectors[TOOLS[0]]).max()) for tool, made in vectors.items()}
-    if max(apart.values()) > ENOUGH:
+    own, theirs = (np.load(folder / f"found-{tool}.npy") for tool in (TOOLS[0], PEER))
+    apart = float(np.abs(own - theirs).max())
+    if apart > ENOUGH:
         raise SystemExit(f"The vectors differ by {apart}: this is not the same work.")
     rows = table([run for run in runs if run.tool != "products"], TOOLS[0])
     passages = [f"{len(lengths) / float(seconds):.1f}" for seconds in rows["seconds"]]
     rows.insert(1, "passages a second", passages)
-    rows = pd.concat([rows, rates(runs, TOOLS[:-1], shape.operations(lengths))], axis=1)
+    rows = pd.concat([rows, rates(runs, list(rows["tool"]), shape.operations(lengths))], axis=1)
     allowed = [run.answer for run in runs if run.tool == "products"]
     tokenised = [run.answer for run in runs if run.tool == TOOLS[0]]
     said = (
         f"{int(lengths.sum()):,} tokens, {lengths.mean():.0f} a passage (from {lengths.min()} to {lengths.max()}), "
-        f"{shape.operations(lengths) / 1e12:.2f} TFLOP without padding. The vectors of all tools agree to "
-        f"{max(apart.values()):.1e}. The products of a layer alone reach {spread(allowed, '.0f')} GFLOP/s, measured in "
+        f"{shape.operations(lengths) / 1e12:.2f} TFLOP without padding. The float32 vectors of both tools "
+        f"agree to {apart:.1e}. The products of a layer alone reach {spread(allowed, '.0f')} GFLOP/s, measured in "
         f"every turn with {rows_of(lengths):,} rows. Of our seconds, {spread(tokenised, '.2g')} are tokenising."
     )
+    if TOOLS[1] in set(rows["tool"]):
+        said += halved(folder, runs)
     return f"{shape.name}, {len(lengths):,} passages", rows, said
+
+
+def halved(folder: Path, runs: Sequence[Run]) -> str:
+    """How much faster than the peer bf16 is, and what it changes for the questions."""
+    answers = np.load(folder / "answers.npy")
+    best = {}
+    for tool in PRECISIONS:
+        scores = np.load(folder / f"asked-{tool}.npy") @ np.load(folder / f"found-{tool}.npy").T
+        best[tool] = np.argsort(-scores, axis=1, kind="stable")[:, :DEPTH]
+    alike = np.mean([len(np.intersect1d(*both)) for both in zip(*best.values(), strict=True)]) / DEPTH
+    gains = [np.where(found == answers[:, None], 1 / np.log2(np.arange(2, DEPTH + 2)), 0) for found in best.values()]
+    means = [gain.sum(axis=1).mean() for gain in gains]
+    half, peer = ([run.seconds for run in runs if run.tool == tool] for tool in (TOOLS[1], PEER))
+    times = [other / own for own, other in zip(half, peer, strict=True)]
+    return (
+        f" In bf16 the peer takes {spread(times, '.2f')} times as long as this project. {len(answers):,} questions find "
+        f"{alike:.2%} of the {DEPTH} best passages that they find in float32; nDCG@{DEPTH} is {means[1]:.4f} in place of "
+        f"{means[0]:.4f}."
+    )
+
+
+def multiplies_bf16() -> bool:
+    """Whether the processor multiplies bf16 numbers by itself."""
+    flags = PROCESSORS.read_text(encoding="utf-8").split() if PROCESSORS.exists() else []
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def rows_of(lengths: np.ndarray) -> int:
@@ -162,8 +204,8 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     if given.tool is not None:
         model = (minilm(), given.work.parent / "base-model")[given.shape]
-        if given.tool == "hardneg":
-            ours(given.work, given.threads)
+        if given.tool in PRECISIONS:
+            ours(given.work, given.threads, given.tool)
         elif given.tool == "products":
             tokens = rows_of(np.load(given.work / "lengths.npy"))
             measured(lambda: layer_rate(SHAPES[given.shape], tokens, backward=False))
@@ -181,7 +223,8 @@ def main() -> None:
             study = folder / f"study-{number}"
             prepare(study, given.data, count, backbones[number], LENGTHS[number])
             common = ["--work", str(study), "--threads", str(given.threads), "--shape", str(number)]
-            runs = in_turns(MODULE, TOOLS, common, given.runs)
+            tools = [tool for tool in TOOLS if tool != TOOLS[1] or multiplies_bf16()]
+            runs = in_turns(MODULE, tools, common, given.runs)
             parts.append(section(study, SHAPES[number], runs))
         text = page("Encoding", MODULE, parts, given.threads, about())
     print(text)
