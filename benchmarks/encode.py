@@ -177,9 +177,9 @@ def halved(folder: Path, runs: Sequence[Run]) -> str:
     half, peer = ([run.seconds for run in runs if run.tool == tool] for tool in (TOOLS[1], PEER))
     times = [other / own for own, other in zip(half, peer, strict=True)]
     return (
-        f" In bf16 the peer takes {spread(times, '.2f')} times as long as this project. {len(answers):,} questions find "
-        f"{alike:.2%} of the {DEPTH} best passages that they find in float32; nDCG@{DEPTH} is {means[1]:.4f} in place of "
-        f"{means[0]:.4f}."
+        f" In bf16 the peer takes {spread(times, '.2f')} times as long as this project. {len(answers):,} questions "
+        f"find {alike:.2%} of the {DEPTH} best passages that they find in float32; nDCG@{DEPTH} is {means[1]:.4f} in "
+        f"place of {means[0]:.4f}."
     )
 
 

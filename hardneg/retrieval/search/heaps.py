@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import faiss
 import torch
 
 from hardneg.retrieval.search.keys import LAST_POSITION, LOWEST, pack
@@ -24,14 +25,11 @@ class Heaps:
     """
 
     def __init__(self, n: int, size: int) -> None:
-        import faiss
-
         self._scores = torch.full((n, size), -torch.inf)
         self._ids = torch.full((n, size), EMPTY)
-        self._pointer: Any = faiss.swig_ptr
         self._heaps: Any = faiss.float_minheap_array_t()
         self._heaps.nh, self._heaps.k = n, size
-        self._heaps.val, self._heaps.ids = self._pointer(self._scores.numpy()), self._pointer(self._ids.numpy())
+        self._heaps.val, self._heaps.ids = faiss.swig_ptr(self._scores.numpy()), faiss.swig_ptr(self._ids.numpy())
 
     def leave_out(self, below: torch.Tensor) -> None:
         """Add no scores below the float32 numbers [n, 1] from now on. Called before any are added."""
@@ -41,7 +39,7 @@ class Heaps:
         """Add passages: scores [n, columns] of any float, where the first column is of position `first`."""
         given = scores.float().contiguous().numpy()
         ids = torch.arange(LAST_POSITION - first, LAST_POSITION - first - given.shape[1], -1).numpy()
-        self._heaps.addn_with_ids(given.shape[1], self._pointer(given), self._pointer(ids), 0, 0, len(given))
+        self._heaps.addn_with_ids(given.shape[1], faiss.swig_ptr(given), faiss.swig_ptr(ids), 0, 0, len(given))
 
     def keys(self) -> torch.Tensor:
         """Keys [n, size], in no particular order; LOWEST fills heaps. What is -inf or not a number is in none."""
