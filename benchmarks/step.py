@@ -62,7 +62,11 @@ SECTIONS = ("natural", "equal", "parts")
 
 
 def triples(data: Path, count: int, equal: bool) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Questions, the paragraph that answers each, and the next paragraph of the same article, from all over SQuAD."""
+    """Questions, the paragraph that answers each, and the next paragraph of the same article, from all over SQuAD.
+
+    Raises:
+        SystemExit: the folder has no such passages.
+    """
     every = list(lines(data / "corpus.jsonl"))
     asked: dict[str, str] = {}
     texts = {line["_id"]: line["text"] for line in lines(data / "queries.jsonl")}
@@ -76,6 +80,11 @@ def triples(data: Path, count: int, equal: bool) -> Iterator[tuple[str, dict[str
         long = all(len(one["text"].split()) >= EQUAL for one in following)
         if together and every[at]["_id"] in asked and (long or not equal):
             there.append(at)
+    if not there:
+        raise SystemExit(
+            f"No passage of {data} has a training query and two more passages of its title after it. "
+            "Give a BEIR folder of SQuAD with --data."
+        )
     for place in np.linspace(0, len(there) - 1, count).astype(int):
         at = there[place]
         yield every[at + 2]["text"] if equal else asked[every[at]["_id"]], every[at], every[at + 1]
