@@ -62,8 +62,11 @@ def prepare(folder: Path, data: Path, count: int, backbone: str, longest: int) -
     places = {passage["_id"]: place for place, passage in enumerate(chosen)}
     texts = {line["_id"]: line["text"] for line in lines(data / "queries.jsonl")}
     rows = [row for file in sorted((data / "qrels").glob("*.tsv")) for row in file.read_text("utf-8").splitlines()[1:]]
-    judged = [row.split("\t") for row in rows]
-    asked = [Question(texts[query], places[passage]) for query, passage, _ in judged if passage in places]
+    answers: dict[str, int] = {}
+    for query, passage, _ in (row.split("\t") for row in rows):
+        if passage in places:
+            answers.setdefault(query, places[passage])  # SQuAD judges one passage of a question
+    asked = [Question(texts[query], place) for query, place in answers.items()]
     encoder = {"backbone": backbone, "pooling": None, "normalize": None, "query_length": 32, "passage_length": longest}
     study = {"encoder": encoder, "systems": {"pretrained": {"preset": "pretrained"}}}
     write_study(folder, chosen, asked, study)
