@@ -127,8 +127,7 @@ def count_above(
     for start in range(0, len(pair_query), QUERY_BATCH):
         part = slice(start, start + QUERY_BATCH)
         rows = torch.from_numpy(pair_query[part].astype(np.int64)).to(device)
-        products.load(vectors.take(pair_passage[part]))
-        vectors.forget()  # the system maps a neighbourhood of each
+        products.load(vectors.take_once(pair_passage[part]))
         own = products.of(asked[rows]).diagonal().clone()
         batches.append((part, rows, own, *_left_out(pair_query[part], left_out)))
     counts = torch.zeros(len(pair_query), dtype=torch.int64, device=device)
@@ -139,12 +138,17 @@ def count_above(
             require_finite(torch.from_numpy(block), "passage", start)
             products.load(block)
             for part, rows, own, row, passage in batches:
-                scores = products.of(asked[rows])
                 here = (start <= passage) & (passage < stop)
-                scores[row[here], passage[here] - start] = -torch.inf
-                counts[part] += (scores > own[:, None]).sum(dim=1, dtype=torch.int32)  # twice as fast as int64
+                without = row[here], passage[here] - start
+                counts[part] += _above(products.of(asked[rows]), own, without)
             bar.advance(stop - start)
     return counts.cpu().numpy()
+
+
+def _above(scores: torch.Tensor, own: torch.Tensor, without: tuple[npt.NDArray[np.int64], ...]) -> torch.Tensor:
+    """How many of the scores [q, p] of each query are above its `own` [q], leaving out pairs of row and column."""
+    scores[without] = -torch.inf
+    return (scores > own[:, None]).sum(dim=1, dtype=torch.int32)  # twice as fast as int64
 
 
 class _Products:

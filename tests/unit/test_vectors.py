@@ -106,6 +106,9 @@ def test_what_was_read_takes_no_memory(tmp_path: Path) -> None:
         return int(status.partition("RssFile:")[2].split()[0]) * 1024
 
     before = mapped()
+    spread = np.arange(0, 60_000, 60)
+    assert (store.take_once(spread) == whole[spread]).all()
+    assert mapped() - before < whole.nbytes // 10
     for start in range(0, 60_000, 10_000):
         assert (store.block(start, start + 10_000) == 1).all()
         assert mapped() - before < whole.nbytes // 10

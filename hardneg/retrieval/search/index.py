@@ -46,7 +46,6 @@ TRAINED = "trained-index"
 # Vectors that a product quantiser encodes at once. Each needs 1 KiB of distances for each of the M sub-quantisers: a
 # whole block, FAISS's default, would need 768 MiB for PQ48. The codes are the same.
 ENCODED_AT_ONCE = 4096
-TAKEN_AT_ONCE = 1024  # rows of a sample; the system maps a neighbourhood of each
 
 
 def build_index(
@@ -133,10 +132,7 @@ def _train(index: faiss.Index, vectors: VectorStore, rows: int, seed: int, targe
 def _train_on_sample(index: faiss.Index, vectors: VectorStore, rows: int, seed: int) -> None:
     """Train the index on a sample of `rows` vectors, without FAISS's hundreds of warnings about small samples."""
     chosen = np.sort(np.random.default_rng(seed).choice(vectors.rows, rows, replace=False))
-    sample = np.empty((rows, vectors.dim), np.float32)
-    for start in range(0, rows, TAKEN_AT_ONCE):
-        sample[start : start + TAKEN_AT_ONCE] = vectors.take(chosen[start : start + TAKEN_AT_ONCE])
-        vectors.forget()
+    sample = vectors.take_once(chosen)
     require_finite(torch.from_numpy(sample), "sampled passage", 0)
     lent = []  # FAISS keeps a bare pointer to the quantiser, which must therefore outlive the training
     for part in parts(index):

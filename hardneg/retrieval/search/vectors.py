@@ -12,6 +12,8 @@ from hardneg.data.mapped import forget
 from hardneg.errors import HardnegError
 
 ENCODE_AGAIN = "delete that stage's folder and encode again."
+TAKEN_AT_ONCE = 32
+"""Rows of a sample. Of each, the system maps up to a megabyte around it."""
 STORED_DTYPES = (np.dtype(np.float16), np.dtype(np.float32))
 
 
@@ -99,6 +101,15 @@ class VectorStore:
         for number in np.unique(owner):
             mine = owner == number
             out[mine] = self._shards[number][wanted[mine] - self._starts[number]]
+        return out
+
+    def take_once(self, positions: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """The same, for rows that are not needed again soon: shards take no memory afterwards."""
+        out = np.empty((len(positions), self.dim), dtype=np.float32)
+        for start in range(0, len(positions), TAKEN_AT_ONCE):
+            part = slice(start, start + TAKEN_AT_ONCE)
+            out[part] = self.take(positions[part])
+            self.forget()
         return out
 
 
