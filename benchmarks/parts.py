@@ -15,12 +15,12 @@ from unittest import mock
 
 import torch
 
-from hardneg.model.dropout import Dropout
+from hardneg.model.dropout import Dropout, DropoutOfTexts
 
 OTHERS = "other operations, and Python between them"
 PARTS = {
     "products with weights": ("aten::linear", "aten::addmm", "mkldnn::_linear_pointwise", "_Linear"),
-    "attention": ("part: attention", "aten::scaled_dot_product_attention"),
+    "attention": ("part: attention", "Attended", "aten::scaled_dot_product_attention"),
     "dropout": ("part: dropout", "aten::dropout", "aten::native_dropout"),
     "GELU": ("aten::gelu",),
     "LayerNorm": ("aten::layer_norm", "aten::native_layer_norm"),
@@ -46,6 +46,7 @@ def named_parts() -> Iterator[None]:
     """Inside it, the profiler sees parts that torch has no name for."""
     with (
         mock.patch.object(Dropout, "dropout", _ranged("dropout", Dropout.dropout)),
+        mock.patch.object(DropoutOfTexts, "dropout", _ranged("dropout", DropoutOfTexts.dropout)),
         mock.patch.object(Dropout, "_attention", _ranged("attention", Dropout._attention)),
         mock.patch.object(torch.nn.utils, "clip_grad_norm_", _ranged("clipping", torch.nn.utils.clip_grad_norm_)),
     ):

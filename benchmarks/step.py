@@ -140,9 +140,9 @@ class Noted:
 
         @functools.wraps(work)
         def noted(*given: Any, **named: Any) -> Any:
-            mask = named["attention_mask"]
-            self._texts.append(mask.sum(1).numpy())
-            self._cells += mask.numel()
+            packed = named.get("bounds")
+            self._texts.append((named["attention_mask"].sum(1) if packed is None else packed.diff()).numpy())
+            self._cells += named["input_ids"].numel()
             return work(*given, **named)
 
         return noted

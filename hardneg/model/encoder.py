@@ -16,7 +16,7 @@ from hardneg.errors import HardnegError
 from hardneg.model.dpr import bert_of, class_of
 from hardneg.model.dropout import around_recomputing
 from hardneg.model.lora import ADAPTERS, REFERENCE, adapters, attach, merged, reference, referred, without
-from hardneg.model.packed import Packed, hidden_states
+from hardneg.model.packed import TOKENS, Packed, hidden_states, trains_packed
 from hardneg.model.pooling import layer_of, load_layers, pool, positions_in
 from hardneg.model.products import use_in
 from hardneg.stages.artifacts import Artifact, write_json
@@ -59,7 +59,12 @@ class Encoder(nn.Module):
         use_in(self)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Encode texts: ids int64 [n, width] and mask int64 [n, width] to vectors float32 [n, dim]."""
+        """Encode texts: ids int64 [n, width] and mask int64 [n, width] to vectors float32 [n, dim].
+
+        In training on a CPU they are packed where `trains_packed`.
+        """
+        if trains_packed(self.backbone):
+            return self.packed(Packed.of(input_ids.numpy(), attention_mask.numpy(), TOKENS))
         more = {"position_ids": positions_in(attention_mask), "use_cache": False} if self._causal else {}
         read = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **more)
         return self._vectors(read.last_hidden_state, attention_mask)

@@ -1,4 +1,4 @@
-"""Texts one after another, without padding between them: for forward passes that keep no gradient.
+"""Texts one after another, without padding between them: where texts are encoded, and in training on a CPU.
 
 All layers but attention read each token by itself. Attention, which Transformers calls in place of its own, is of each
 text to itself: on a GPU torch's for texts of different lengths, which is for numbers of 16 bits; on a CPU, in float32,
@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from hardneg.model.attended import CACHED, Attended, few
+from hardneg.model.dropout import DropoutOfTexts, innermost
 from hardneg.model.products import SMALLEST, batches, batches_by_onednn
 
 ATTENTION = "hardneg_packed"
@@ -24,10 +26,10 @@ FAMILIES = frozenset(
     {"bert", "camembert", "distilbert", "electra", "eurobert", "modernbert", "qwen2", "qwen3", "roberta", "xlm-roberta"}
 )
 """Kinds of backbones that take each token's position, leave attention to a function, and mix tokens nowhere else."""
+LEAST_WIDTH = 384
+"""Fewest numbers in a hidden state for packing to pay in training: reading each text by itself takes time as well."""
 TOKENS = 128
 """Tokens are a multiple of this on a CPU: oneDNN compiles for every shape, which takes as long as a narrow layer."""
-TOGETHER, CACHED = 8, 4 << 20
-"""Texts that a CPU reads together: these, where its caches hold their attention weights, or one. Two shapes of each."""
 
 
 class Packed(NamedTuple):
@@ -95,6 +97,16 @@ def packs(backbone: nn.Module) -> bool:
     return known and dtype in {"cuda": (torch.float16, torch.bfloat16), "cpu": (torch.float32,)}.get(kind, ())
 
 
+def in_training(backbone: nn.Module) -> bool:
+    """Whether a backbone trains on a CPU, where `Dropout` draws for it."""
+    return backbone.training and innermost() is not None and next(backbone.parameters()).is_cpu
+
+
+def trains_packed(backbone: nn.Module) -> bool:
+    """Whether a backbone is to read packed texts in training. This must not depend on the texts: see `DropoutOfAll`."""
+    return in_training(backbone) and packs(backbone) and int(backbone.config.hidden_size) >= LEAST_WIDTH  # type: ignore[union-attr, arg-type]
+
+
 def hidden_states(backbone: nn.Module, texts: Packed) -> torch.Tensor:
     """The last hidden states [n, width, hidden] of packed texts, padded again; padding has those of another token."""
     before = getattr(getattr(backbone, "embeddings", None), "padding_idx", None)
@@ -102,7 +114,7 @@ def hidden_states(backbone: nn.Module, texts: Packed) -> torch.Tensor:
     # Texts that are all as long need no padding. On a GPU attention of the backbone's own is the faster then.
     plain = len(texts.alike) == 1 and texts.ids.device.type == "cuda"
     shape, attention = (len(texts.mask), contextlib.nullcontext()) if plain else (1, _attention(backbone))
-    with attention:
+    with InTraining(backbone, texts) if in_training(backbone) else attention:
         read = backbone(
             input_ids=texts.ids.view(shape, -1),
             position_ids=texts.positions.view(shape, -1) + first,
@@ -111,6 +123,28 @@ def hidden_states(backbone: nn.Module, texts: Packed) -> torch.Tensor:
         )
     hidden: torch.Tensor = read.last_hidden_state.flatten(0, 1)
     return hidden[texts.places]
+
+
+class InTraining(DropoutOfTexts):
+    """Inside it, attention in a backbone is for packed texts, and dropout is drawn for each of them.
+
+    It may be entered again, to compute again what a backward pass needs.
+    """
+
+    def __init__(self, backbone: nn.Module, texts: Packed) -> None:
+        lengths = np.diff(texts.bounds.numpy()).tolist()
+        super().__init__(lengths, texts.ids.shape[1])
+        self._backbone, self._entered = backbone, contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        self._entered.enter_context(_attention(self._backbone))
+        return super().__enter__()
+
+    def __exit__(self, *fault: Any) -> None:
+        """End."""
+        super().__exit__(*fault)
+        self._entered.close()
 
 
 @contextlib.contextmanager
@@ -136,6 +170,7 @@ def _attend(
     *,
     bounds: torch.Tensor,
     alike: tuple[tuple[int, int], ...],
+    dropout: float = 0.0,
     scaling: float | None = None,
     sliding_window: int | None = None,
     **_: Any,
@@ -150,6 +185,7 @@ def _attend(
         attention_mask: nothing, since there is no padding.
         bounds: see `Packed`.
         alike: see `Packed`.
+        dropout: of the attention weights, in training.
         scaling: of the products; None: one over the root of the width.
         sliding_window: tokens, its own included, that a token may look back on (and ahead to); None: all.
     """
@@ -159,6 +195,9 @@ def _attend(
     window = (reach, 0 if module.is_causal else reach)
     if query.device.type == "cuda":
         return _on_gpu(asked, keys, values, bounds, max(length for _, length in alike), window, scaling)[None], None
+    training = innermost()
+    if isinstance(training, InTraining):
+        return _in_training(asked, keys, values, alike, window, scaling, training, dropout)[None], None
     made, first = torch.empty_like(asked), 0
     for count, length in alike:
         part = slice(first, first + count * length)
@@ -167,6 +206,37 @@ def _attend(
         first = part.stop
     made[first:] = 0  # of no text
     return made[None], None
+
+
+def _in_training(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    alike: tuple[tuple[int, int], ...],
+    window: tuple[int, int],
+    scaling: float | None,
+    training: InTraining,
+    p: float,
+) -> torch.Tensor:
+    """Attention [tokens, heads, width] on a CPU, whose weights are dropped with probability p."""
+    shared = query.shape[1] // key.shape[1]
+    if shared > 1:
+        key, value = (each.repeat_interleave(shared, 1) for each in (key, value))
+    numbers = training.of_text() if p > 0 else None
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    made: torch.Tensor = Attended.apply(  # type: ignore[no-untyped-call]
+        query, key, value, alike, scaling, lambda length: _seen(length, window), numbers, p
+    )
+    return made
+
+
+def _seen(length: int, window: tuple[int, int]) -> torch.Tensor | None:
+    """Which tokens [length, length] each of a text sees, `window` behind it and ahead; None: all."""
+    if window == (-1, -1):
+        return None
+    ahead = torch.arange(length) - torch.arange(length)[:, None]
+    left, right = (length if reach < 0 else reach for reach in window)
+    return (ahead <= right) & (-ahead <= left)
 
 
 def _on_gpu(
@@ -200,13 +270,8 @@ def _on_cpu(
     fits = heads * length**2 * width > SMALLEST and heads * length**2 <= CACHED
     if window == (-1, -1) and not shared and fits and batches_by_onednn():
         return _by_products(query, key, value, scaling or width**-0.5).transpose(1, 2)
-    seen = None
-    if window != (-1, -1):
-        ahead = torch.arange(length) - torch.arange(length)[:, None]
-        left, right = (length if reach < 0 else reach for reach in window)
-        seen = (ahead <= right) & (-ahead <= left)
     made = nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=seen, scale=scaling, enable_gqa=shared
+        query, key, value, attn_mask=_seen(length, window), scale=scaling, enable_gqa=shared
     )
     return made.transpose(1, 2)
 
@@ -214,12 +279,9 @@ def _on_cpu(
 def _by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float) -> torch.Tensor:
     """Attention [n, heads, length, width] from tensors of that shape, by two products of oneDNN's."""
     count, heads, length, _ = query.shape
-    made, first = torch.empty_like(query), 0
+    made = torch.empty_like(query)
     with batches():
-        while first < count:
-            some = TOGETHER if first + TOGETHER <= count and TOGETHER * heads * length**2 <= CACHED else 1
-            part = slice(first, first + some)
+        for part in few(count, heads, length):
             weights = torch.matmul(query[part], key[part].transpose(2, 3)).mul_(scaling).softmax(-1)
             made[part] = torch.matmul(weights, value[part])
-            first += some
     return made

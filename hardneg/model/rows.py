@@ -39,7 +39,7 @@ class DropoutOfAll(Dropout):
 
     def __init__(self, rows: Rows) -> None:
         super().__init__()
-        self.rows = rows
+        self.rows, self.first_row = rows, rows.first
 
     def dropout(self, values: torch.Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
         """See `Dropout`."""

@@ -7,7 +7,6 @@ and a resumed run ends with the bytes of an undisturbed one.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from transformers import get_scheduler
 
 from hardneg.errors import HardnegError, Stopped
 from hardneg.methods.draws import Kept
-from hardneg.model.dropout import Dropout
+from hardneg.model.dropout import dropout_on
 from hardneg.stages.artifacts import PROGRESS, TRACKERS, StageFolder, atomic_path
 from hardneg.stages.progress import Progress
 from hardneg.training.optimizers import optimizer_of
@@ -128,7 +127,7 @@ def fit(
     with told as bar, asked_to_stop() as asked, tracked(accelerator, stage):
         for step in range(start, budget.end):
             torch.manual_seed(int(generator(seed, step, purpose=2).integers(2**62)))
-            with _quick_dropout(accelerator), accelerator.autocast():
+            with dropout_on(accelerator.device), accelerator.autocast():
                 loss = compute_loss(step, log)
             value = _finite(loss, f"{label}, step {step + 1}")
             lr = state.update(loss, train["max_grad_norm"])
@@ -174,11 +173,6 @@ class _Checkpoints:
             self._processes.wait()  # nobody leaves before the checkpoint is written: the launcher ends the others
             by = asked.by or "a signal to another of its processes"
             raise Stopped(f"{self._label} was stopped by {by} after step {step}. The same command goes on from there.")
-
-
-def _quick_dropout(accelerator: Accelerator) -> contextlib.AbstractContextManager[Any]:
-    """`Dropout` on a CPU; a GPU draws its own."""
-    return Dropout() if accelerator.device.type == "cpu" else contextlib.nullcontext()
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, train: dict[str, Any], total: int) -> Any:

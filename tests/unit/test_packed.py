@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
+from backbones import SIZE, backbone_of
 from transformers import AutoConfig, AutoModel
 
-from hardneg.model import packed, products
+from hardneg.model import attended, packed, products
 from hardneg.model.embedding import encoded
 from hardneg.model.encoder import Encoder
 from hardneg.model.joined import join_in
 from hardneg.model.packed import FAMILIES, Packed, hidden_states, packs
 
 LENGTHS = ((7, 1, 30, 12, 30, 3), (9, 9, 9))
-SIZE = {
-    "vocab_size": 90,
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 64,
-}
-OWN: dict[str, dict[str, Any]] = {
-    "distilbert": {"dim": 32, "n_heads": 4, "n_layers": 3, "hidden_dim": 48},
-    "electra": {"embedding_size": 32},
-    "eurobert": {"num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0},
-    "modernbert": {"local_attention": 8, "global_attn_every_n_layers": 2, "pad_token_id": 0},
-    "qwen2": {"num_key_value_heads": 2, "use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
-    "qwen3": {"num_key_value_heads": 2, "head_dim": 8},
-}
 
 
 def one_by_one(
@@ -71,13 +54,9 @@ def test_packed_texts_have_the_vectors_of_padded_ones(
     if batched and not products.batches_by_onednn():
         pytest.skip("oneDNN does not compute batches of float32 products on this processor")
     monkeypatch.setattr(packed, "batches_by_onednn", lambda: batched)
-    monkeypatch.setattr(packed, "TOGETHER", 2)
-    monkeypatch.setattr(packed, "CACHED", 2 * 4 * 9**2)  # texts of up to 9 tokens two at a time
-    torch.manual_seed(0)
-    backbone = AutoModel.from_config(AutoConfig.for_model(family, **SIZE | OWN.get(family, {}))).eval()
-    for weight in backbone.parameters():  # so large that positions and attention matter
-        if weight.dim() > 1:
-            torch.nn.init.normal_(weight, std=0.3)
+    monkeypatch.setattr(attended, "TOGETHER", (2, 1))
+    monkeypatch.setattr(attended, "CACHED", 2 * 4 * 9**2)  # texts of up to 9 tokens two at a time
+    backbone = backbone_of(family).eval()
     encoder = Encoder(backbone, {"pooling": "mean", "normalize": True, "projection": None, "temperature": 0.05})
     assert packs(backbone)
     mask = (np.arange(32) < np.array(lengths)[:, None]).astype(np.int64)

@@ -40,9 +40,10 @@ def loss_of(
     encoder: Encoder, ids: torch.Tensor, mask: torch.Tensor, device: torch.device, precision: str
 ) -> torch.Tensor:
     """A loss to differentiate: the sum of the vectors."""
+    from hardneg.model.dropout import dropout_on
     from hardneg.model.embedding import autocast
 
-    with autocast(device, precision):
+    with dropout_on(device), autocast(device, precision):
         loss: torch.Tensor = encoder(ids, mask).sum()
     return loss
 
