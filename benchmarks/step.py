@@ -324,8 +324,8 @@ def profiles(folder: Path, common: Sequence[str]) -> tuple[str, pd.DataFrame, st
         rows[f"{run.tool}, share"] = [f"{each / run.seconds:.1%}" for each in every]
     said = (
         f"Texts of {EQUAL} tokens, one run of each tool under torch's profiler, which itself takes time. Forward and "
-        "backward pass together. Products with weights include adding biases. Ours draws dropout by NumPy and so "
-        "computes attention by its formula; the peer's attention is torch's."
+        "backward pass together. Products with weights include adding biases. Ours draws dropout by NumPy, and its "
+        "attention is of each text to itself; the peer's is torch's."
     )
     return "Parts of a step", pd.DataFrame(rows), said
 
@@ -361,9 +361,9 @@ def about(check: str) -> str:
         "What differs otherwise: ours has the loss of STAR (RankNet over all pairs of the batch), the peer a softmax "
         "over the batch's passages. Ours reads tokens from a file that an earlier stage wrote; the peer tokenises in "
         "the step. Ours encodes questions in one pass and both kinds of paragraphs in another, sorted by length, the "
-        "peer each kind in its own. `train.rows_per_forward` is 16 on a CPU by default for texts of up to "
-        "256 tokens; with 64 ours has fewer passes and more padding. Ours draws dropout by NumPy, and is "
-        "deterministic.\n\n"
+        "peer each kind in its own. Ours pads no text, the peer those of each pass. "
+        "`train.rows_per_forward` is 16 on a CPU by default for texts of up to 256 tokens; with 64 ours has fewer "
+        "passes. Ours draws dropout by NumPy, and is deterministic.\n\n"
         "Each run is a process of its own, and the tools take turns; tables have medians. Operations are counted from "
         "the tokens of texts, without padding: three times those of the forward pass. A share is of the products of "
         "one layer, by the faster of torch's libraries, in the same turn. Other programs may run on the machine; where "

@@ -1,7 +1,7 @@
 """Attention of packed texts in training, on a CPU: of each text to itself, with its gradient.
 
-By torch's operations, each of which looks at the weights of all texts, none of which a cache then holds, it took as
-long as the products of the linear layers. Here a few texts are worked on from end to end.
+Each of torch's operations looks at the attention weights of all texts, which no cache holds. Here a few texts are
+worked on from end to end.
 """
 
 from __future__ import annotations

@@ -331,9 +331,9 @@ def _some(names: list[str]) -> str:
 def texts_at_once(asked: int | None, device: torch.device, longest: int) -> int:
     """Texts in a forward pass of training: `train.rows_per_forward`, or what suits the device.
 
-    On a CPU these are 8 to 64, so that 4,096 tokens are not exceeded: fewer long texts have less padding. A step of
-    MiniLM with 64 passages of up to 256 tokens takes half the time in passes of 16 that it takes in passes of 64. A GPU
-    waits for each pass to be told. The activations of all passes are held until the backward pass anyway.
+    On a CPU these are 8 to 64, so that 4,096 tokens are not exceeded: fewer long texts have less padding. A step with
+    64 passages of up to 256 tokens, where they are padded, takes half the time in passes of 16 that it takes in passes
+    of 64. A GPU waits for each pass to be told. The activations of all passes are held until the backward pass anyway.
 
     Args:
         asked: `train.rows_per_forward`.
