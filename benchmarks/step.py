@@ -3,7 +3,8 @@
     python -m benchmarks.step --output docs/speed-step.md
 
 A step has 32 questions of SQuAD, for each the paragraph that answers it, and the paragraph after that as its hard
-negative; all-MiniLM-L6-v2, float32, AdamW, clipping, dropout as the model has it. Texts have their own lengths first,
+negative; all-MiniLM-L6-v2, float32, AdamW, clipping, dropout as the model has it; ours in bf16 too, where the processor
+multiplies it. Texts have their own lengths first,
 and then all the same number of tokens (there, questions are paragraphs too), so that nobody pads.
 
 Ours is the workflow's own training of a STAR system. The peer is `SentenceTransformerTrainer` with
@@ -31,7 +32,7 @@ import torch
 from transformers import BertModel
 
 from benchmarks.ceiling import layer_rate
-from benchmarks.encode import rates
+from benchmarks.encode import multiplies_bf16, rates
 from benchmarks.gpu import SHAPES, spread
 from benchmarks.parts import OTHERS, PARTS, named_parts, seconds_by_part
 from benchmarks.sample import MINILM, Question, Study, found, lines, minilm, reading, without_dropout, write_study
@@ -48,7 +49,8 @@ from hardneg.training.state import TrainingState
 from workflow_scripts.training import train
 
 MODULE = "benchmarks.step"
-TOOLS = ("hardneg", "hardneg, rows_per_forward 64", "sentence-transformers", "products")
+TOOLS = ("hardneg", "hardneg bf16", "sentence-transformers", "products")
+PRECISIONS = {"hardneg": "fp32", "hardneg bf16": "bf16"}
 PAIR = (TOOLS[0], TOOLS[2])
 BATCH, SEED, LR, TEMPERATURE = 32, 13, 2e-5, 0.05
 STEPS, WARM = 2, 1
@@ -189,13 +191,13 @@ def mined(stage: Stage, folder: Path, queries: int) -> Artifact:
     return Artifact.open(folder / MANIFEST)
 
 
-def ours(folder: Path, noted: Noted, queries: int, threads: int, rows_per_forward: int | None) -> None:
+def ours(folder: Path, noted: Noted, queries: int, threads: int, precision: str) -> None:
     """The training stage of a system with the preset `star`, as its script runs it."""
     set_arithmetic_threads(threads)
     one = Study(folder)
     stage, update = one.plan.systems["star"].model, TrainingState.update
     assert stage is not None
-    stage.settings["train"]["rows_per_forward"] = rows_per_forward
+    stage.settings["precision"] = precision
     parents = {role: one.open(parent) for role, parent in stage.parents.items() if role != "negatives"}
 
     def updated(*given: Any) -> float:
@@ -361,9 +363,9 @@ def about(check: str) -> str:
         "What differs otherwise: ours has the loss of STAR (RankNet over all pairs of the batch), the peer a softmax "
         "over the batch's passages. Ours reads tokens from a file that an earlier stage wrote; the peer tokenises in "
         "the step. Ours encodes questions in one pass and both kinds of paragraphs in another, sorted by length, the "
-        "peer each kind in its own. Ours pads no text, the peer those of each pass. "
-        "`train.rows_per_forward` is 16 on a CPU by default for texts of up to 256 tokens; with 64 ours has fewer "
-        "passes. Ours draws dropout by NumPy, and is deterministic.\n\n"
+        "peer each kind in its own. In float32 ours pads no text; in bf16 (`arithmetic.precision`) it pads those of a "
+        "pass, which are 16 of up to 256 tokens by default. The peer's are 32. Ours draws dropout by NumPy, and is "
+        "deterministic.\n\n"
         "Each run is a process of its own, and the tools take turns; tables have medians. Operations are counted from "
         "the tokens of texts, without padding: three times those of the forward pass. A share is of the products of "
         "one layer, by the faster of torch's libraries, in the same turn. Other programs may run on the machine; where "
@@ -385,9 +387,8 @@ def run_one(given: argparse.Namespace) -> None:
         stack.enter_context(mock.patch.object(BertModel, "forward", noted.forward(BertModel.forward)))
         if given.profile:
             stack.enter_context(named_parts())
-        if given.tool in TOOLS[:2]:
-            rows_per_forward = None if given.tool == TOOLS[0] else 64
-            ours(given.work, noted, steps * BATCH, given.threads, rows_per_forward)
+        if given.tool in PRECISIONS:
+            ours(given.work, noted, steps * BATCH, given.threads, PRECISIONS[given.tool])
         else:
             model = given.work.parent / "plain-model" if given.plain else minilm()
             theirs(given.work, noted, model, longest, steps)
@@ -422,8 +423,7 @@ def main() -> None:
                 continue
             prepare(study, given.data, given.steps + given.warm_up, equal, MINILM, "ranknet", given.threads)
             more = ["--work", str(study), *common, *(["--equal"] if equal else [])]
-            # Without padding, more passes do not help.
-            tools = [tool for tool in TOOLS if tool != TOOLS[1] or not equal]
+            tools = [tool for tool in TOOLS if tool != TOOLS[1] or multiplies_bf16()]
             if name in given.sections:
                 parts.append(section(title, in_turns(MODULE, tools, more, given.runs)))
                 write(parts, check, given)
