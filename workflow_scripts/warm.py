@@ -32,8 +32,8 @@ BACKLOG = 1024
 THREADS = "_THREADS"
 """How variables end that Snakemake sets to a job's threads."""
 
-OWN = ("_", "SHLVL", "PWD", "OLDPWD", "TMPDIR", "TEMPDIR", "TMP", "TEMP")
-"""Variables that a shell, or Snakemake for each job, sets."""
+OWN = ("_", "SHLVL", "PWD", "OLDPWD", "PS1", "PS2", "PS4", "TMPDIR", "TEMPDIR", "TMP", "TEMP")
+"""Variables that a shell, or Snakemake for each job, sets or removes, such as the prompt that `activate` exports."""
 
 ALLOCATOR = "jemalloc_bg_thd"
 

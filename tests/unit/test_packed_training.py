@@ -133,7 +133,7 @@ def test_the_dropout_of_a_text_does_not_depend_on_the_texts_beside_it() -> None:
     assert sorted(set(every[0, :10].flatten().tolist())) == pytest.approx([0, 1 / 0.6], rel=1e-4)
 
 
-@pytest.mark.parametrize("family", ["bert", "modernbert"])
+@pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_all_rows_have_the_vectors_of_their_share(family: str) -> None:
     encoder = encoder_of(family, **dict.fromkeys(WITHOUT, 0.2))
     ids, mask = texts(LENGTHS)

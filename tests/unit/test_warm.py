@@ -65,6 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(folder)
         patch.delenv("PYTHONPATH", raising=False)
         patch.setenv(WARM, "")
+        patch.setenv("PS1", "(environment) ")
         with pytest.MonkeyPatch.context() as before:
             before.delenv(TEST)
             process = warm.start()
@@ -129,6 +130,15 @@ def test_it_has_the_jobs_arguments_files_and_settings(folder: Path) -> None:
         "read": "read by the script",
         "folder": str(folder),
     }
+
+
+def test_the_prompt_of_an_activated_environment_makes_no_difference(folder: Path) -> None:
+    """A shell that is not interactive, as Snakemake's is, removes it."""
+    line = [f"{sys.executable} -m workflow_scripts.job probe look; echo ${{PS1-removed}}"]
+    environment = {name: value for name, value in os.environ.items() if name != TEST}
+    done = subprocess.run(["bash", "-c", *line], input="", capture_output=True, text=True, check=True, env=environment)
+    seen, prompt = done.stdout.splitlines()
+    assert prompt == "removed" and json.loads(seen)["forked"]
 
 
 @pytest.mark.parametrize("arguments", [["exit", "0"], ["exit", "3"], ["message"]])
