@@ -55,14 +55,14 @@ class Packed(NamedTuple):
     def of(cls, ids: np.ndarray, mask: np.ndarray, multiple: int = 1) -> Self:
         """The padded texts `ids` int64 [n, width] with their `mask` int64 [n, width], packed.
 
-        Their tokens are made a multiple of `multiple`.
+        Their tokens are made a multiple of `multiple`, also where there are none.
         """
         there, lengths = mask.astype(bool), mask.sum(axis=1)
         bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         positions = (np.cumsum(mask, axis=1) - 1)[there]
         places = np.zeros_like(mask)
         places[there] = np.arange(len(positions))
-        more = (0, -len(positions) % multiple)
+        more = (0, -len(positions) % multiple if len(positions) else multiple)
         return cls(
             ids=torch.from_numpy(np.pad(ids[there], more)[None]),
             positions=torch.from_numpy(np.pad(positions, more)[None]),

@@ -150,6 +150,14 @@ def test_all_rows_have_the_vectors_of_their_share(family: str) -> None:
         assert not torch.allclose(encoder(ids, mask), every, atol=1e-2)
 
 
+def test_texts_without_a_token_have_vectors_of_zeros() -> None:
+    encoder = encoder_of("bert")
+    with Dropout():
+        vectors = encoder(*(torch.zeros(2, 3, dtype=torch.int64) for _ in range(2)))
+    assert vectors.shape == (2, 32) and not vectors.any()
+    vectors.sum().backward()
+
+
 def test_what_is_computed_again_has_the_same_gradient() -> None:
     found = []
     for again in (False, True):
