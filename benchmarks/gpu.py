@@ -98,6 +98,9 @@ class Texts:
         starts = (positions * 769) % (len(self._ids) - width)
         return self._ids[starts[:, None] + np.arange(width)] * mask, mask
 
+    def forget(self) -> None:
+        """See `TokenStore`; nothing is mapped here."""
+
 
 def alike(rows: int, length: int) -> np.ndarray:
     """Lengths of texts that are all as long."""
