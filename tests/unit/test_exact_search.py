@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,10 @@ import torch
 
 from hardneg.errors import HardnegError
 from hardneg.model.products import by_onednn, product
-from hardneg.retrieval.search import exact, first_pass, keys, on_cpu, on_gpu
+from hardneg.retrieval.search import by_torch, exact, first_pass, keys, on_cpu, on_gpu
+from hardneg.retrieval.search.by_torch import inner_products
 from hardneg.retrieval.search.cells import lower_bound, top
 from hardneg.retrieval.search.exact import ExactSearcher
-from hardneg.retrieval.search.on_gpu import inner_products
 from hardneg.retrieval.search.sizes import gpu_block
 from hardneg.retrieval.search.vectors import VectorStore
 
@@ -24,6 +26,8 @@ CPU = torch.device("cpu")
 Maker = Callable[..., np.ndarray]
 Products = list[tuple[str, torch.Tensor]]
 ROWS, DIM = 1000, 16
+KERNELS = ["by its kernels"] if find_spec("triton") else []  # it comes with torch for a GPU
+ON_A_GPU = ("as on a GPU", *KERNELS)
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +37,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     for room, names in sizes.items():
         for name, size in names.items():
             monkeypatch.setattr(room, name, size)
-    monkeypatch.setattr(on_gpu, "NUMBERS_AT_ONCE", 5000)
+    monkeypatch.setattr(by_torch, "NUMBERS_AT_ONCE", 5000)
 
 
 @pytest.fixture(autouse=True)
@@ -45,16 +49,23 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-@pytest.fixture(params=["one pass", "two passes", "as on a GPU"], autouse=True)
+@pytest.fixture(params=["one pass", "two passes", *ON_A_GPU], autouse=True)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A pass in float32 alone; one in bf16 before it, also where that does not pay; or what a GPU does, on a CPU."""
+    """A pass in float32 alone; one in bf16 before it, also where that does not pay; or what a GPU does, on a CPU.
+
+    The kernels of a GPU are interpreted there.
+    """
     if request.param == "two passes":
         if not by_onednn():
             pytest.skip("only oneDNN scores again without changing a bit")
         monkeypatch.setattr(on_cpu, "PAYS", 1)
         monkeypatch.setattr(on_cpu, "LEAST_QUERIES", 1)
         monkeypatch.setattr(on_cpu, "LEAST_DIM", 1)
-    if request.param == "as on a GPU":
+    if request.param in KERNELS:
+        monkeypatch.setenv("TRITON_INTERPRET", "1")  # Triton asks where kernels are defined, and where they run
+        kernels = importlib.import_module("hardneg.retrieval.search.by_triton")
+        monkeypatch.setattr(on_gpu, "kernels_for", lambda device: kernels)
+    if request.param in ON_A_GPU:
 
         def share(vectors: VectorStore, *given: Any) -> on_gpu.GpuShare:
             return on_gpu.GpuShare(vectors, CPU, *given[:-1])
@@ -199,7 +210,7 @@ def test_k_scores_are_not_below_their_bound_and_few_more(columns: int, k: int, d
 def test_scores_that_are_no_numbers_leave_other_queries_and_all_positions_right(
     tmp_path: Path, k: int, way: str
 ) -> None:
-    if way == "as on a GPU":
+    if way in ON_A_GPU:
         pytest.skip("there, products do not overflow")
     passages, queries = random_vectors(ROWS, 1), random_vectors(8, 2)
     searcher = ExactSearcher(store(tmp_path, passages * np.float32(1e20)))
@@ -241,7 +252,7 @@ def products(monkeypatch: pytest.MonkeyPatch) -> Iterator[Products]:
 def test_products_use_no_tf32_and_the_switch_is_put_back(
     tmp_path: Path, products: Products, newer: bool, way: str
 ) -> None:
-    if way == "as on a GPU":
+    if way in ON_A_GPU:
         pytest.skip("the products that are seen are a CPU's")
     if newer:
         torch.backends.cuda.matmul.fp32_precision = "tf32"
@@ -268,7 +279,7 @@ def test_batches_are_filled_up_with_zeros_where_shapes_matter(
 
 
 def test_a_single_query_is_searched_alone_but_for_its_double(tmp_path: Path, products: Products, way: str) -> None:
-    if way == "as on a GPU" or not by_onednn():
+    if way in ON_A_GPU or not by_onednn():
         pytest.skip("only oneDNN's scores do not depend on shapes")
     query = torch.from_numpy(random_vectors(1, 2))
     ExactSearcher(store(tmp_path, random_vectors(64, 1))).search(query, 5)
@@ -303,7 +314,7 @@ def test_queries_without_a_proof_have_another_pass(
         return original(self, queries, *given)
 
     monkeypatch.setattr(share, "_pass", spy)
-    monkeypatch.setattr(exact, "BLOCK", 512)
+    monkeypatch.setattr(exact, "BLOCK", 1024)
     searcher, queries = ExactSearcher(store(tmp_path, make(ROWS, 1))), torch.from_numpy(make(70, 2))
     monkeypatch.setattr(first_pass.Tally, "ENOUGH", 10)
     monkeypatch.setattr(on_gpu, "MORE", 2)
@@ -318,7 +329,7 @@ def test_queries_without_a_proof_have_another_pass(
 @pytest.mark.parametrize("make", [random_vectors, whole_vectors, tied_vectors])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_scores_of_a_gpu_are_those_of_float64_rounded_once(tmp_path: Path, way: str, make: Maker, dtype: type) -> None:
-    if way != "as on a GPU":
+    if way not in ON_A_GPU:
         pytest.skip("a CPU's are sums in float32")
     passages, queries = make(ROWS, 1, dtype), make(70, 2)
     positions, scores = ExactSearcher(store(tmp_path, passages)).search(torch.from_numpy(queries), 30)
@@ -352,6 +363,23 @@ def test_inner_products_depend_on_nothing_else() -> None:
     order = torch.randperm(384, generator=generator)
     assert torch.equal(inner_products(queries[:, order], passages[:, order].expand(8, -1, -1)), whole)
     assert torch.equal(inner_products(queries[3:4], passages[7:9].expand(1, -1, -1)), whole[3:4, 7:9])
+
+
+@pytest.mark.parametrize("dim", [1, 37, 384, 1025])
+def test_kernels_compute_what_torch_does(way: str, dim: int) -> None:
+    if way not in KERNELS:
+        pytest.skip("of the kernels")
+    kernels = on_gpu.kernels_for(CPU)
+    generator = torch.Generator().manual_seed(dim)
+    queries, passages = (torch.randn(n, dim, generator=generator) for n in (5, 192))
+    passages *= torch.logspace(-30, 3, len(passages))[:, None]
+    passages[7] = 0
+    numbers = torch.randint(0, len(passages), (5, 21), generator=generator)
+    found = kernels.keys(queries, passages, numbers, 190, 1000)
+    assert torch.equal(found, by_torch.keys(queries, passages, numbers, 190, 1000).where(numbers < 190, keys.LOWEST))
+    asked, rows = queries.half(), passages.half()
+    cells = torch.mm(asked, rows.T).view(5, -1, kernels.CELL).amax(dim=2)
+    assert torch.allclose(kernels.highest(asked, rows), cells, rtol=2e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float32])

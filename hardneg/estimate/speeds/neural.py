@@ -174,30 +174,24 @@ def _exact_search(batch: int, dim: int, device: torch.device, seconds: float) ->
     import torch
 
     from hardneg.model.products import product
-    from hardneg.retrieval.search.cells import top
     from hardneg.retrieval.search.first_pass import candidates
     from hardneg.retrieval.search.heaps import Heaps
-    from hardneg.retrieval.search.on_gpu import inner_products
-    from hardneg.retrieval.search.sizes import GPU_BLOCK, NUMBERS_AT_ONCE, TILE, gpu_block
+    from hardneg.retrieval.search.on_gpu import kernels_for
+    from hardneg.retrieval.search.sizes import GPU_BLOCK, TILE, gpu_block
 
-    on_cpu = device.type == "cpu"
+    on_cpu, by = device.type == "cpu", kernels_for(device)
     tile = TILE if on_cpu else gpu_block(GPU_BLOCK, batch)
-    kind = torch.float32 if on_cpu else torch.float16
-    queries, passages = (torch.randn(rows, dim, device=device).to(kind) for rows in (batch, tile))
-    scores = torch.empty(batch, tile, device=device, dtype=kind)
+    queries, passages = (torch.randn(rows, dim, device=device) for rows in (batch, tile))
+    scores = torch.empty(batch if on_cpu else 0, tile)
+    asked, rows = (queries, passages) if on_cpu else (queries.half(), passages.half())
     best = Heaps(batch, RETRIEVED)
-    pairs = 0 if on_cpu else batch * candidates(RETRIEVED)
-    at_once = max(1, min(pairs, NUMBERS_AT_ONCE // dim))
-    some = torch.randn(1, at_once, dim, device=device)
 
     def work() -> None:
-        found = product(queries, passages, scores)
         if on_cpu:
-            best.add(found, 0)
+            best.add(product(asked, rows, scores), 0)
         else:
-            top(found, candidates(RETRIEVED))
-        for _ in range(0, pairs, at_once):
-            inner_products(some[:, 0], some)
+            numbers = by.chosen(asked, rows, tile, candidates(RETRIEVED))[1]
+            by.keys(queries, passages, numbers, tile, 0)
         _finish(device)
 
     with torch.inference_mode():

@@ -78,14 +78,21 @@ def candidates(k: int) -> int:
 
 def rounded_queries(queries: torch.Tensor, kind: torch.dtype) -> Rounded:
     """Queries float32 [n, dim], each with a scale, a norm and an error of its own."""
+    return measured(queries, *narrowed(queries, kind))
+
+
+def narrowed(queries: torch.Tensor, kind: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """`rows` and `scale` of rounded queries. A GPU can begin with its products before the rest is computed."""
     if kind != torch.float16:
-        scale = torch.ones(len(queries), dtype=torch.float64, device=queries.device)
-        rows = queries.to(kind)
-        return Rounded(rows, _norms(queries), _norms(queries - rows.float()), scale)
-    scale = _power_above(queries.abs().amax(dim=1))
-    narrow = scale.float()[:, None]
-    rows = (queries / narrow).half()
-    return Rounded(rows, _norms(queries), _norms(queries - rows.float() * narrow), scale)
+        return queries.to(kind), torch.ones(len(queries), dtype=torch.float64, device=queries.device)
+    scale = _power_above(torch.linalg.vector_norm(queries, ord=torch.inf, dim=1))
+    return (queries / scale.float()[:, None]).half(), scale
+
+
+def measured(queries: torch.Tensor, rows: torch.Tensor, scale: torch.Tensor) -> Rounded:
+    """What `narrowed` made of queries, with its norms and errors."""
+    back = rows.float() if rows.dtype != torch.float16 else rows * scale.float()[:, None]
+    return Rounded(rows, _norms(queries), _norms(queries - back), scale)
 
 
 def rounded_passages(block: torch.Tensor, kind: torch.dtype) -> Rounded:
@@ -115,25 +122,25 @@ def upper_bound(
     """What no passage that a first pass did not find can exceed with its score.
 
     Args:
-        worst: [n], the least product that it found for each query.
+        worst: [..., n], the least product that it found for each query.
         queries: n of them.
-        norm: of the passages that were searched, as in `Rounded`, or more.
+        norm: [...] or [..., 1], of the passages that were searched, as in `Rounded`, or more.
         error: likewise.
         scale: of these passages.
 
     Returns:
-        float64 [n]; infinite where there is no bound.
+        float64 [..., n]; infinite where there is no bound.
     """
     unit, sums = UNIT[worst.dtype], queries.rows.shape[1] * SUMS
-    scales = queries.scale * scale
-    found, lengths = worst.double() * scales, queries.norm * norm
-    apart = queries.error * norm + queries.norm * error + sums / (1 - sums) * lengths
-    tiny = UNDERFLOW * (1 + queries.norm + norm)
+    scales, lengths = queries.scale * scale, queries.norm * norm
+    found = worst.double() * scales
+    apart = torch.addcmul(queries.norm * error, queries.error, norm).add_(lengths, alpha=sums / (1 - sums))
+    tiny = (queries.norm + norm).add_(1).mul_(UNDERFLOW)
     if worst.dtype == torch.float16:
-        tiny = tiny + scales * SMALLEST_HALF
+        tiny.add_(scales, alpha=SMALLEST_HALF)
     # Norms and errors are a little uncertain as well: they are sums, and a query may be longer when it is rounded.
-    bound = found + found.abs() * (unit / (1 - unit)) + apart * (1 + 2.0**-7) + tiny
-    return torch.where((lengths < LARGEST) & bound.isfinite(), bound, torch.inf)
+    bound = tiny.add(found).add_(found.abs(), alpha=unit / (1 - unit)).add_(apart, alpha=1 + 2.0**-7)
+    return torch.where(lengths < LARGEST, bound, torch.inf)
 
 
 def _norms(rows: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,10 @@ def pack(scores: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
 
 def unpack(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Positions int64 and scores float32 of keys made by `pack`."""
+    return LAST_POSITION - (keys & LAST_POSITION), scores_in(keys)
+
+
+def scores_in(keys: torch.Tensor) -> torch.Tensor:
+    """The scores alone."""
     bits = (keys >> 32).int()
-    scores = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(torch.float32)
-    return LAST_POSITION - (keys & LAST_POSITION), scores
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(torch.float32)

@@ -19,7 +19,7 @@ from hardneg.retrieval.search.blocks import checked_rows, rows_of
 from hardneg.retrieval.search.cells import lower_bound
 from hardneg.retrieval.search.first_pass import Rounded
 from hardneg.retrieval.search.heaps import Heaps
-from hardneg.retrieval.search.keys import LOWEST, pack, unpack
+from hardneg.retrieval.search.keys import LOWEST, pack, scores_in, unpack
 from hardneg.retrieval.search.sizes import COLUMNS, QUERY_BATCH, SCORED_AGAIN, TILE, TILES
 from hardneg.retrieval.search.vectors import VectorStore
 
@@ -98,7 +98,7 @@ class CpuShare:
         keys = pack(self._again(queries, positions), positions).topk(k).values
         worst = found.amin(dim=1).bfloat16()
         bound = first_pass.upper_bound(worst, asked, torch.stack(norms).max(), torch.stack(errors).max())
-        unproved = (bound < unpack(keys[:, -1])[1]).logical_not()
+        unproved = (bound < scores_in(keys[:, -1])).logical_not()
         if unproved.any():
             keys[unproved] = self._pass(queries[unproved], k, self._block)
         self._tally.add(len(queries), int(unproved.sum()))

@@ -1,24 +1,34 @@
 """Exact search on a GPU: a first pass in float16, and scores that depend on nothing but the two vectors.
 
 A GPU's library chooses a kernel by the shape of a product, and with it the last bits. So products only choose which
-passages are scored. The score is `inner_products`.
+passages are scored. The score is `by_torch.inner_products`. Where Triton can compile for the GPU, `by_triton` takes the
+place of torch; it finds the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from types import ModuleType
 
 import torch
 
-from hardneg.retrieval.search import first_pass
+from hardneg.retrieval.search import by_torch, first_pass
 from hardneg.retrieval.search.blocks import checked_rows
-from hardneg.retrieval.search.cells import top
-from hardneg.retrieval.search.first_pass import Rounded, power_of_two
-from hardneg.retrieval.search.keys import pack, unpack
-from hardneg.retrieval.search.sizes import COLUMNS, NUMBERS_AT_ONCE
+from hardneg.retrieval.search.first_pass import Rounded
+from hardneg.retrieval.search.keys import scores_in
+from hardneg.retrieval.search.sizes import COLUMNS
 from hardneg.retrieval.search.vectors import VectorStore
 
 MORE = 8  # times as many candidates, where they proved nothing
+REPLAYED = 64
+"""Queries at most for which a GPU works less long than Python takes to start its kernels."""
+
+SHARED = 160 << 10
+"""Bytes of a multiprocessor's own memory that the kernels take at most. A100, H100 and their successors have more."""
 
 
 class GpuShare:
@@ -46,7 +56,10 @@ class GpuShare:
         self._size, self._query_batch = size, query_batch
         self._blocks = [self._read(start) for start in starts] if resident else None
         self._halves = not self._blocks or has_room(device, sum(block.numel() for block in self._blocks) * 2)
+        self._by = kernels_for(device)
         self._tally = first_pass.Tally()
+        self._shape: tuple[int, int] | None = None
+        self._replay: Replay | None = None
         self._rounded: dict[tuple[int, torch.dtype], Rounded] = {}
 
     def search(self, queries: torch.Tensor, k: int) -> torch.Tensor:
@@ -55,59 +68,80 @@ class GpuShare:
         Queries for which a pass proves nothing have another, in float32, with more candidates. After that every passage
         is scored, which takes long; it is for queries whose k-th passage has hundreds of equals.
         """
-        queries, count = queries.to(self.device), first_pass.candidates(k)
+        queries, count = queries.to(self.device).contiguous(), first_pass.candidates(k)
         passes = [(torch.float32, MORE * count), (None, 0)]
         with torch.autocast(self.device.type, enabled=False):
             if self._halves:
-                keys, left = self._pass(queries, k, torch.float16, count)
+                keys, proved = self._first(queries, k, count)
+                left = _not(proved)
                 self._tally.add(len(queries), len(left))
                 if not self._tally.worth_it():
-                    self._halves = False
+                    self._halves, self._replay = False, None
                     self._rounded.clear()
             else:
-                keys, left = self._pass(queries, k, torch.float32, count)
+                keys, proved = self._pass(queries, k, torch.float32, count)
+                left = _not(proved)
             for kind, wide in passes:
                 if len(left) == 0:
                     break
-                keys[left], still = self._pass(queries[left], k, kind, wide)
-                left = left[still]
+                keys[left], proved = self._pass(queries[left], k, kind, wide)
+                left = left[_not(proved)]
         return keys
+
+    def _first(self, queries: torch.Tensor, k: int, wide: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """`_pass` in float16. Of few queries it is recorded once, if searches of as many follow each other."""
+        shape, before = (len(queries), k), self._shape
+        self._shape = shape
+        if self.device.type != "cuda" or not self._blocks or not 0 < len(queries) <= REPLAYED or shape != before:
+            return self._pass(queries, k, torch.float16, wide)
+        if self._replay is None or self._replay.shape != shape:
+            self._replay = None  # lets go of its memory
+            self._replay = Replay(lambda these: self._pass(these, k, torch.float16, wide), queries, shape)
+        return self._replay(queries)
 
     def _pass(
         self, queries: torch.Tensor, k: int, kind: torch.dtype | None, wide: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The best keys [n, at most k], and the numbers of queries for which another passage may be as good.
+        """The best keys [n, at most k], and for which queries, bool [n], no other passage is as good.
 
         Args:
             queries: float32 [n, dim].
             k: passages for each.
             kind: of the numbers that choose what is scored. None: everything is.
-            wide: how many passages of a block are chosen.
+            wide: how many passages of a block are chosen, or cells of them.
         """
+        by = self._by if kind == torch.float16 and len(queries) > 0 else by_torch
         batches = torch.split(queries, self._query_batch)
-        asked = [first_pass.rounded_queries(batch, kind or torch.float32) for batch in batches]
+        asked = [first_pass.narrowed(batch, kind or torch.float32) for batch in batches]
         best: list[torch.Tensor | None] = [None] * len(batches)
-        bound = [torch.full((len(batch),), -torch.inf, dtype=torch.float64, device=self.device) for batch in batches]
+        worst: list[list[torch.Tensor]] = [[] for _ in batches]
+        blocks = []
         for number, start in enumerate(self.starts):
             rows = self._blocks[number] if self._blocks else self._read(start)
             count = min(self._size, self.vectors.rows - start)
-            passages = None if kind is None or count <= wide else self._round(number, rows, kind)
+            passages = None if kind is None or count <= wide * by.CELL else self._round(number, rows, kind)
             for at, batch in enumerate(batches):
                 if passages is None:
-                    keys = _every(batch, rows[:count], start, k)
+                    keys = by_torch.every(batch, rows[:count], start, k)
                 else:
-                    products = torch.mm(asked[at].rows, passages.rows.T)
-                    values, chosen = top(products[:, :count], wide)
-                    worst = values[:, -1].to(kind)
-                    bound[at] = torch.maximum(bound[at], first_pass.upper_bound(worst, asked[at], *passages[1:]))
-                    keys = pack(_scores(batch, rows, chosen), start + chosen)
+                    least, numbers = by.chosen(asked[at][0], passages.rows, count, wide)
+                    worst[at].append(least)
+                    keys = by.keys(batch, rows, numbers, count, start)
                 before = best[at]
                 keys = keys if before is None else torch.cat([before, keys], dim=1)
                 best[at] = keys.topk(min(k, keys.shape[1]), sorted=False).values
+            if passages is not None:
+                blocks.append(torch.stack(passages[1:]))
             del rows, passages  # before the next block is read
         found = torch.cat([keys for keys in best if keys is not None])
-        proved = torch.cat(bound) < unpack(found.amin(dim=1))[1]
-        return found, proved.logical_not().nonzero().squeeze(1)
+        if not blocks:
+            return found, torch.ones(len(queries), dtype=torch.bool, device=self.device)
+        norm, error, scale = torch.stack(blocks)[..., None].unbind(1)
+        bounds = [
+            first_pass.upper_bound(torch.stack(least), first_pass.measured(batch, *narrow), norm, error, scale)
+            for batch, narrow, least in zip(batches, asked, worst, strict=True)
+        ]
+        return found, torch.cat(bounds, dim=1).amax(dim=0) < scores_in(found.amin(dim=1))
 
     def _round(self, number: int, rows: torch.Tensor, kind: torch.dtype) -> Rounded:
         """A block with fewer bits, which is kept if the block is."""
@@ -124,45 +158,55 @@ class GpuShare:
         return block
 
 
-def inner_products(queries: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
-    """Inner products as float32, whose bits depend on nothing but the two vectors, on any device.
-
-    A product of two float32 numbers is exact in float64. Here it is cut off to a whole number of units, of which 2^62
-    are more than their sum can be, and whole numbers have the same sum in any order. With vectors of width d, a sum is
-    wrong by at most d units: less than d^2 2^-59 of the product of their norms, before it is rounded to float32.
+class Replay:
+    """A function of queries as a CUDA graph, which a GPU runs without being told each of its kernels.
 
     Args:
-        queries: float32 [n, dim].
-        passages: float32 [n, m, dim].
-
-    Returns:
-        float32 [n, m].
+        run: from queries to tensors; it does the same with any queries, and waits for nothing.
+        queries: such as it is to be called with, [n, dim].
+        shape: what the graph is for.
     """
-    asked, given = (torch.linalg.vector_norm(each, ord=torch.inf, dim=-1) for each in (queries, passages))
-    largest = torch.frexp(asked).exponent[:, None] + torch.frexp(given).exponent
-    exponent = largest + (queries.shape[1] - 1).bit_length() - 62  # of a unit
-    products = queries.double()[:, None] * passages
-    units = products.mul_(power_of_two(-exponent)[..., None]).long().sum(dim=2)
-    return (units.double() * power_of_two(exponent)).float()
+
+    def __init__(
+        self,
+        run: Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]],
+        queries: torch.Tensor,
+        shape: tuple[int, int],
+    ) -> None:
+        self.shape = shape
+        self._queries, self._graph = queries.clone(), torch.cuda.CUDAGraph()
+        with torch.cuda.device(queries.device):
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
+                self._made = run(self._queries)
+
+    def __call__(self, queries: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `run` gives for these queries."""
+        self._queries.copy_(queries)
+        self._graph.replay()
+        keys, proved = self._made
+        return keys.clone(), proved.clone()
 
 
-def _scores(queries: torch.Tensor, rows: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Scores float32 [n, m] of queries [n, dim] for the rows whose numbers are `chosen` [n, m]."""
-    at_once = max(1, NUMBERS_AT_ONCE // max(1, queries.numel()))
-    return torch.cat([inner_products(queries, rows[part]) for part in torch.split(chosen, at_once, dim=1)], dim=1)
-
-
-def _every(queries: torch.Tensor, rows: torch.Tensor, start: int, k: int) -> torch.Tensor:
-    """Keys [n, min(k, rows)] of the best rows of a block, all of which are scored."""
-    numbers = torch.arange(len(rows), device=rows.device).expand(len(queries), -1)
-    at_once = max(k, NUMBERS_AT_ONCE // max(1, queries.numel()))
-    best: list[torch.Tensor] = []
-    for part in torch.split(numbers, at_once, dim=1):
-        keys = torch.cat([*best, pack(_scores(queries, rows, part), start + part)], dim=1)
-        best = [keys.topk(min(k, keys.shape[1]), sorted=False).values]
-    return best[0]
+def _not(proved: torch.Tensor) -> torch.Tensor:
+    """The numbers of queries for which nothing is proved."""
+    return proved.logical_not().nonzero().squeeze(1)
 
 
 def has_room(device: torch.device, size: int) -> bool:
     """Whether so many bytes fit in half of a GPU's free memory."""
     return device.type != "cuda" or size <= torch.cuda.mem_get_info(device)[0] // 2
+
+
+@functools.cache
+def kernels_for(device: torch.device) -> ModuleType:
+    """`by_triton`, where Triton can compile for a GPU, which takes a C compiler; else `by_torch`."""
+    if device.type != "cuda" or torch.version.hip or find_spec("triton") is None:
+        return by_torch
+    if torch.cuda.get_device_properties(device).shared_memory_per_multiprocessor < SHARED:
+        return by_torch
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return by_torch
+    from hardneg.retrieval.search import by_triton
+
+    return by_triton
