@@ -13,7 +13,7 @@ import triton.language as tl
 from hardneg.retrieval.search.cells import top
 from hardneg.retrieval.search.keys import LAST_POSITION, LOWEST
 
-CELL = 8
+CELL = 4
 """Passages that are chosen together."""
 
 FEW = 32

@@ -93,6 +93,8 @@ class ExactSearcher:
             else:
                 self._shares.append(GpuShare(vectors, device, mine, block, kept, query_batch))
         self._at_once = 1 if on_cpu else max(1, len(self._shares))
+        alone = part.count == 1 and len(self._shares) == 1
+        self._only = self._shares[0] if alone and isinstance(self._shares[0], GpuShare) else None
 
     def search(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Search all passages.
@@ -107,7 +109,11 @@ class ExactSearcher:
         Raises:
             HardnegError: a query vector is not finite, or its width differs from the passages'.
         """
-        queries = checked_queries(queries, self.vectors.dim)
+        queries = _as_float32(queries, self.vectors.dim)
+        if self._only is not None:
+            with _full_float32():
+                return unpack(self._only.search(queries, k).to(queries.device))
+        require_finite(queries, "query", 0)
         with _full_float32():
             if self._at_once > 1:
                 with ThreadPoolExecutor(self._at_once) as pool:
@@ -125,6 +131,12 @@ def checked_queries(queries: torch.Tensor, dim: int) -> torch.Tensor:
     Raises:
         HardnegError: they are not [n, dim], or not finite.
     """
+    queries = _as_float32(queries, dim)
+    require_finite(queries, "query", 0)
+    return queries
+
+
+def _as_float32(queries: torch.Tensor, dim: int) -> torch.Tensor:
     if queries.ndim != 2 or queries.shape[1] != dim:
         raise HardnegError(
             "Query vectors and passage vectors differ in width.",
@@ -132,9 +144,7 @@ def checked_queries(queries: torch.Tensor, dim: int) -> torch.Tensor:
             expected=f"[queries, {dim}]",
             remedy="encode queries and passages with encoders of the same output width.",
         )
-    queries = queries.detach().float()
-    require_finite(queries, "query", 0)
-    return queries
+    return queries.detach().float()
 
 
 def _fits(vectors: VectorStore, device: torch.device, rows: int) -> bool:

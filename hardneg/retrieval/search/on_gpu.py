@@ -17,7 +17,7 @@ from types import ModuleType
 import torch
 
 from hardneg.retrieval.search import by_torch, first_pass
-from hardneg.retrieval.search.blocks import checked_rows
+from hardneg.retrieval.search.blocks import checked_rows, require_finite
 from hardneg.retrieval.search.first_pass import Rounded
 from hardneg.retrieval.search.keys import scores_in
 from hardneg.retrieval.search.sizes import COLUMNS
@@ -63,36 +63,45 @@ class GpuShare:
         self._rounded: dict[tuple[int, torch.dtype], Rounded] = {}
 
     def search(self, queries: torch.Tensor, k: int) -> torch.Tensor:
-        """Keys [n, min(k, rows of this share)] of the best passages, in no particular order.
+        """Keys [n, min(k, rows of this share)] of the best passages, best first.
 
         Queries for which a pass proves nothing have another, in float32, with more candidates. After that every passage
         is scored, which takes long; it is for queries whose k-th passage has hundreds of equals.
+
+        Raises:
+            HardnegError: a query is not finite.
         """
         queries, count = queries.to(self.device).contiguous(), first_pass.candidates(k)
-        passes = [(torch.float32, MORE * count), (None, 0)]
         with torch.autocast(self.device.type, enabled=False):
             if self._halves:
                 keys, proved = self._first(queries, k, count)
-                left = _not(proved)
-                self._tally.add(len(queries), len(left))
-                if not self._tally.worth_it():
-                    self._halves, self._replay = False, None
-                    self._rounded.clear()
             else:
                 keys, proved = self._pass(queries, k, torch.float32, count)
-                left = _not(proved)
-            for kind, wide in passes:
+            left = _not(proved)
+            if self._halves:
+                self._count(len(queries), len(left))
+            if len(left) > 0:
+                require_finite(queries, "query", 0)  # of what is not a number, nothing is proved
+            for kind, wide in ((torch.float32, MORE * count), (None, 0)):
                 if len(left) == 0:
                     break
                 keys[left], proved = self._pass(queries[left], k, kind, wide)
                 left = left[_not(proved)]
         return keys
 
+    def _count(self, asked: int, unproved: int) -> None:
+        """Do without a pass in float16 from now on, if it proves too little."""
+        self._tally.add(asked, unproved)
+        if not self._tally.worth_it():
+            self._halves, self._replay = False, None
+            self._rounded.clear()
+
     def _first(self, queries: torch.Tensor, k: int, wide: int) -> tuple[torch.Tensor, torch.Tensor]:
         """`_pass` in float16. Of few queries it is recorded once, if searches of as many follow each other."""
         shape, before = (len(queries), k), self._shape
         self._shape = shape
-        if self.device.type != "cuda" or not self._blocks or not 0 < len(queries) <= REPLAYED or shape != before:
+        recorded = self.device.type == "cuda" and self._blocks is not None and (0, torch.float16) in self._rounded
+        if not recorded or not 0 < len(queries) <= REPLAYED or shape != before:
             return self._pass(queries, k, torch.float16, wide)
         if self._replay is None or self._replay.shape != shape:
             self._replay = None  # lets go of its memory
@@ -102,7 +111,7 @@ class GpuShare:
     def _pass(
         self, queries: torch.Tensor, k: int, kind: torch.dtype | None, wide: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The best keys [n, at most k], and for which queries, bool [n], no other passage is as good.
+        """The best keys [n, at most k], best first, and for which queries, bool [n], no other passage is as good.
 
         Args:
             queries: float32 [n, dim].
@@ -133,15 +142,16 @@ class GpuShare:
             if passages is not None:
                 blocks.append(torch.stack(passages[1:]))
             del rows, passages  # before the next block is read
-        found = torch.cat([keys for keys in best if keys is not None])
+        found = torch.cat([keys for keys in best if keys is not None]).sort(dim=1, descending=True).values
         if not blocks:
+            require_finite(queries, "query", 0)
             return found, torch.ones(len(queries), dtype=torch.bool, device=self.device)
         norm, error, scale = torch.stack(blocks)[..., None].unbind(1)
         bounds = [
             first_pass.upper_bound(torch.stack(least), first_pass.measured(batch, *narrow), norm, error, scale)
             for batch, narrow, least in zip(batches, asked, worst, strict=True)
         ]
-        return found, torch.cat(bounds, dim=1).amax(dim=0) < scores_in(found.amin(dim=1))
+        return found, torch.cat(bounds, dim=1).amax(dim=0) < scores_in(found[:, -1])
 
     def _round(self, number: int, rows: torch.Tensor, kind: torch.dtype) -> Rounded:
         """A block with fewer bits, which is kept if the block is."""
@@ -161,8 +171,10 @@ class GpuShare:
 class Replay:
     """A function of queries as a CUDA graph, which a GPU runs without being told each of its kernels.
 
+    What it gave before is overwritten by a call, but for the first tensor.
+
     Args:
-        run: from queries to tensors; it does the same with any queries, and waits for nothing.
+        run: from queries to two tensors; it does the same with any queries, and waits for nothing.
         queries: such as it is to be called with, [n, dim].
         shape: what the graph is for.
     """
@@ -185,11 +197,13 @@ class Replay:
         self._queries.copy_(queries)
         self._graph.replay()
         keys, proved = self._made
-        return keys.clone(), proved.clone()
+        return keys.clone(), proved
 
 
 def _not(proved: torch.Tensor) -> torch.Tensor:
-    """The numbers of queries for which nothing is proved."""
+    """The numbers of queries for which nothing is proved, int64."""
+    if proved.all():  # as nearly always
+        return torch.empty(0, dtype=torch.int64, device=proved.device)
     return proved.logical_not().nonzero().squeeze(1)
 
 
