@@ -29,7 +29,7 @@ from benchmarks.search import vectors
 from benchmarks.seeds import markdown
 from benchmarks.side_by_side import head
 from hardneg.model.embedding import encode_passages
-from hardneg.model.encoder import Encoder, encode_rows
+from hardneg.model.encoder import Encoder, encode_rows, encode_together, goes_together
 from hardneg.retrieval.search.exact import ExactSearcher
 from hardneg.retrieval.search.vectors import VectorStore
 from hardneg.stages.devices import describe, set_arithmetic_threads
@@ -78,6 +78,8 @@ class Texts:
     Args:
         lengths: int64 [n].
     """
+
+    pad = 0
 
     def __init__(self, lengths: np.ndarray) -> None:
         self._lengths, self.longest = lengths, int(lengths.max())
@@ -243,11 +245,14 @@ def training(allowed: Allowed, device: torch.device, scale: float, runs: int) ->
             passages: Any = Texts(natural(2 * count).clip(max=128))
             both = np.concatenate([queries.lengths(np.arange(count)), passages.lengths(np.arange(2 * count))])
             for at_once in (64, 1024):
+                parts = [(queries, np.arange(count)), (passages, np.arange(2 * count))]
 
-                def work(at_once: int = at_once, count: int = count) -> None:
+                def work(at_once: int = at_once, count: int = count, parts: Any = parts) -> None:
                     with accelerator.autocast():  # noqa: B023
-                        left = encode_rows(module, queries, np.arange(count), at_once, device)  # noqa: B023
-                        right = encode_rows(module, passages, np.arange(2 * count), at_once, device)  # noqa: B023
+                        if goes_together(parts, at_once, device):
+                            left, right = encode_together(module, parts, device)  # noqa: B023
+                        else:
+                            left, right = (encode_rows(module, *part, at_once, device) for part in parts)  # noqa: B023
                     scores = left.float() @ right.float().T / 0.05
                     loss = torch.nn.functional.cross_entropy(scores, torch.arange(count, device=device))
                     state.update(loss, 1.0)  # noqa: B023

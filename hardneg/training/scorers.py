@@ -24,7 +24,14 @@ from hardneg.methods.batch import Origin
 from hardneg.methods.draws import Positions, Scores
 from hardneg.model.cross_encoder import CrossEncoder
 from hardneg.model.dropout import around_recomputing
-from hardneg.model.encoder import Encoder, encode_rows, initial_encoder, texts_at_once
+from hardneg.model.encoder import (
+    Encoder,
+    encode_rows,
+    encode_together,
+    goes_together,
+    initial_encoder,
+    texts_at_once,
+)
 from hardneg.model.late_interaction import LateInteraction, Tokens, max_sim, token_vectors
 from hardneg.model.narrow import narrow
 from hardneg.model.untied import Untied, passage_side, sides
@@ -74,6 +81,9 @@ class Scorer(Protocol):
     def scores(self, query: torch.Tensor | None, meeting: Meeting) -> torch.Tensor:
         """Scores float32 [B, C] of what meets, over the temperature, with gradients."""
 
+    def both(self, meeting: Meeting) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """What `queries` and `scores` give for a step whose passages are known before its queries are encoded."""
+
     def among(self, meeting: Meeting) -> torch.Tensor:
         """Scores float32 [B, C] of each row's own positive against the passages that `scores` has just encoded."""
 
@@ -90,6 +100,11 @@ class OfModel:
     def weights(self) -> nn.Module:
         """See `Scorer`."""
         return self.module
+
+    def both(self: Scorer, meeting: Meeting) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """See `Scorer`."""
+        query = self.queries(meeting.rows)
+        return query, self.scores(query, meeting)
 
     def save(self, folder: Path) -> list[str]:
         """See `Scorer`."""
@@ -154,9 +169,22 @@ class BothEncoders(OfModel):
         """See `Scorer`."""
         assert query is not None
         _, encoder = sides(self.module)["passages"]
-        self.encoded = self._encode(encoder, self._passages, meeting.passages, self._rows, self._device)
+        return self._scored(query, self._encode(encoder, self._passages, meeting.passages, self._rows, self._device))
+
+    def both(self, meeting: Meeting) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Scorer`. One forward pass reads them all where that takes less time."""
+        parts, module = [(self._queries, meeting.rows), (self._passages, meeting.passages)], self.module
+        plain = self._encode is encode_rows and goes_together(parts, self._rows, self._device)
+        if plain and isinstance(module, Encoder):
+            query, passages = encode_together(module, parts, self._device)
+            return query, self._scored(query, passages)
+        query = self.queries(meeting.rows)
+        return query, self.scores(query, meeting)
+
+    def _scored(self, query: torch.Tensor, passages: torch.Tensor) -> torch.Tensor:
+        self.encoded = passages
         with torch.autocast(self._device.type, enabled=False):  # mixed precision is for the encoder
-            return query @ self.encoded.T / self.module.temperature
+            return query @ passages.T / self.module.temperature
 
     def among(self, meeting: Meeting, width: int | None = None) -> torch.Tensor:
         """See `Scorer`; by the vectors cut to a width where one is given."""

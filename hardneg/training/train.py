@@ -127,11 +127,16 @@ class _Step:
             assert isinstance(self._scorer, BothEncoders)
             self._follower.before(step, self._followed, self._scorer.module, self._scorer.plain)
         probed = self._probe is not None and self._probe.take(step, log)
-        query = self._scorer.queries(rows)
-        meeting = self._draws.at(step, query)
+        if self._scorer.live is None:
+            meeting = self._draws.at(step)
+            query, scores = self._scorer.both(meeting)
+        else:
+            query = self._scorer.queries(rows)
+            meeting = self._draws.at(step, query)
+            scores = self._scorer.scores(query, meeting)
         if query is not None:
             self._keep(step, log, meeting, query, probed)
-        batch = self._batch(meeting, self._scorer.scores(query, meeting))
+        batch = self._batch(meeting, scores)
         if self._draws.stateful and self._scorer.encoded is not None:
             self._draws.learn(meeting, self._scorer.encoded.detach().float().cpu().numpy())
         total = self._loss(batch)

@@ -10,14 +10,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made import Small, small
+from made import PASSAGES, QUERIES, RUNTIME, TRAIN, Small, small
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, RobertaConfig, RobertaModel
 
+from hardneg.data.judgements import Judgements
 from hardneg.errors import HardnegError
-from hardneg.model.encoder import Encoder, encode_rows, initial_encoder, texts_at_once
+from hardneg.model.encoder import (
+    TOGETHER_ON_A_GPU,
+    Encoder,
+    encode_rows,
+    goes_together,
+    initial_encoder,
+    texts_at_once,
+)
 from hardneg.text.tokens import TokenStore
+from hardneg.training import scorers
+from hardneg.training.draws import Draws
+from hardneg.training.scorers import BothEncoders
 
 CPU = torch.device("cpu")
 
@@ -122,6 +133,35 @@ def test_texts_in_parts_are_encoded_in_order_and_with_the_whole_gradient(made: S
     torch.testing.assert_close(parts, alone, rtol=0, atol=1e-5)
     for ours, expected in zip(gradients(parts), gradients(whole), strict=True):
         torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_texts_of_two_stores_are_encoded_together(made: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step has the same vectors, scores and gradient, whether one forward pass reads its texts or two."""
+    stage = made.training(tmp_path / "run", train=TRAIN)
+    judged = Judgements.read(made.collection.path("qrels.train.parquet"), QUERIES, PASSAGES)
+    scorer, meeting = BothEncoders(stage, RUNTIME, CPU), Draws.of(stage.settings, stage.parents, judged).at(0)
+    scorer.module.eval()
+    seen: list[list[torch.Tensor]] = []
+    for together in (False, True):
+        monkeypatch.setattr(scorers, "goes_together", lambda *_, together=together: together)
+        query, scores = scorer.both(meeting)
+        assert scorer.encoded is not None
+        gradient = torch.autograd.grad(scores.square().sum(), list(scorer.module.parameters()))
+        seen.append([query, scores, scorer.encoded, *gradient])
+    assert len(seen[0][1]) == TRAIN["batch_size"]
+    for apart, one in zip(*seen, strict=True):
+        torch.testing.assert_close(one, apart, rtol=1e-4, atol=1e-4)
+
+
+def test_only_few_texts_go_together_and_on_a_gpu(made: Small) -> None:
+    stores = [TokenStore(made.tokens, name) for name in ("queries.train", "passages")]
+    gpu, few = torch.device("cuda:0"), [(store, np.arange(10)) for store in stores]
+    assert goes_together(few, 20, gpu) and not goes_together(few, 19, gpu) and not goes_together(few, 20, CPU)
+    longest = max(int(store.lengths(positions).max()) for store, positions in few)
+    enough = TOGETHER_ON_A_GPU // longest // 2
+    for count, expected in ((enough, True), (enough + 1, False)):
+        many = [(store, np.resize(np.arange(10), count)) for store in stores]
+        assert goes_together(many, 1 << 20, gpu) == expected
 
 
 # --- pretrained weights ---
