@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 TOPICS, PASSAGES_EACH = 24, 12
 
+# Without a GPU Triton is to interpret kernels. It asks as it is imported, where they are defined, and where they run.
+if shutil.which("nvidia-smi") is None:
+    os.environ["TRITON_INTERPRET"] = "1"
+
 
 def words(rng: Random, count: int) -> list[str]:
     """Made-up words."""

@@ -219,7 +219,7 @@ class Draws:
 
         Args:
             step: its number, from 0.
-            vectors: of its queries, which a live index is searched with.
+            vectors: of its queries, which a live index is searched with, and sources with a state look at.
         """
         rows = self.rows(step)
         positives, grades = self._judged.table(rows)

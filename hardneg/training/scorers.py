@@ -85,7 +85,7 @@ class Scorer(Protocol):
         """What `queries` and `scores` give for a step whose passages are known before its queries are encoded."""
 
     def among(self, meeting: Meeting) -> torch.Tensor:
-        """Scores float32 [B, C] of each row's own positive against the passages that `scores` has just encoded."""
+        """Scores float32 [B, C] of each row's own positive against the passages that have just been scored."""
 
     def save(self, folder: Path) -> list[str]:
         """Write what was trained; the names of the files, relative to `folder`."""
@@ -194,7 +194,7 @@ class BothEncoders(OfModel):
             return passages[own] @ passages.T / self.module.temperature
 
     def narrower(self, query: torch.Tensor, width: int) -> torch.Tensor:
-        """Scores float32 [B, C] of what `scores` has just scored, by the vectors cut to a width."""
+        """Scores float32 [B, C] of what has just been scored, by the vectors cut to a width."""
         with torch.autocast(self._device.type, enabled=False):
             query = narrow(query, width, self.module.settings["normalize"])
             return query @ self._encoded(width).T / self.module.temperature

@@ -27,9 +27,9 @@ def train(
 ) -> list[str]:
     """Train what the stage says and write its weights into the stage's folder.
 
-    A step takes its queries in the order that the order answer gives and encodes them. Sources offer candidates, the
-    sampler draws negatives and positives together, the batch answer says who meets whom, and judged pairs are masked.
-    What meets is scored, and the losses are added up by their weights.
+    A step takes its queries in the order that the order answer gives. Sources offer candidates, some by the vectors of the
+    queries. The sampler draws negatives and positives together, the batch answer says who meets whom, and judged pairs
+    are masked. What meets is scored, and the losses are added up by their weights.
 
     What is kept (`kept.safetensors`) of a query encoder: every `log_retrieved_every` steps the queries, their vectors
     and what was retrieved; and what `Probe` keeps.
@@ -127,7 +127,7 @@ class _Step:
             assert isinstance(self._scorer, BothEncoders)
             self._follower.before(step, self._followed, self._scorer.module, self._scorer.plain)
         probed = self._probe is not None and self._probe.take(step, log)
-        if self._scorer.live is None:
+        if self._scorer.live is None and not self._draws.stateful:
             meeting = self._draws.at(step)
             query, scores = self._scorer.both(meeting)
         else:

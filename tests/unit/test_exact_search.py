@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from importlib.util import find_spec
@@ -26,7 +27,8 @@ CPU = torch.device("cpu")
 Maker = Callable[..., np.ndarray]
 Products = list[tuple[str, torch.Tensor]]
 ROWS, DIM = 1000, 16
-KERNELS = ["by its kernels"] if find_spec("triton") else []  # it comes with torch for a GPU
+# Triton comes with torch for a GPU. It is told in conftest.py whether to interpret them.
+KERNELS = ["by its kernels"] if find_spec("triton") and "TRITON_INTERPRET" in os.environ else []
 ON_A_GPU = ("as on a GPU", *KERNELS)
 
 
@@ -62,7 +64,6 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         monkeypatch.setattr(on_cpu, "LEAST_QUERIES", 1)
         monkeypatch.setattr(on_cpu, "LEAST_DIM", 1)
     if request.param in KERNELS:
-        monkeypatch.setenv("TRITON_INTERPRET", "1")  # Triton asks where kernels are defined, and where they run
         kernels = importlib.import_module("hardneg.retrieval.search.by_triton")
         monkeypatch.setattr(on_gpu, "kernels_for", lambda device: kernels)
     if request.param in ON_A_GPU:

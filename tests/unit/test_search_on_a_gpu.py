@@ -55,6 +55,17 @@ def test_queries_that_are_not_finite_are_refused_at_any_time(tmp_path: Path, row
         assert all(torch.equal(one, two) for one, two in zip(searcher.search(queries, 20), first, strict=True))
 
 
+def test_a_searcher_is_asked_for_few_and_then_for_nearly_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored = store(tmp_path, 16, 1.0, 2000)
+    searcher = ExactSearcher(stored, [GPU], resident=True, query_batch=64)
+    monkeypatch.setattr(exact, "CpuShare", lambda vectors, *given: on_gpu.GpuShare(vectors, CPU, *given[:-1]))
+    other = ExactSearcher(stored, [CPU], query_batch=64)
+    queries = torch.randn(8, 16, generator=torch.Generator().manual_seed(0))
+    for k in (10, 10, 10, 1600, 1600, 1600, 5000, 5000, 10, 10):
+        found, expected = searcher.search(queries.to(GPU), k), other.search(queries, k)
+        assert all(torch.equal(one.cpu(), two) for one, two in zip(found, expected, strict=True))
+
+
 @pytest.mark.parametrize("dim", [1, 37, 384, 1025])
 def test_kernels_compute_what_torch_does(dim: int) -> None:
     kernels = on_gpu.kernels_for(GPU)

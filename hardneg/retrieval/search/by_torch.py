@@ -28,7 +28,7 @@ def chosen(asked: torch.Tensor, rows: torch.Tensor, count: int, wide: int) -> tu
     """
     products = torch.mm(asked, rows.T)
     values, numbers = top(products[:, :count], wide)
-    return values[:, -1].to(products.dtype), numbers
+    return values[:, -1].to(products.dtype, copy=True), numbers  # a view would keep all values
 
 
 def keys(queries: torch.Tensor, rows: torch.Tensor, numbers: torch.Tensor, count: int, start: int) -> torch.Tensor:

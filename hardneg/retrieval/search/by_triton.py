@@ -56,7 +56,7 @@ def keys(queries: torch.Tensor, rows: torch.Tensor, numbers: torch.Tensor, count
     bits = (dim - 1).bit_length() - 62
     settings = (LAST_POSITION, LOWEST, together, whole)
     with torch.cuda.device_of(rows):
-        _keys[n, triton.cdiv(wide, together)](queries, rows, numbers, made, wide, count, start, dim, bits, *settings)
+        _keys[triton.cdiv(wide, together), n](queries, rows, numbers, made, wide, count, start, dim, bits, *settings)
     return made
 
 
@@ -105,8 +105,8 @@ def _keys(
     LAST: tl.constexpr, LOWEST: tl.constexpr, TOGETHER: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
     # `inner_products` and `pack` for some of a query's passages: each number has the same bits as there.
-    query = tl.program_id(0).to(tl.int64)
-    place = tl.program_id(1) * TOGETHER + tl.arange(0, TOGETHER)
+    query = tl.program_id(1).to(tl.int64)
+    place = tl.program_id(0) * TOGETHER + tl.arange(0, TOGETHER)
     number = tl.load(numbers + query * wide + place, mask=place < wide, other=0)
     there = (place < wide) & (number < count)
     part = tl.arange(0, WHOLE)

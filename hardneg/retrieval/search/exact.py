@@ -58,8 +58,8 @@ class ExactSearcher:
             stage's settings. A training loop passes its own batch size.
         part: the passages to read; other processes read the others, and all of them search together.
 
-    At its peak a device holds twice the float32 scores of a batch against a block, twice the results [queries, k] of 12
-    bytes each, and the passages that it keeps: in float32, and with 16 bits if a first pass uses these.
+    At its peak a device holds twice the float32 scores of a batch against a block, 32 bytes for each of the results
+    [queries, k], and the passages that it keeps: in float32, and with 16 bits if a first pass uses these.
 
     Raises:
         HardnegError: a passage vector is not finite (raised when its block is read).

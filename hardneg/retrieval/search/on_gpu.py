@@ -8,8 +8,8 @@ place of torch; it finds the same.
 from __future__ import annotations
 
 import functools
-import os
-import shutil
+import subprocess
+import threading
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from types import ModuleType
@@ -100,8 +100,9 @@ class GpuShare:
         """`_pass` in float16. Of few queries it is recorded once, if searches of as many follow each other."""
         shape, before = (len(queries), k), self._shape
         self._shape = shape
-        recorded = self.device.type == "cuda" and self._blocks is not None and (0, torch.float16) in self._rounded
-        if not recorded or not 0 < len(queries) <= REPLAYED or shape != before:
+        stays = self.device.type == "cuda" and self._blocks is not None
+        enough = self._rows(self.starts[0]) > wide * self._by.CELL  # else all are scored, and looked at on the way
+        if not stays or not enough or not 0 < len(queries) <= REPLAYED or shape != before:
             return self._pass(queries, k, torch.float16, wide)
         if self._replay is None or self._replay.shape != shape:
             self._replay = None  # lets go of its memory
@@ -127,7 +128,7 @@ class GpuShare:
         blocks = []
         for number, start in enumerate(self.starts):
             rows = self._blocks[number] if self._blocks else self._read(start)
-            count = min(self._size, self.vectors.rows - start)
+            count = self._rows(start)
             passages = None if kind is None or count <= wide * by.CELL else self._round(number, rows, kind)
             for at, batch in enumerate(batches):
                 if passages is None:
@@ -153,6 +154,10 @@ class GpuShare:
         ]
         return found, torch.cat(bounds, dim=1).amax(dim=0) < scores_in(found[:, -1])
 
+    def _rows(self, start: int) -> int:
+        """Passages in the block that begins at `start`."""
+        return min(self._size, self.vectors.rows - start)
+
     def _round(self, number: int, rows: torch.Tensor, kind: torch.dtype) -> Rounded:
         """A block with fewer bits, which is kept if the block is."""
         if (number, kind) in self._rounded:
@@ -166,6 +171,9 @@ class GpuShare:
         block = checked_rows(self.vectors, start, self._size, COLUMNS).to(self.device)
         self.vectors.forget()  # the host needs them no more
         return block
+
+
+_recording = threading.Lock()  # torch records one graph at a time, and a thread searches on each GPU
 
 
 class Replay:
@@ -187,7 +195,7 @@ class Replay:
     ) -> None:
         self.shape = shape
         self._queries, self._graph = queries.clone(), torch.cuda.CUDAGraph()
-        with torch.cuda.device(queries.device):
+        with _recording, torch.cuda.device(queries.device):
             stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
                 self._made = run(self._queries)
@@ -214,13 +222,17 @@ def has_room(device: torch.device, size: int) -> bool:
 
 @functools.cache
 def kernels_for(device: torch.device) -> ModuleType:
-    """`by_triton`, where Triton can compile for a GPU, which takes a C compiler; else `by_torch`."""
+    """`by_triton`, where Triton can compile for a GPU: it needs a C compiler and Python's headers. Else `by_torch`."""
     if device.type != "cuda" or torch.version.hip or find_spec("triton") is None:
         return by_torch
     if torch.cuda.get_device_properties(device).shared_memory_per_multiprocessor < SHARED:
         return by_torch
-    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
-        return by_torch
     from hardneg.retrieval.search import by_triton
 
+    rows = torch.ones(by_triton.CELL, 1, device=device)
+    try:
+        by_triton.keys(rows, rows, torch.zeros(len(rows), 1, dtype=torch.int64, device=device), len(rows), 0)
+    except (subprocess.CalledProcessError, RuntimeError, OSError, ImportError) as fault:
+        print(f"Triton cannot compile here, so that exact search takes torch's kernels: {fault}", flush=True)
+        return by_torch
     return by_triton
