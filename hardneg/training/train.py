@@ -28,8 +28,8 @@ def train(
     """Train what the stage says and write its weights into the stage's folder.
 
     A step takes its queries in the order that the order answer gives. Sources offer candidates, some by the vectors of
-    these. The sampler draws negatives and positives together, the batch answer says who meets whom, and judged pairs are
-    masked. What meets is scored, and the losses are added up by their weights.
+    these. The sampler draws negatives and positives together, the batch answer says who meets whom, and judged pairs
+    are masked. What meets is scored, and the losses are added up by their weights.
 
     What is kept (`kept.safetensors`) of a query encoder: every `log_retrieved_every` steps the queries, their vectors
     and what was retrieved; and what `Probe` keeps.
