@@ -227,10 +227,10 @@ def kernels_for(device: torch.device) -> ModuleType:
         return by_torch
     if torch.cuda.get_device_properties(device).shared_memory_per_multiprocessor < SHARED:
         return by_torch
-    from hardneg.retrieval.search import by_triton
-
-    rows = torch.ones(by_triton.CELL, 1, device=device)
+    rows = torch.ones(2, 1, device=device)
     try:
+        from hardneg.retrieval.search import by_triton
+
         by_triton.keys(rows, rows, torch.zeros(len(rows), 1, dtype=torch.int64, device=device), len(rows), 0)
     except (subprocess.CalledProcessError, RuntimeError, OSError, ImportError) as fault:
         print(f"Triton cannot compile here, so that exact search takes torch's kernels: {fault}", flush=True)
