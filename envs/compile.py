@@ -8,10 +8,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+from importlib.util import find_spec
 
 PACKAGES = ("hardneg", "workflow_scripts", "snakemake_logger_plugin_hardneg")
 LATER = ("snakemake.cli",)
 """What other programs import."""
+
+NEEDS = {"hardneg.retrieval.search.by_triton": "triton"}
+"""Modules that need a package which is not everywhere: Triton comes with torch for a GPU."""
 
 
 def main() -> None:
@@ -20,7 +24,8 @@ def main() -> None:
     for package in PACKAGES:
         found = importlib.import_module(package)
         for module in pkgutil.walk_packages(found.__path__, f"{package}."):
-            importlib.import_module(module.name)
+            if module.name not in NEEDS or find_spec(NEEDS[module.name]) is not None:
+                importlib.import_module(module.name)
     warm = importlib.import_module("workflow_scripts.warm")
     for name in (*LATER, *warm.ENCODERS):
         importlib.import_module(name)
