@@ -371,22 +371,24 @@ def goes_together(parts: Sequence[tuple[TokenStore, np.ndarray]], rows_per_forwa
 
     That is so on a GPU where they are few. Each has the padding of the longest then.
     """
+    if device.type != "cuda":
+        return False
     rows = sum(len(positions) for _, positions in parts)
     width = max(int(store.lengths(positions).max()) for store, positions in parts)
-    return device.type == "cuda" and rows <= rows_per_forward and rows * width <= TOGETHER_ON_A_GPU
+    return rows <= rows_per_forward and rows * width <= TOGETHER_ON_A_GPU
 
 
 def encode_together(
     encoder: Encoder, parts: Sequence[tuple[TokenStore, np.ndarray]], device: torch.device
 ) -> list[torch.Tensor]:
-    """Vectors float32 [n, dim] of texts at some positions of each store, by one forward pass; else as `encode_rows`."""
+    """Vectors float32 [n, dim] of texts at some positions of each store, in their order, by one forward pass."""
     read = [store.batch(positions) for store, positions in parts]
     width = max(ids.shape[1] for ids, _ in read)
-    more = [((0, 0), (0, width - ids.shape[1])) for ids, _ in read]
-    filled = [
-        np.pad(ids, missing, constant_values=store.pad)
-        for (store, _), (ids, _), missing in zip(parts, read, more, strict=True)
-    ]
-    masks = [np.pad(mask, missing) for (_, mask), missing in zip(read, more, strict=True)]
-    ids, mask = (torch.from_numpy(np.concatenate(each)).to(device) for each in (filled, masks))
-    return list(encoder(ids, mask).split([len(positions) for _, positions in parts]))
+
+    def padded(rows: np.ndarray, fill: int) -> np.ndarray:
+        return np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=fill)
+
+    ids = np.concatenate([padded(ids, store.pad) for (store, _), (ids, _) in zip(parts, read, strict=True)])
+    mask = np.concatenate([padded(mask, 0) for _, mask in read])
+    vectors = encoder(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+    return list(vectors.split([len(positions) for _, positions in parts]))

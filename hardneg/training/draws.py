@@ -219,7 +219,7 @@ class Draws:
 
         Args:
             step: its number, from 0.
-            vectors: of its queries, which a live index is searched with, and sources with a state look at.
+            vectors: of its queries, where `looks_at_queries`.
         """
         rows = self.rows(step)
         positives, grades = self._judged.table(rows)
@@ -228,6 +228,11 @@ class Draws:
         if self._settings["lists"]:
             return self._relabelled(self._lists(rows, drawn, judged))
         return self._relabelled(self._columns(rows, drawn, judged, positives[:, :1]))
+
+    @property
+    def looks_at_queries(self) -> bool:
+        """Whether what a step draws depends on the vectors of its queries."""
+        return self._live is not None or bool(self.stateful)
 
     def start(self, scorer: EncodesPassages) -> None:
         """Give sources with a state their first vectors."""

@@ -127,13 +127,13 @@ class _Step:
             assert isinstance(self._scorer, BothEncoders)
             self._follower.before(step, self._followed, self._scorer.module, self._scorer.plain)
         probed = self._probe is not None and self._probe.take(step, log)
-        if self._scorer.live is None and not self._draws.stateful:
-            meeting = self._draws.at(step)
-            query, scores = self._scorer.both(meeting)
-        else:
+        if self._draws.looks_at_queries:
             query = self._scorer.queries(rows)
             meeting = self._draws.at(step, query)
             scores = self._scorer.scores(query, meeting)
+        else:
+            meeting = self._draws.at(step)
+            query, scores = self._scorer.both(meeting)
         if query is not None:
             self._keep(step, log, meeting, query, probed)
         batch = self._batch(meeting, scores)

@@ -109,7 +109,7 @@ class ExactSearcher:
         Raises:
             HardnegError: a query vector is not finite, or its width differs from the passages'.
         """
-        queries = _as_float32(queries, self.vectors.dim)
+        queries = _of_width(queries, self.vectors.dim)
         if self._only is not None:
             with _full_float32():
                 return unpack(self._only.search(queries, k).to(queries.device))
@@ -131,12 +131,13 @@ def checked_queries(queries: torch.Tensor, dim: int) -> torch.Tensor:
     Raises:
         HardnegError: they are not [n, dim], or not finite.
     """
-    queries = _as_float32(queries, dim)
+    queries = _of_width(queries, dim)
     require_finite(queries, "query", 0)
     return queries
 
 
-def _as_float32(queries: torch.Tensor, dim: int) -> torch.Tensor:
+def _of_width(queries: torch.Tensor, dim: int) -> torch.Tensor:
+    """The queries as float32, detached, which must be [n, dim]."""
     if queries.ndim != 2 or queries.shape[1] != dim:
         raise HardnegError(
             "Query vectors and passage vectors differ in width.",

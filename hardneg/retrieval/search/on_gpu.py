@@ -75,18 +75,18 @@ class GpuShare:
         with torch.autocast(self.device.type, enabled=False):
             if self._halves:
                 keys, proved = self._first(queries, k, count)
+                left = _unproved(proved)
+                self._count(len(queries), len(left))
             else:
                 keys, proved = self._pass(queries, k, torch.float32, count)
-            left = _not(proved)
-            if self._halves:
-                self._count(len(queries), len(left))
+                left = _unproved(proved)
             if len(left) > 0:
                 require_finite(queries, "query", 0)  # of what is not a number, nothing is proved
             for kind, wide in ((torch.float32, MORE * count), (None, 0)):
                 if len(left) == 0:
                     break
                 keys[left], proved = self._pass(queries[left], k, kind, wide)
-                left = left[_not(proved)]
+                left = left[_unproved(proved)]
         return keys
 
     def _count(self, asked: int, unproved: int) -> None:
@@ -208,7 +208,7 @@ class Replay:
         return keys.clone(), proved
 
 
-def _not(proved: torch.Tensor) -> torch.Tensor:
+def _unproved(proved: torch.Tensor) -> torch.Tensor:
     """The numbers of queries for which nothing is proved, int64."""
     if proved.all():  # as nearly always
         return torch.empty(0, dtype=torch.int64, device=proved.device)
